@@ -1,0 +1,74 @@
+"""Every layer of a CNN is an agent: the environment in which multi-agent learners design networks.
+
+The game is that of Iranfar, Zapater and Atienza, "Multi-Agent Reinforcement Learning for Hyperparameter Optimization of
+Convolutional Neural Networks". Importing this package registers its tasks with PettingZoo and Gymnasium, and does not
+import torch.
+
+    >>> import marl_hpo_env
+    >>> marl_hpo_env.tasks()
+    ['digits-convnet']
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from marl_hpo_env.builtin_tasks import task, tasks
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.evaluator import Evaluator, StoredEvaluator
+from marl_hpo_env.game import Game
+from marl_hpo_env.padded import PaddedObservations
+from marl_hpo_env.recipe import Limits, Recipe
+from marl_hpo_env.registration import env, parallel_env, register
+from marl_hpo_env.reward import PaperReward, Reward, WeightedReward
+from marl_hpo_env.space import Design, Layer, SearchSpace
+from marl_hpo_env.store import Store
+from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.tuning_task import Task
+
+if TYPE_CHECKING:
+    from marl_hpo_env.data import Data
+    from marl_hpo_env.training_evaluator import TrainingEvaluator
+    from marl_hpo_env.tunable_network import TunableNetwork
+
+__all__ = [
+    "METRICS",
+    "Data",
+    "Design",
+    "Evaluator",
+    "Game",
+    "InputError",
+    "Layer",
+    "Limits",
+    "PaddedObservations",
+    "PaperReward",
+    "Recipe",
+    "Request",
+    "Reward",
+    "SearchSpace",
+    "Store",
+    "StoredEvaluator",
+    "Task",
+    "TrainingEvaluator",
+    "Trial",
+    "TunableNetwork",
+    "WeightedReward",
+    "env",
+    "parallel_env",
+    "task",
+    "tasks",
+]
+
+_WITH_TORCH = {"Data": "data", "TrainingEvaluator": "training_evaluator", "TunableNetwork": "tunable_network"}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what needs torch when it is first asked for."""
+    if name in _WITH_TORCH:
+        import importlib
+
+        return getattr(importlib.import_module(f"marl_hpo_env.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+register()

@@ -1,0 +1,73 @@
+"""The tasks that come with the package, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from marl_hpo_env.errors import unknown
+from marl_hpo_env.recipe import Limits, Recipe
+from marl_hpo_env.reward import WeightedReward
+from marl_hpo_env.tuning_task import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from marl_hpo_env.data import Data
+    from marl_hpo_env.layer_graph import Choices
+
+
+def task(name: str) -> Task:
+    """The task with this name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in _TASKS:
+        raise unknown("task", name, _TASKS)
+    return _TASKS[name]()
+
+
+def tasks() -> list[str]:
+    """The names of the tasks."""
+    return sorted(_TASKS)
+
+
+def _digits_convnet() -> Task:
+    return Task(
+        name="digits-convnet",
+        description="a small CNN on scikit-learn's scanned digits; seconds per episode on a CPU, no download",
+        make_model=_digits_model,
+        make_data=_digits_data,
+        make_choices=_digits_choices,
+        recipe=Recipe(batch_size=64, epochs=4, optimizer="adam", learning_rate=1e-2),
+        # In MB the network, 0.15 MB at most, would not weigh at all.
+        reward=WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2}),
+        limits=Limits(loss=0.95 * math.log(10)),  # 0.95 x the loss of guessing among ten classes (ours, DESIGN 6.9)
+    )
+
+
+def _digits_model() -> nn.Module:
+    from marl_hpo_env.networks.convnet import ConvNet
+
+    return ConvNet()
+
+
+def _digits_data() -> Data:
+    from marl_hpo_env.data import digits
+
+    return digits()
+
+
+def _digits_choices() -> Choices:
+    from torch import nn
+
+    return {
+        nn.Conv2d: {"out_channels": (4, 8), "kernel_size": (1, 3), "stride": (1, 2)},
+        nn.MaxPool2d: {"kernel_size": (1, 2, 4)},
+        nn.Linear: {"out_features": (4, 16, 64)},
+    }
+
+
+_TASKS: dict[str, Callable[[], Task]] = {"digits-convnet": _digits_convnet}

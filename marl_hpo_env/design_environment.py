@@ -1,0 +1,166 @@
+"""What the three environments share: a game, an evaluator and a reward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.evaluator import Evaluator, StoredEvaluator, evaluate_one
+from marl_hpo_env.game import Game
+from marl_hpo_env.reward import Reward
+from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.store import Store
+from marl_hpo_env.trial import TIME_METRICS, Request, Trial
+from marl_hpo_env.tuning_task import Task
+
+
+class DesignEnvironment:
+    """The part of an environment that knows nothing of turns.
+
+    Args:
+        task: a task or its name.
+        evaluator: turns designs into trials; trains them, on the best device there is, where None. Trials are kept in
+            memory, so that a design is evaluated once.
+        reward: in place of the task's.
+        epochs: of one episode, in place of the recipe's.
+        seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
+
+    Attributes:
+        task: the task.
+        space: the layers and their actions.
+        game: the picks of the current episode.
+        trial: the finished episode's; None until then.
+
+    Raises:
+        InputError: if there is no such task, or the reward needs what the evaluator does not measure.
+    """
+
+    def __init__(
+        self,
+        task: Task | str,
+        evaluator: Evaluator | None = None,
+        reward: Reward | None = None,
+        epochs: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if isinstance(task, str):
+            from marl_hpo_env.builtin_tasks import task as builtin_task
+
+            task = builtin_task(task)
+        if evaluator is None:
+            from marl_hpo_env.training_evaluator import TrainingEvaluator
+
+            evaluator = TrainingEvaluator(task)
+        if not isinstance(evaluator, StoredEvaluator):
+            evaluator = StoredEvaluator(evaluator, Store())
+        self.task = task
+        self.evaluator = evaluator
+        self.reward = task.reward if reward is None else reward
+        self._epochs = task.recipe.epochs if epochs is None else epochs
+        self._seed = task.seed if seed is None else seed
+        self._original: Trial | None = None
+        for objective in self.reward.objectives:
+            if objective.metric in TIME_METRICS and not evaluator.measures_time:
+                raise InputError(
+                    f"The reward needs {objective.metric!r}, which is measured only where nothing runs beside it; use one worker."
+                )
+        self.space: SearchSpace = evaluator.space
+        self.game = Game(self.space)
+        self.trial: Trial | None = None
+
+    @property
+    def design(self) -> Design | None:
+        """The finished design of the current episode; None until every agent has picked."""
+        return self.game.design
+
+    @property
+    def original(self) -> Trial:
+        """The original network's trial, under the same epochs and seed as the designs'.
+
+        Raises:
+            InputError: if the original network cannot be trained.
+        """
+        if self._original is None:
+            trial = evaluate_one(self.evaluator, Request(None, self._seed, self._epochs))
+            if trial.status != "completed":
+                raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
+            self._original = trial
+        return self._original
+
+    def evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
+        """One trial per design, as they finish: many at once, beside the game. For learners that ask in batches.
+
+        Raises:
+            InputError: if a design is not one of the space; nothing is evaluated then.
+        """
+        requests = [Request(self.space.check(design), self._seed, self._epochs) for design in designs]
+        return self.evaluator.evaluate(requests)
+
+    def score(self, trial: Trial) -> float:
+        """The reward that every agent gets for this trial."""
+        return float(self.reward(trial, self._reference()))
+
+    def objectives(self, trial: Trial) -> dict[str, float]:
+        """What the reward sees of this trial, by name; NaN where the trial did not complete."""
+        if trial.status != "completed":
+            return {str(objective): float("nan") for objective in self.reward.objectives}
+        reference = self._reference()
+        return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
+
+    def _reference(self) -> Trial | None:
+        return self.original if any(objective.relative for objective in self.reward.objectives) else None
+
+    def _restart(self) -> None:
+        self.game.reset()
+        self.trial = None
+
+    def _finish(self) -> tuple[float, dict[str, Any]]:
+        """Evaluates the complete design; returns the reward and the info."""
+        design = self.game.design
+        assert design is not None
+        (self.trial,) = self.evaluate([design])
+        return self.score(self.trial), self._info()
+
+    def _info(self) -> dict[str, Any]:
+        """Numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a trial,
+        and whether the trial was terminated or failed."""
+        info = {str(objective): 0.0 for objective in self.reward.objectives}
+        if self.trial is not None and self.trial.status == "completed":
+            info |= self.objectives(self.trial)
+        return {**info, "terminated": float(self.trial is not None and self.trial.status != "completed")}
+
+
+class TurnSpaces:
+    """Every agent's observation and action space, and the state's, made once so that they can be seeded.
+
+    An agent observes the paper's state (V-C): its feeding layers' picks plus one, 0 where not yet; an agent that nothing
+    feeds sees one constant 0. All its actions are always legal.
+
+    Args:
+        space: the layers and their actions.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.action = {name: spaces.Discrete(size) for name, size in zip(space.names, space.sizes, strict=True)}
+        self.observation = {
+            name: spaces.Dict(
+                {
+                    "observation": spaces.MultiDiscrete([space.sizes[i] + 1 for i in feeding] or [1]),
+                    "action_mask": spaces.Box(0, 1, (size,), np.int8),
+                }
+            )
+            for name, size, feeding in zip(space.names, space.sizes, space.feeding, strict=True)
+        }
+        self.state = spaces.MultiDiscrete([size + 1 for size in space.sizes])
+        self.masks = [np.ones(size, dtype=np.int8) for size in space.sizes]
+
+    def seed(self, seed: int) -> None:
+        """Seeds every space, each with a seed of its own."""
+        self.state.seed(seed)
+        for offset, name in enumerate(self.action, start=1):
+            self.action[name].seed(seed + offset)
+            self.observation[name].seed(seed + offset)

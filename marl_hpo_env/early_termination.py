@@ -1,0 +1,61 @@
+"""The early termination of an episode (paper V-E, Fig. 7)."""
+
+from __future__ import annotations
+
+from marl_hpo_env.recipe import Limits
+
+
+class Terminated(Exception):
+    """A limit was violated too often; the message says which."""
+
+
+class Restart(Exception):
+    """The loss limit was violated too often for the first time: train again with fresh weights."""
+
+
+class EarlyTermination:
+    """Counts consecutive violations of one episode's limits, over its restart if there is one.
+
+    Args:
+        limits: the thresholds and how many consecutive violations each tolerates.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._slow_batches = 0
+        self._high_losses = 0
+        self._restarted = False
+
+    def batch(self, ms: float) -> None:
+        """Sees one batch's training time.
+
+        Raises:
+            Terminated: at the last tolerated consecutive violation, at once.
+        """
+        limit = self._limits.batch_ms
+        if limit is None:
+            return
+        self._slow_batches = self._slow_batches + 1 if ms > limit else 0
+        if self._slow_batches == self._limits.batches:
+            raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:g} ms.")
+
+    def epoch(self, loss: float) -> None:
+        """Sees one epoch's training loss.
+
+        Raises:
+            Restart: at the last tolerated consecutive violation, the first time.
+            Terminated: the second time.
+        """
+        limit = self._limits.loss
+        if limit is None:
+            return
+        self._high_losses = self._high_losses + 1 if loss > limit else 0
+        if self._high_losses < self._limits.loss_epochs:
+            return
+        if self._restarted:
+            raise Terminated(
+                f"The training loss stayed above {limit:g} for {self._high_losses} consecutive epochs, also after a restart."
+            )
+        self._restarted = True
+        self._slow_batches = self._high_losses = 0
+        raise Restart

@@ -1,0 +1,78 @@
+"""How a network is trained, and when its training is stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from marl_hpo_env.errors import InputError, unknown
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every network of a task is trained, the original as well as the designs (paper VII: "plain", all the same).
+
+    Args:
+        batch_size: examples per step. A last batch of one example is left out: batch norm cannot train on it.
+        epochs: of one episode (VI-A).
+        optimizer: `"adam"` or `"sgd"` (Table II).
+        learning_rate: of the optimizer.
+        momentum: of SGD.
+        weight_decay: of the optimizer.
+        min_improvement: in percentage points of validation accuracy; what counts as an improvement in final training (VII).
+        patience: epochs without improvement after which final training ends (VII).
+        max_epochs: final training ends here at the latest (ours; the paper names no end).
+
+    Raises:
+        InputError: for a value outside its range.
+    """
+
+    batch_size: int
+    epochs: int
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    min_improvement: float = 0.01
+    patience: int = 10
+    max_epochs: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "epochs", "patience", "max_epochs"):
+            if getattr(self, name) < 1:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 1.")
+        if not self.learning_rate > 0:
+            raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
+        if self.optimizer not in ("adam", "sgd"):
+            raise unknown("optimizer", self.optimizer, ("adam", "sgd"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a training is terminated (paper V-E, Fig. 7). The paper gives none of the four values: the defaults are ours.
+
+    Args:
+        loss: an epoch's training loss above this is a violation; None turns the limit off.
+        loss_epochs: consecutive violating epochs after which the training is restarted once with fresh weights and, the
+            second time, terminated.
+        batch_ms: a batch that takes longer is a violation; None turns the limit off. It is the only way for a clock to
+            reach a reward, so it is off unless a task says otherwise.
+        batches: consecutive violating batches after which the training is terminated at once.
+
+    Raises:
+        InputError: for a value outside its range.
+    """
+
+    loss: float | None = None
+    loss_epochs: int = 2
+    batch_ms: float | None = None
+    batches: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "batch_ms"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"The limit {name} is {value}; it is above 0, or None for no limit.")
+        for name in ("loss_epochs", "batches"):
+            if getattr(self, name) < 1:
+                raise InputError(f"The limit {name} is {getattr(self, name)}; it is at least 1.")

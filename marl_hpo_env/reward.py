@@ -1,0 +1,202 @@
+"""From a trial to the one number that every agent shares.
+
+Only what a reward names in its `objectives` reaches a learner; test figures cannot be named.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple, Protocol
+
+from marl_hpo_env.errors import InputError, unknown
+from marl_hpo_env.trial import METRICS, TIME_METRICS, Trial
+
+
+class Objective(NamedTuple):
+    """A metric that a reward sees, as it is or divided by the original network's."""
+
+    metric: str
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Objective:
+        """Reads `"metric"` or `"metric / original"`.
+
+        Raises:
+            InputError: for an unknown metric, a test figure, or another divisor.
+        """
+        metric, slash, divisor = (part.strip() for part in text.partition("/"))
+        if slash and divisor != "original":
+            raise InputError(f"A metric can be divided by 'original' only, as in '{metric} / original'; got {text!r}.")
+        if metric not in METRICS:
+            raise unknown("metric", metric, [name for name in METRICS if not name.startswith("test_")])
+        if metric.startswith("test_"):
+            raise InputError(f"{metric!r} cannot be rewarded: test figures never reach a learner; use 'validation_accuracy'.")
+        return cls(metric, bool(slash))
+
+    def __str__(self) -> str:
+        return f"{self.metric} / original" if self.relative else self.metric
+
+    def value(self, trial: Trial, original: Trial | None) -> float:
+        """This objective of a completed trial.
+
+        Raises:
+            InputError: if the trial, or the original where it is needed, does not have the metric.
+        """
+        measured = trial.metrics.get(self.metric)
+        if measured is None:
+            raise InputError(f"The reward needs {self.metric!r}, which was not measured; {_remedy(self.metric)}.")
+        if not self.relative:
+            return float(measured)
+        reference = None if original is None else original.metrics.get(self.metric)
+        if not reference:
+            raise InputError(f"The reward needs {self.metric!r} of the original network, which is {reference}.")
+        return float(measured) / float(reference)
+
+
+def _remedy(metric: str) -> str:
+    if metric in TIME_METRICS:
+        return "times are measured by one worker alone, so use one worker"
+    return "use a metric that this evaluator measures"
+
+
+class Reward(Protocol):
+    """What the environments need of a reward.
+
+    Attributes:
+        objectives: the metrics that it sees.
+        penalty: what a design gets that was terminated, failed, or broke a constraint.
+    """
+
+    objectives: tuple[Objective, ...]
+    penalty: float
+
+    def __call__(self, trial: Trial, original: Trial | None = None) -> float:
+        """The reward of `trial`; `original` is the original network's trial, needed if an objective is relative."""
+        ...
+
+
+class PaperReward:
+    """Equation 2: `-1` if terminated, else `c_A * A - c_S * S` with `c_A + c_S = 1`, `A` in percent and `S` in MB.
+
+    Args:
+        accuracy_weight: c_A, 0 to 1. The paper gives no value: 0.5 is ours. With it a large network can score below the
+            penalty, since 1 MB weighs as much as one point of accuracy.
+        accuracy_score: `"final"` takes `A` as it is; `"per_epoch"` divides it by the epochs that the trial needed to
+            meet the loss limit (VI-A; it contradicts the maximum of 36 in Fig. 9, so it is not the default).
+
+    Raises:
+        InputError: if the weight is not within 0 to 1, or there is no such score.
+    """
+
+    penalty = -1.0
+
+    def __init__(self, accuracy_weight: float = 0.5, accuracy_score: Literal["final", "per_epoch"] = "final") -> None:
+        if not 0 <= accuracy_weight <= 1:
+            raise InputError(f"The accuracy weight of Eq. 2 is {accuracy_weight}; it lies within 0 and 1.")
+        if accuracy_score not in ("final", "per_epoch"):
+            raise unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
+        self.accuracy_weight = accuracy_weight
+        self.accuracy_score = accuracy_score
+        self.objectives = (Objective("validation_accuracy", False), Objective("model_size_mb", False))
+
+    def __call__(self, trial: Trial, original: Trial | None = None) -> float:
+        if trial.status != "completed":
+            return self.penalty
+        accuracy, size = (objective.value(trial, original) for objective in self.objectives)
+        if self.accuracy_score == "per_epoch":
+            # A training that completed without ever meeting the limit needed all its epochs (ours).
+            accuracy /= trial.metrics.get("epochs_to_threshold") or Objective("epochs", False).value(trial, original)
+        return self.accuracy_weight * 100 * accuracy - (1 - self.accuracy_weight) * size
+
+    def __repr__(self) -> str:
+        return f"PaperReward(accuracy_weight={self.accuracy_weight}, accuracy_score={self.accuracy_score!r})"
+
+
+class Constraint(NamedTuple):
+    """A bound on an objective, such as `inference_ms_per_batch <= 5`."""
+
+    objective: Objective
+    relation: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Reads `"objective <= number"` or `"objective >= number"`.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        match = re.fullmatch(r"\s*(.+?)\s*(<=|>=)\s*(\S+)\s*", text)
+        bound = _number(match[3]) if match else None
+        if not match or bound is None:
+            raise InputError(f"The constraint {text!r} cannot be read; write it as 'inference_ms_per_batch <= 5'.")
+        return cls(Objective.parse(match[1]), match[2], bound)
+
+    def __str__(self) -> str:
+        return f"{self.objective} {self.relation} {self.bound:g}"
+
+    def holds(self, value: float) -> bool:
+        """Whether `value` keeps the bound."""
+        compare: Callable[[float, float], bool] = operator.le if self.relation == "<=" else operator.ge
+        return compare(value, self.bound)
+
+
+class WeightedReward:
+    """A weighted sum of any metrics, with constraints: the paper's "arbitrary set of objectives and constraints" (I).
+
+    `sum(weight * value)`, where what is better small (size, times, loss) counts negatively, so that every weight is
+    positive. Ours: the sum is clipped below at minus the sum of the weights, and the penalty of a design that was
+    terminated, failed or broke a constraint is twice that, so that it lies below every feasible reward.
+
+    Args:
+        weights: by objective, such as `{"validation_accuracy": 1, "model_size_mb / original": 0.2}`.
+        constraints: such as `["inference_ms_per_batch <= 5"]`.
+
+    Raises:
+        InputError: for a negative weight, weights that are all zero, or an objective or constraint that is not known.
+    """
+
+    def __init__(self, weights: Mapping[str, float], constraints: Iterable[str] = ()) -> None:
+        self._weights: dict[Objective, float] = {}
+        for text, weight in weights.items():
+            if not (math.isfinite(weight) and weight >= 0):
+                raise InputError(
+                    f"The weight of {text!r} is {weight}; weights are positive, and what is better small counts "
+                    "negatively by itself."
+                )
+            self._weights[Objective.parse(text)] = float(weight)
+        total = sum(self._weights.values())
+        if total == 0:
+            raise InputError("The weights of the reward are all zero; give at least one that is positive.")
+        self._constraints = tuple(Constraint.parse(text) for text in constraints)
+        self._floor = -total
+        self.penalty = -2 * total
+        constrained = [constraint.objective for constraint in self._constraints]
+        self.objectives = tuple(dict.fromkeys([*self._weights, *constrained]))
+
+    def __call__(self, trial: Trial, original: Trial | None = None) -> float:
+        if trial.status != "completed":
+            return self.penalty
+        values = {objective: objective.value(trial, original) for objective in self.objectives}
+        if not all(constraint.holds(values[constraint.objective]) for constraint in self._constraints):
+            return self.penalty
+        total = sum(
+            METRICS[objective.metric].better * weight * values[objective] for objective, weight in self._weights.items()
+        )
+        return max(total, self._floor)
+
+    def __repr__(self) -> str:
+        weights = {str(objective): weight for objective, weight in self._weights.items()}
+        return f"WeightedReward({weights}, {[str(constraint) for constraint in self._constraints]})"
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,262 @@
+"""The training engine: one request in, one network and its trial out.
+
+Everything random comes from the request alone, and on a CPU one thread trains, so the same request gives the same trial
+bit for bit. On CUDA some kernels add in an order that changes from run to run, so the last digits can differ there.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from marl_hpo_env.data import Examples
+from marl_hpo_env.early_termination import EarlyTermination, Restart, Terminated
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.recipe import Limits
+from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.tuning_task import Task
+
+WARM_UP_BATCHES = 3
+TIMED_BATCHES = 20
+_EVALUATION_BATCH = 1024
+
+
+class Trainer:
+    """Trains a task's designs on one device, with the data resident there.
+
+    Args:
+        task: network, data, recipe and limits.
+        device: where to train.
+        measure_time: whether nothing runs beside it, so that times mean something.
+    """
+
+    def __init__(self, task: Task, device: torch.device, measure_time: bool) -> None:
+        self.task = task
+        self.device = device
+        self.measure_time = measure_time
+        self.data = task.data.to(device)
+        self.network = task.network  # traced here, since making the original draws from torch's generator
+
+    def train(self, request: Request) -> tuple[nn.Module | None, Trial]:
+        """The trained network and its trial; the network is None where the trial did not complete.
+
+        A design that is terminated (V-E), or raises while it is built or trained, is a trial that says so.
+        """
+        started = time.perf_counter()
+        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        history: list[dict[str, float]] = []
+        # Limits end episodes (V-E); final training (VII) ends by its own rule.
+        limits = EarlyTermination(Limits() if request.epochs is None else self.task.limits)
+        network, status, reason = None, "completed", None
+        with _one_thread(self.device), _own_randomness(self.device):
+            try:
+                try:
+                    network = self._attempt(request, 0, limits, metrics, history)
+                except Restart:
+                    history.clear()
+                    network = self._attempt(request, 1, limits, metrics, history)
+            except Terminated as error:
+                status, reason = "terminated", str(error)
+            except Exception as error:  # whatever a design does to torch or to the user's own modules
+                status, reason = "failed", _reason(error)
+        metrics["seconds"] = time.perf_counter() - started
+        return network, Trial(request, status, reason, metrics, tuple(history))  # type: ignore[arg-type]
+
+    def _attempt(
+        self,
+        request: Request,
+        attempt: int,
+        limits: EarlyTermination,
+        metrics: dict[str, float | None],
+        history: list[dict[str, float]],
+    ) -> nn.Module:
+        """One training from fresh weights; fills in metrics and history as it goes."""
+        seed = _seed(request, attempt)
+        torch.manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
+        recipe = self.task.recipe
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+        network = self.network.build(request.design, self.device)
+        metrics |= self._sizes(network)
+        optimizer = self._optimizer(network)
+        times: list[float] = []
+        best_accuracy, best_epoch, best_weights = -math.inf, 0, None
+        for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
+            loss = self._epoch(network, optimizer, order, limits, times)
+            if not math.isfinite(loss):
+                raise ArithmeticError(f"the training loss became {loss} in epoch {epoch}")
+            if metrics["epochs_to_threshold"] is None and self.task.limits.loss and loss <= self.task.limits.loss:
+                metrics["epochs_to_threshold"] = epoch
+            accuracy = self._accuracy(network, self.data.validation)
+            history.append({"train_loss": loss, "validation_accuracy": accuracy})
+            metrics |= {"epochs": epoch, "train_loss": loss, "validation_accuracy": accuracy}
+            limits.epoch(loss)
+            if request.epochs is None:
+                # Final training (VII). The weights of the best epoch are kept: ours, the paper does not say.
+                if accuracy > best_accuracy + recipe.min_improvement / 100:
+                    best_accuracy, best_epoch = accuracy, epoch
+                    best_weights = copy.deepcopy(network.state_dict())
+                elif epoch - best_epoch >= recipe.patience:
+                    break
+        if best_weights is not None:
+            network.load_state_dict(best_weights)
+            metrics["validation_accuracy"] = best_accuracy
+        metrics["test_accuracy"] = self._accuracy(network, self.data.test)
+        if self.device.type == "cuda":
+            metrics["peak_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / 1e6
+        if self.measure_time:
+            metrics["train_ms_per_batch"] = median(times[WARM_UP_BATCHES:] or times)
+            metrics["inference_ms_per_batch"] = self._inference_ms(network)
+        return network
+
+    def _epoch(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        limits: EarlyTermination,
+        times: list[float],
+    ) -> float:
+        """One pass over the training split; returns the mean loss over its examples."""
+        network.train()
+        inputs, targets = self.data.train
+        order = torch.randperm(len(inputs), generator=generator).to(self.device)
+        size = self.task.recipe.batch_size
+        total = torch.zeros((), device=self.device)
+        seen = 0
+        for start in range(0, len(order), size):
+            batch = order[start : start + size]
+            if len(batch) == 1 and len(order) > 1:
+                continue  # batch norm cannot train on one example
+            clock = _Clock(self.device)
+            optimizer.zero_grad(set_to_none=True)
+            loss = nn.functional.cross_entropy(network(inputs[batch]), targets[batch])
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(batch)
+            seen += len(batch)
+            if self.measure_time or self.task.limits.batch_ms is not None:
+                times.append(clock.ms())
+                limits.batch(times[-1])
+        return float(total) / seen
+
+    @torch.inference_mode()
+    def _accuracy(self, network: nn.Module, examples: Examples) -> float:
+        network.eval()
+        inputs, targets = examples
+        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        for start in range(0, len(inputs), _EVALUATION_BATCH):
+            batch = slice(start, start + _EVALUATION_BATCH)
+            correct += (network(inputs[batch]).argmax(1) == targets[batch]).sum()
+        return int(correct) / len(inputs)
+
+    @torch.inference_mode()
+    def _inference_ms(self, network: nn.Module) -> float:
+        """Median time of one forward pass of a batch."""
+        network.eval()
+        batch = self.data.train[0][: self.task.recipe.batch_size]
+        times = []
+        for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
+            clock = _Clock(self.device)
+            network(batch)
+            times.append(clock.ms())
+        return median(times[WARM_UP_BATCHES:])
+
+    def _sizes(self, network: nn.Module) -> dict[str, float | None]:
+        """The metrics that need no training."""
+        network.eval()
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network(self.data.train[0][:1])
+        parameters = sum(p.numel() for p in network.parameters())
+        buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point())
+        return {
+            "parameters": parameters,
+            "model_size_mb": 4 * (parameters + buffers) / 1e6,
+            "flops": counter.get_total_flops(),
+        }
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        recipe = self.task.recipe
+        common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+        if recipe.optimizer == "sgd":
+            return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **common)
+        return torch.optim.Adam(network.parameters(), **common)
+
+
+class _Clock:
+    """Milliseconds since it was made, of work that the device has finished."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = None
+        if device.type == "cuda":
+            self._events = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            self._events[0].record()
+        self._started = time.perf_counter()
+
+    def ms(self) -> float:
+        if self._events is None:
+            return 1e3 * (time.perf_counter() - self._started)
+        start, end = self._events
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end))
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device; CUDA where there is one, else the CPU, where None.
+
+    Raises:
+        InputError: if there is no such device on this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU.") from error
+    return device
+
+
+def _seed(request: Request, attempt: int) -> int:
+    """A seed from the design, the trial's seed and the attempt; the number of epochs does not enter, so that a longer
+    training begins as the shorter one did."""
+    key = repr((request.design, request.seed, attempt)).encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
+        return f"Out of memory: {first}."
+    return f"{type(error).__name__}: {first}." if not isinstance(error, InputError | ArithmeticError) else f"{first}."
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """One CPU thread per training: bit-identical wherever it runs, and two side by side use two cores best."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Leaves the caller's random generators as they were."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

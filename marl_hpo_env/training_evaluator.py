@@ -1,0 +1,70 @@
+"""The evaluator that trains every design for real."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.training import Trainer, choose_device
+from marl_hpo_env.trial import Request, Trial
+from marl_hpo_env.tuning_task import Task
+from marl_hpo_env.workers import Workers
+
+
+class TrainingEvaluator:
+    """Trains designs on one device, one at a time or several side by side.
+
+    Args:
+        task: what is trained.
+        device: such as `"cuda"`; CUDA where there is one, else the CPU, where None.
+        workers: trainings side by side. 1 trains in this process, and only then are times measured; more start processes,
+            to which the task is pickled, so a script that uses them needs `if __name__ == "__main__":`.
+
+    Raises:
+        InputError: if there is no such device, or there is not at least one worker.
+    """
+
+    def __init__(self, task: Task, device: str | None = None, workers: int = 1) -> None:
+        if workers < 1:
+            raise InputError(f"The number of workers is {workers}; it is at least 1.")
+        self._task = task
+        self._device = choose_device(device)
+        self._count = workers
+        self._trainer: Trainer | None = None
+        self._workers: Workers | None = None
+
+    @property
+    def space(self) -> SearchSpace:
+        return self._task.space
+
+    @property
+    def fingerprint(self) -> str:
+        """The task's, and the kind of device; on a CPU one thread trains, which is part of it."""
+        kind = self._device.type
+        return f"{self._task.fingerprint}-{kind}{'-1-thread' if kind == 'cpu' else ''}"
+
+    @property
+    def measures_time(self) -> bool:
+        return self._count == 1
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        """One trial per request, as they finish.
+
+        Raises:
+            InputError: if a design is not one of the space; nothing is trained then.
+        """
+        checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
+        return self._train(checked)
+
+    def _train(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        if self._count == 1:
+            self._trainer = self._trainer or Trainer(self._task, self._device, measure_time=True)
+            for request in requests:
+                yield self._trainer.train(request)[1]
+            return
+        if self._workers is None or self._workers.closed:
+            self._workers = Workers(self._task, str(self._device), self._count)
+            weakref.finalize(self, self._workers.close)
+        yield from self._workers.train(requests)

@@ -1,0 +1,103 @@
+"""Trainings side by side in processes of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.tuning_task import Task
+
+
+class Workers:
+    """A fixed number of processes that each train one request at a time.
+
+    Each holds one end of a pipe of its own, so it ends by itself when this process is gone, however it went.
+
+    Args:
+        task: sent to every process once.
+        device: such as `"cpu"`.
+        count: number of processes.
+    """
+
+    def __init__(self, task: Task, device: str, count: int) -> None:
+        self._task = task
+        self._device = device
+        # A fork of this process would inherit torch's threads in an undefined state; the server forks clean ones.
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        self._context = multiprocessing.get_context(method)
+        if method == "forkserver":
+            self._context.set_forkserver_preload(["marl_hpo_env.training", "torch._dynamo"])  # what a training imports
+        self._workers = [self._start() for _ in range(count)]
+
+    def train(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        """One trial per request, as they finish. A process that dies makes a failed trial and is replaced."""
+        waiting = list(reversed(requests))
+        busy: dict[Connection, tuple[_Worker, Request]] = {}
+        idle = list(self._workers)
+        try:
+            while waiting or busy:
+                while waiting and idle:
+                    worker, request = idle.pop(), waiting.pop()
+                    worker.connection.send(request)
+                    busy[worker.connection] = worker, request
+                for connection in wait(list(busy)):
+                    assert isinstance(connection, Connection)
+                    worker, request = busy.pop(connection)
+                    try:
+                        trial = connection.recv()
+                    except (EOFError, ConnectionError):
+                        worker.process.join()
+                        reason = f"The worker process died with exit code {worker.process.exitcode}."
+                        trial = Trial(request, "failed", reason, dict.fromkeys(METRICS))
+                        self._workers.remove(worker)
+                        worker = self._start()
+                        self._workers.append(worker)
+                    idle.append(worker)
+                    yield trial
+        finally:
+            if busy:  # abandoned in the middle, as by Ctrl-C: what still trains is of no use
+                self.close()
+
+    def close(self) -> None:
+        """Ends every process at once."""
+        for worker in self._workers:
+            worker.process.kill()
+            worker.connection.close()
+        self._workers = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether the processes have been ended."""
+        return not self._workers
+
+    def _start(self) -> _Worker:
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_work, args=(theirs, self._task, self._device), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+
+
+def _work(connection: Connection, task: Task, device: str) -> None:
+    """The life of one worker process: trains what comes in until the other end of the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    from marl_hpo_env.training import Trainer, choose_device
+
+    trainer = Trainer(task, choose_device(device), measure_time=False)
+    while True:
+        try:
+            request = connection.recv()
+            _, trial = trainer.train(request)
+            connection.send(trial)
+        except (EOFError, ConnectionError):
+            return

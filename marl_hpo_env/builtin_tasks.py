@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from marl_hpo_env.errors import unknown
+from marl_hpo_env.errors import InputError
 from marl_hpo_env.recipe import Limits, Recipe
 from marl_hpo_env.reward import WeightedReward
 from marl_hpo_env.tuning_task import Task
@@ -25,7 +25,7 @@ def task(name: str) -> Task:
         InputError: if there is none.
     """
     if name not in _TASKS:
-        raise unknown("task", name, _TASKS)
+        raise InputError.unknown("task", name, _TASKS)
     return _TASKS[name]()
 
 

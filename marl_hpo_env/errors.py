@@ -13,19 +13,19 @@ from collections.abc import Iterable
 class InputError(ValueError):
     """What was given cannot be used; the message is one sentence with the value and what would be right."""
 
+    @classmethod
+    def unknown(cls, what: str, name: object, known: Iterable[str]) -> InputError:
+        """For a name that does not exist, with the names nearest to it.
 
-def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
-    """The `InputError` for a name that does not exist, with the names nearest to it.
-
-    Args:
-        what: the kind of thing, such as `"task"`.
-        name: the name that was given.
-        known: every name that would have been right.
-    """
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
-    if near:
-        hint = f"did you mean {' or '.join(repr(n) for n in near)}?"
-    else:
-        hint = f"there are {', '.join(repr(n) for n in names)}."
-    return InputError(f"There is no {what} {str(name)!r}; {hint}")
+        Args:
+            what: the kind of thing, such as `"task"`.
+            name: the name that was given.
+            known: every name that would have been right.
+        """
+        names = sorted(known)
+        near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.4)
+        if near:
+            hint = f"did you mean {' or '.join(repr(n) for n in near)}?"
+        else:
+            hint = f"there are {', '.join(repr(n) for n in names)}."
+        return cls(f"There is no {what} {str(name)!r}; {hint}")

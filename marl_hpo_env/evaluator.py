@@ -86,4 +86,3 @@ def evaluate_one(evaluator: Evaluator, request: Request) -> Trial:
     """The trial of a single request."""
     (trial,) = evaluator.evaluate([request])
     return trial
-

@@ -106,9 +106,7 @@ def _channels(module: _ConvNd, new: dict[str, Any], shape: Sequence[int]) -> dic
     return {**new, "in_channels": channels, "groups": groups}
 
 
-def _padded(
-    module: nn.Module, arguments: Mapping[str, Any], new: dict[str, Any], shape: Sequence[int]
-) -> Replacement:
+def _padded(module: nn.Module, arguments: Mapping[str, Any], new: dict[str, Any], shape: Sequence[int]) -> Replacement:
     """A convolution's or pool's padding: it grows with the kernel, so that the output keeps its size.
 
     `pad + dilation * (k' - k) / 2` in each dimension; an odd remainder goes right and bottom. A pool whose stride was its

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from marl_hpo_env.errors import InputError, unknown
+from marl_hpo_env.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Recipe:
         if not self.learning_rate > 0:
             raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
         if self.optimizer not in ("adam", "sgd"):
-            raise unknown("optimizer", self.optimizer, ("adam", "sgd"))
+            raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from marl_hpo_env.errors import InputError, unknown
+from marl_hpo_env.errors import InputError
 from marl_hpo_env.trial import METRICS, TIME_METRICS, Trial
 
 
@@ -32,9 +32,11 @@ class Objective(NamedTuple):
         if slash and divisor != "original":
             raise InputError(f"A metric can be divided by 'original' only, as in '{metric} / original'; got {text!r}.")
         if metric not in METRICS:
-            raise unknown("metric", metric, [name for name in METRICS if not name.startswith("test_")])
+            raise InputError.unknown("metric", metric, [name for name in METRICS if not name.startswith("test_")])
         if metric.startswith("test_"):
-            raise InputError(f"{metric!r} cannot be rewarded: test figures never reach a learner; use 'validation_accuracy'.")
+            raise InputError(
+                f"{metric!r} cannot be rewarded: test figures never reach a learner; use 'validation_accuracy'."
+            )
         return cls(metric, bool(slash))
 
     def __str__(self) -> str:
@@ -98,7 +100,7 @@ class PaperReward:
         if not 0 <= accuracy_weight <= 1:
             raise InputError(f"The accuracy weight of Eq. 2 is {accuracy_weight}; it lies within 0 and 1.")
         if accuracy_score not in ("final", "per_epoch"):
-            raise unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
+            raise InputError.unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
         self.accuracy_weight = accuracy_weight
         self.accuracy_score = accuracy_score
         self.objectives = (Objective("validation_accuracy", False), Objective("model_size_mb", False))

@@ -61,9 +61,7 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
 
     def step(
         self, actions: dict[str, int]
-    ) -> tuple[
-        dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]
-    ]:
+    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
         """Every agent picks; the design is evaluated and the episode ends.
 
         Raises:

@@ -69,7 +69,13 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
             raise InputError(f"Action {action!r} does not exist; actions are 0 to {self._encoding.actions.n - 1}.")
         if not self.action_masks()[action]:
             self._over = True
-            return self._view(), float(self.reward.penalty), True, False, self._masked({**self._info(), "terminated": 1.0})
+            return (
+                self._view(),
+                float(self.reward.penalty),
+                True,
+                False,
+                self._masked({**self._info(), "terminated": 1.0}),
+            )
         self.game.pick(int(action))
         if not self.game.design_complete:
             return self._view(), 0.0, False, False, self._masked(self._info())

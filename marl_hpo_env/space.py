@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from marl_hpo_env.errors import InputError, unknown
+from marl_hpo_env.errors import InputError
 
 Design = tuple[int, ...]
 """One action index per layer, in network order."""
@@ -78,11 +78,11 @@ class Layer:
         Raises:
             InputError: if the values are not one of the layer's actions.
         """
-        values = tuple(
-            tuple(v) if isinstance(v := hyperparameters.get(name), list) else v for name in self.choices
-        )
+        values = tuple(tuple(v) if isinstance(v := hyperparameters.get(name), list) else v for name in self.choices)
         if set(hyperparameters) != set(self.choices) or values not in self.actions:
-            raise InputError(f"Layer {self.name!r} has no action {dict(hyperparameters)}; its choices are {self.choices}.")
+            raise InputError(
+                f"Layer {self.name!r} has no action {dict(hyperparameters)}; its choices are {self.choices}."
+            )
         return self.actions.index(values)
 
     def check(self, action: Any) -> int:
@@ -169,7 +169,7 @@ class SearchSpace:
         try:
             return self._position[name]
         except KeyError:
-            raise unknown("layer", name, self.names) from None
+            raise InputError.unknown("layer", name, self.names) from None
 
     def check(self, design: Iterable[Any]) -> Design:
         """`design` in its canonical form, a tuple of ints.
@@ -179,7 +179,9 @@ class SearchSpace:
         """
         actions = tuple(design)
         if len(actions) != len(self.layers):
-            raise InputError(f"A design of this space has {len(self.layers)} actions, one per layer; got {len(actions)}.")
+            raise InputError(
+                f"A design of this space has {len(self.layers)} actions, one per layer; got {len(actions)}."
+            )
         return tuple(layer.check(action) for layer, action in zip(self.layers, actions, strict=True))
 
     def sample(self, rng: np.random.Generator) -> Design:

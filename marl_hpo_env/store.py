@@ -66,7 +66,12 @@ class Store:
         Raises:
             InputError: if it cannot be written, such as on a full disk.
         """
-        row = (trial.status, trial.reason, json.dumps(dict(trial.metrics)), json.dumps([dict(e) for e in trial.history]))
+        row = (
+            trial.status,
+            trial.reason,
+            json.dumps(dict(trial.metrics)),
+            json.dumps([dict(e) for e in trial.history]),
+        )
         try:
             with self._database:
                 self._database.execute(

@@ -225,7 +225,9 @@ def choose_device(name: str | None) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU.") from error
+        raise InputError(
+            f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU."
+        ) from error
     return device
 
 

@@ -50,7 +50,9 @@ class TunableNetwork:
         InputError: if the network cannot be traced, or the choices do not fit it.
     """
 
-    def __init__(self, model: nn.Module, example_input: torch.Tensor | tuple[torch.Tensor, ...], choices: Choices) -> None:
+    def __init__(
+        self, model: nn.Module, example_input: torch.Tensor | tuple[torch.Tensor, ...], choices: Choices
+    ) -> None:
         types = tuple(key for key in choices if isinstance(key, type))
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
         self._traced = _trace(model, types)
@@ -306,7 +308,9 @@ class _Builder:
             assert callable(node.target)
             return node.target(*args, **kwargs)
         except Exception as error:  # whatever the network's own operations raise on shapes that do not fit
-            raise InputError(f"The network cannot be built: {node.target} at {node.name!r} fails: {_line(error)}") from error
+            raise InputError(
+                f"The network cannot be built: {node.target} at {node.name!r} fails: {_line(error)}"
+            ) from error
 
     def _check_batch(self, node: fx.Node) -> None:
         """A reshape with a fixed size can fold features into the batch without any error."""

@@ -1,0 +1,60 @@
+"""The loop between a learner and an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agents.protocol import Episode, Learner
+from marl_hpo_env import InputError, Trial
+
+OnEpisode = Callable[[Episode, Trial], None]
+
+
+def play(
+    env: Any,
+    learner: Learner,
+    episodes: int | None = None,
+    *,
+    seed: int = 0,
+    batch: int = 1,
+    on_episode: OnEpisode | None = None,
+) -> list[Episode]:
+    """Lets a learner play from the beginning.
+
+    Args:
+        env: any of the package's environments; its evaluator turns the learner's designs into trials.
+        learner: is reset with the environment's space and `seed`.
+        episodes: how many to play; None plays until the learner is finished.
+        seed: of the learner.
+        batch: designs asked at a time. The result depends on it, not on how many workers evaluate a batch.
+        on_episode: is called with every episode and its trial, in the order asked, after its batch.
+
+    Returns:
+        Every episode, in the order asked.
+
+    Raises:
+        InputError: if `batch` or `episodes` is not positive.
+    """
+    if batch < 1:
+        raise InputError(f"The batch is {batch}; it is at least 1.")
+    if episodes is not None and episodes < 1:
+        raise InputError(f"The number of episodes is {episodes}; it is at least 1.")
+    game = env.unwrapped
+    learner.reset(game.space, seed)
+    played: list[Episode] = []
+    while episodes is None or len(played) < episodes:
+        designs = learner.ask(batch if episodes is None else min(batch, episodes - len(played)))
+        if not designs:
+            break
+        trials = {trial.design: trial for trial in game.evaluate(list(dict.fromkeys(designs)))}
+        told = [
+            Episode(design, game.score(trial), game.objectives(trial), trial.status != "completed")
+            for design, trial in ((design, trials[design]) for design in designs)
+        ]
+        learner.tell(told)
+        played += told
+        if on_episode is not None:
+            for episode in told:
+                on_episode(episode, trials[episode.design])
+    return played

@@ -1,0 +1,90 @@
+"""What a learner is: the small protocol that everything which plays for the team shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from marl_hpo_env import Design, Game, SearchSpace
+
+
+class Episode(NamedTuple):
+    """All that a learner is told of one episode; test figures never reach it.
+
+    Args:
+        design: one action per layer.
+        reward: shared by all agents.
+        objectives: the metrics that the reward sees, by name; NaN where the trial did not complete.
+        terminated: whether the trial was terminated by a limit, or failed.
+    """
+
+    design: Design
+    reward: float
+    objectives: Mapping[str, float]
+    terminated: bool
+
+
+class Learner(Protocol):
+    """An algorithm that plays for the whole team of agents.
+
+    A learner is a deterministic function of its settings, the seed, and what it is told: this is what makes resuming by
+    replay work.
+    """
+
+    def reset(self, space: SearchSpace, seed: int) -> None:
+        """Forgets everything; the designs to come are of `space`."""
+        ...
+
+    def ask(self, n: int) -> list[Design]:
+        """Up to `n` designs to evaluate next; fewer where it has no more, none when it is finished."""
+        ...
+
+    def tell(self, episodes: Sequence[Episode]) -> None:
+        """What came of the designs, in the order in which they were asked."""
+        ...
+
+
+class TurnBasedLearner:
+    """The base of learners that decide turn by turn: they implement `act` in place of `ask`.
+
+    So the same learner drives a user's own loop over the turn-based environment and a batch of `play`.
+    """
+
+    _game: Game
+    _masks: list[Any]
+
+    def reset(self, space: SearchSpace, seed: int) -> None:
+        """Prepares the game that `ask` plays; a subclass calls this first."""
+        import numpy as np
+
+        self._game = Game(space)
+        self._masks = [np.ones(size, dtype=np.int8) for size in space.sizes]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has no more designs to try; by default it goes on as long as it is asked."""
+        return False
+
+    def act(self, agent: str, observation: Mapping[str, Any]) -> int:
+        """The action of `agent`, whose turn it is.
+
+        Args:
+            agent: the name of its layer.
+            observation: what the turn-based environment shows it: `"observation"`, its feeding layers' picks plus one,
+                and `"action_mask"`.
+        """
+        raise NotImplementedError
+
+    def ask(self, n: int) -> list[Design]:
+        """Plays `n` games by turns, or fewer if it finishes."""
+        game = self._game
+        names = game.space.names
+        designs: list[Design] = []
+        while len(designs) < n and not self.finished:
+            game.reset()
+            for position, name in enumerate(names):
+                observation = {"observation": game.observe(position), "action_mask": self._masks[position]}
+                game.pick(self.act(name, observation))
+            assert game.design is not None
+            designs.append(game.design)
+        return designs

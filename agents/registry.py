@@ -1,0 +1,45 @@
+"""The learners by name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from agents.pairwise_q import PairwiseQ
+from agents.protocol import Learner
+from agents.random_search import RandomSearch
+from marl_hpo_env import InputError
+
+_LEARNERS: dict[str, type] = {"pairwise-q": PairwiseQ, "random": RandomSearch}
+
+
+def learner(name: str, **settings: Any) -> Learner:
+    """The learner with this name.
+
+    Args:
+        name: one of `learners()`.
+        **settings: what its class takes.
+
+    Raises:
+        InputError: if there is no such learner or setting, or a setting is outside its range.
+    """
+    if name not in _LEARNERS:
+        raise InputError.unknown("learner", name, _LEARNERS)
+    known = inspect.signature(_LEARNERS[name]).parameters
+    for setting in settings:
+        if setting not in known:
+            if not known:
+                raise InputError(f"The learner {name!r} has no settings; got {setting!r}.")
+            raise InputError.unknown(f"setting of the learner {name!r},", setting, known)
+    made: Learner = _LEARNERS[name](**settings)
+    return made
+
+
+def learners() -> list[str]:
+    """The names of the learners."""
+    return sorted(_LEARNERS)
+
+
+def summary(name: str) -> str:
+    """One line about a learner: the first of its class's docstring."""
+    return (inspect.getdoc(_LEARNERS[name]) or "").splitlines()[0]

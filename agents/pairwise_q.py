@@ -1,4 +1,4 @@
-"""The paper's learner: a team of Q-learning agents with one table per pair of connected layers.
+"""The paper's learner, pairwise Q-learning.
 
 Iranfar, Zapater, Atienza, sections V-D to VI-D. In the first phase the agents explore by Algorithm 1; in the second they
 exploit by Algorithm 3 or, with probability epsilon, act at random; after every episode the tables are updated by
@@ -58,7 +58,7 @@ class QTable:
 
 
 class PairwiseQ(TurnBasedLearner):
-    """The paper's team of agents.
+    """The paper's team: Q-learning agents with one table per pair of connected layers.
 
     Args:
         exploration_episodes: length of the first phase. VIII-D asks for slightly more than the largest table has cells
@@ -155,12 +155,12 @@ class PairwiseQ(TurnBasedLearner):
         self._told = 0
         self._picks: list[int] = []
         self._mode = "explore"
+        self._next_mode: str | None = None
         self._pending: deque[tuple[Design, bool]] = deque()
         self._seen: set[Design] = set()
         self._greedy_design: Design | None = None
         self._greedy_streak = 0
         self._updated_since_greedy = True
-        self._alpha_now = self.alpha
 
     @property
     def phase(self) -> str:
@@ -222,8 +222,26 @@ class PairwiseQ(TurnBasedLearner):
             return [(tables[0], max(0, int(observation[0]) - 1))]
         return [(table, pick - 1) for table, pick in zip(tables, observation.tolist(), strict=False)]
 
+    @property
+    def waits_for_rewards(self) -> bool:
+        """Whether the next design depends on the rewards of those asked before: a greedy one does, and it may converge.
+
+        So a batch holds what the paper's one-by-one order would have asked anyway, and its size changes no result.
+        """
+        if self.phase == "exploration":
+            return False
+        if self.epsilon_per == "agent":
+            return True
+        if self._next_mode is None:
+            self._next_mode = self._draw_mode()
+        return self._next_mode == "exploit" or any(greedy for _, greedy in self._pending)
+
     def _begin_episode(self) -> None:
-        self._mode = "explore" if self.phase == "exploration" else self._draw_mode()
+        if self.phase == "exploration":
+            self._mode = "explore"
+        else:
+            self._mode = self._draw_mode() if self._next_mode is None else self._next_mode
+        self._next_mode = None
         self._greedy_so_far = True
 
     def _draw_mode(self) -> str:
@@ -329,7 +347,7 @@ class PairwiseQ(TurnBasedLearner):
             row = 0 if j in self._alone else design[i]
             column = design[j]  # the row in which the next layers stand, in each opened table
             old = table.q[row][column]
-            if not opened or any([self._has_unvisited(after, column) for after in opened]):
+            if not opened or any(self._has_unvisited(after, column) for after in opened):
                 value = keep * old + alpha * reward  # lines 3 and 6
             else:
                 # Line 8; Fig. 8a: over the union of the rows.

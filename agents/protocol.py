@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from marl_hpo_env import Design, Game, SearchSpace
 
 
@@ -55,14 +57,17 @@ class TurnBasedLearner:
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Prepares the game that `ask` plays; a subclass calls this first."""
-        import numpy as np
-
         self._game = Game(space)
         self._masks = [np.ones(size, dtype=np.int8) for size in space.sizes]
 
     @property
     def finished(self) -> bool:
         """Whether it has no more designs to try; by default it goes on as long as it is asked."""
+        return False
+
+    @property
+    def waits_for_rewards(self) -> bool:
+        """Whether the next design depends on rewards that it has not been told yet; `ask` then ends its batch."""
         return False
 
     def act(self, agent: str, observation: Mapping[str, Any]) -> int:
@@ -76,11 +81,11 @@ class TurnBasedLearner:
         raise NotImplementedError
 
     def ask(self, n: int) -> list[Design]:
-        """Plays `n` games by turns, or fewer if it finishes."""
+        """Plays `n` games by turns, or fewer if it finishes or must know rewards first; at least one until it finishes."""
         game = self._game
         names = game.space.names
         designs: list[Design] = []
-        while len(designs) < n and not self.finished:
+        while len(designs) < n and not self.finished and not (designs and self.waits_for_rewards):
             game.reset()
             for position, name in enumerate(names):
                 observation = {"observation": game.observe(position), "action_mask": self._masks[position]}

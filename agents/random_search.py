@@ -11,7 +11,7 @@ from marl_hpo_env import Design, SearchSpace
 
 
 class RandomSearch:
-    """Designs drawn uniformly, without repeats: an evaluation is never spent on what is already known."""
+    """Random search without repeats: an evaluation is never spent on a design that is already known."""
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         self._space = space

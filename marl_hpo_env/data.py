@@ -74,5 +74,5 @@ def digits() -> Data:
         kept_x, part_x, kept_y, part_y = train_test_split(*rest, test_size=size, random_state=0, stratify=rest[1])
         rest = kept_x, kept_y
         parts.append((part_x, part_y))
-    validation, test, train = (tuple(map(torch.from_numpy, part)) for part in (*parts, rest))
+    validation, test, train = ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in (*parts, rest))
     return Data(train, validation, test)

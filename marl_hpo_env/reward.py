@@ -158,11 +158,15 @@ class WeightedReward:
         weights: by objective, such as `{"validation_accuracy": 1, "model_size_mb / original": 0.2}`.
         constraints: such as `["inference_ms_per_batch <= 5"]`.
 
+    Attributes:
+        weights: as given.
+
     Raises:
         InputError: for a negative weight, weights that are all zero, or an objective or constraint that is not known.
     """
 
     def __init__(self, weights: Mapping[str, float], constraints: Iterable[str] = ()) -> None:
+        self.weights = dict(weights)
         self._weights: dict[Objective, float] = {}
         for text, weight in weights.items():
             if not (math.isfinite(weight) and weight >= 0):

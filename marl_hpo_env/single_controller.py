@@ -83,7 +83,7 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
         reward, info = self._finish()
         return self._view(), reward, True, False, self._masked(info)
 
-    def render(self) -> str | None:  # type: ignore[override]
+    def render(self) -> str | None:
         """With `render_mode="ansi"`, the design so far, one line per layer."""
         return self.game.render() if self.render_mode == "ansi" else None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -65,6 +65,14 @@ class TunableNetwork:
         }
         self._shapes: dict[fx.Node, torch.Size] = {}
         _Builder(self, {}, torch.device("meta"), record=self._shapes).run()
+
+    @property
+    def original(self) -> dict[str, dict[str, Any]]:
+        """The original's own values of what can be chosen, by layer name; they need not be among the choices."""
+        return {
+            layer.name: {name: self._arguments[layer.name][name] for name in layer.choices}
+            for layer in self.space.layers
+        }
 
     @property
     def signature(self) -> str:
@@ -268,18 +276,21 @@ class _Builder:
         key = (source, what, size)
         if key not in self.aligned:
             shape = self.values[source].shape
+            arguments: dict[str, Any]
+            kind: Callable[..., nn.Module]
             if what == "pools":
-                make = lambda: _POOL[len(shape)](size)  # noqa: E731
+                kind, arguments = _POOL[len(shape)], {"output_size": size}
             elif len(shape) == 2:
-                make = lambda: nn.Linear(shape[1], size[0], bias=False)  # noqa: E731
+                kind, arguments = nn.Linear, {"in_features": shape[1], "out_features": size[0], "bias": False}
             else:
-                make = lambda: _CONVOLUTION[len(shape)](shape[1], size[0], 1, bias=False)  # noqa: E731
+                kind = _CONVOLUTION[len(shape)]
+                arguments = {"in_channels": shape[1], "out_channels": size[0], "kernel_size": 1, "bias": False}
             name = f"alignment_{len(self.aligned)}"
             with torch.device("meta"):
-                twin = make()
+                twin = kind(**arguments)
             self.added[what] += 1
             with self.device:
-                self.root.add_module(name, make())
+                self.root.add_module(name, kind(**arguments))
             self.aligned[key] = self.graph.call_module(name, (source,))
             self.values[self.aligned[key]] = twin(self.values[source])
         return self.aligned[key]

@@ -86,7 +86,7 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
             InputError: if the agent has no such action.
         """
         if self.terminations[self.agent_selection]:
-            self._was_dead_step(action)  # type: ignore[arg-type]
+            self._was_dead_step(action)
             return
         self.game.pick(action)
         # Rewards are 0 until the last pick, so none are cleared or added up before it: a step costs the same however many

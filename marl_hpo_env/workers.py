@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
@@ -28,7 +29,7 @@ class Workers:
         self._device = device
         # A fork of this process would inherit torch's threads in an undefined state; the server forks clean ones.
         method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-        self._context = multiprocessing.get_context(method)
+        self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(["marl_hpo_env.training", "torch._dynamo"])  # what a training imports
         self._workers = [self._start() for _ in range(count)]

@@ -1,0 +1,42 @@
+"""Pictures of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from experiments.tuning import Play
+
+
+def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
+    """The reward of every episode in the first and the second phase, each with the best so far (the paper's Fig. 9).
+
+    Args:
+        played: the learner's play.
+        path: of the PNG file.
+        exploration: episodes in the first phase; a learner without phases has one panel.
+    """
+    rewards = [episode.reward for episode in played.episodes]
+    best = [max(rewards[: i + 1]) for i in range(len(rewards))]
+    parts = [("(a) exploration", 0, exploration), ("(b) exploration-exploitation", exploration, len(rewards))]
+    parts = [part for part in parts if part[1] < min(part[2], len(rewards))]
+    if len(parts) == 1:
+        parts = [("all episodes", 0, len(rewards))]
+    figure, axes = plt.subplots(1, len(parts), figsize=(5 * len(parts), 3.2), sharey=True, squeeze=False)
+    for axis, (title, start, end) in zip(axes[0], parts, strict=True):
+        numbers = range(1, len(rewards[start:end]) + 1)
+        axis.plot(numbers, rewards[start:end], ".", markersize=4, color="tab:blue", label="episode")
+        axis.plot(numbers, best[start:end], "-", linewidth=1, color="tab:orange", label="best so far")
+        axis.set_title(title)
+        axis.set_xlabel("episode")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("reward")
+    axes[0][0].legend(loc="lower right", fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)

@@ -1,0 +1,72 @@
+"""The closing report of a run: who is how good, how large and how fast, and the design layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from marl_hpo_env import Trial, TunableNetwork
+
+COLUMNS = (
+    ("val %", "validation_accuracy", lambda v: f"{100 * v:.2f}"),
+    ("test %", "test_accuracy", lambda v: f"{100 * v:.2f}"),
+    ("size MB", "model_size_mb", lambda v: f"{v:.4g}"),
+    ("parameters", "parameters", lambda v: f"{v:,.0f}"),
+    ("train ms", "train_ms_per_batch", lambda v: f"{v:.2f}"),
+    ("infer ms", "inference_ms_per_batch", lambda v: f"{v:.2f}"),
+    ("epochs", "epochs", lambda v: f"{v:.0f}"),
+)
+
+_SHORT = {"out_channels": "kernels", "out_features": "units", "kernel_size": "size"}
+"""The paper's words for torch's constructor arguments (Table III)."""
+
+
+def comparison(trials: Mapping[str, Trial]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the closing table (the paper's Table V), one row per label."""
+    header = ["network", *(title for title, _, _ in COLUMNS)]
+    rows = [[label, *(_cell(trial, name, form) for _, name, form in COLUMNS)] for label, trial in trials.items()]
+    return header, rows
+
+
+def layers(network: TunableNetwork, designs: Mapping[str, tuple[int, ...]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the original and the designs layer by layer, one column per label."""
+    columns = [network.original, *(network.space.hyperparameters(design) for design in designs.values())]
+    rows = [[layer.name, *(_values(column[layer.name]) for column in columns)] for layer in network.space.layers]
+    return ["layer", "original", *designs], rows
+
+
+def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """For the terminal."""
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(header):
+        numeric = position > 0 and all(_is_number(row[position]) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """For a file."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _cell(trial: Trial, name: str, form: Any) -> str:
+    value = trial.metrics.get(name)
+    return "-" if value is None else form(value)
+
+
+def _values(hyperparameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{_SHORT.get(name, name)} {_value(value)}" for name, value in hyperparameters.items())
+
+
+def _value(value: Any) -> str:
+    """A size that is the same in all dimensions as one number."""
+    return str(value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value)
+
+
+def _is_number(text: str) -> bool:
+    return text == "-" or text.replace(",", "").replace(".", "").isdigit()

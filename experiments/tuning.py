@@ -1,0 +1,165 @@
+"""One tuning run: a learner plays a task, and what it found is trained to convergence beside the original network."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from agents import Episode, Learner, play
+from experiments.run_folder import RunFolder
+from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
+from marl_hpo_env.trial import TIME_METRICS
+
+BATCH = 8
+"""Designs asked at a time. Fixed, since a learner's result may depend on it; how many workers there are changes nothing."""
+
+OPEN_ENDED_EPISODES = 100
+"""Episodes of a learner that has no end of its own, where none are asked for."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """What came of one learner's play.
+
+    Args:
+        name: of the learner.
+        episodes: in the order asked.
+        phases: of each episode; empty strings for a learner without phases.
+        trials: by design.
+        converged: the learner's own answer, where it has one (VI-C).
+    """
+
+    name: str
+    episodes: Sequence[Episode]
+    phases: Sequence[str]
+    trials: dict[Any, Trial]
+    converged: tuple[int, ...] | None
+
+    @property
+    def best(self) -> Episode:
+        """The first episode with the highest reward."""
+        return max(self.episodes, key=lambda episode: episode.reward)
+
+    @property
+    def evaluations(self) -> int:
+        """Distinct designs."""
+        return len(self.trials)
+
+
+class Tuning:
+    """Plays learners on one task, every trial in the run's folder the moment it ends.
+
+    Args:
+        task: what is tuned.
+        out: the folder where it is stored; not touched before everything else is known to be right.
+        reward: in place of the task's.
+        device: where to train.
+        workers: trainings side by side; by default as many as this process has cores on a CPU, one on a GPU, and one where
+            the reward sees times.
+        console: where progress is shown.
+
+    Raises:
+        InputError: if the original network cannot be trained, or the settings do not fit together.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        out: Path,
+        *,
+        reward: Reward | None = None,
+        device: str | None = None,
+        workers: int | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.task = task
+        self.console = console or Console(stderr=True)
+        self.reward = reward or task.reward
+        timed = any(objective.metric in TIME_METRICS for objective in self.reward.objectives)
+        alone = TrainingEvaluator(task, device, 1)
+        evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(device)))
+        env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
+        self.folder = RunFolder(out, task)
+        self._alone = StoredEvaluator(alone, self.folder.store)
+        stored = StoredEvaluator(evaluator, self.folder.store)
+        self.env = env(task, evaluator=stored, reward=self.reward).unwrapped
+
+    def play(self, name: str, learner: Learner, episodes: int | None, seed: int) -> Play:
+        """Lets a learner play; what is stored already is replayed, not trained again."""
+        self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
+        learner.reset(self.env.space, seed)
+        total = getattr(learner, "total_episodes", None)
+        if episodes is None and total is None:
+            episodes = OPEN_ENDED_EPISODES
+        total = min(n for n in (episodes, total, self.env.space.size if total is None else None) if n is not None)
+        exploration = getattr(learner, "exploration_length", None)
+        phases: list[str] = []
+        trials: dict[Any, Trial] = {}
+        best = float("-inf")
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+        ) as progress:
+            bar = progress.add_task(name, total=total, best="")
+
+            def on_episode(episode: Episode, trial: Trial) -> None:
+                nonlocal best
+                phase = "" if exploration is None else "explore" if len(phases) < exploration else "exploit"
+                phases.append(phase)
+                trials[trial.design] = trial
+                best = max(best, episode.reward)
+                shown = f"best {best:.4g}"
+                progress.update(bar, advance=1, description=f"{name} {phase}".strip(), best=shown)
+
+            played = play(self.env, learner, episodes, seed=seed, batch=BATCH, on_episode=on_episode)
+            progress.update(bar, total=len(played))
+        if all(trial.status != "completed" for trial in trials.values()):
+            reasons = next(iter(trials.values())).reason
+            raise InputError(f"No design of {self.task.name!r} could be trained, the first because: {reasons}")
+        answer = learner.greedy_design if getattr(learner, "converged", False) else None  # type: ignore[attr-defined]
+        return Play(name, played, phases, trials, answer)
+
+    def converge(self, label: str, design: tuple[int, ...] | None) -> Trial:
+        """Final training (VII), alone on the machine so that its times mean something.
+
+        Raises:
+            InputError: if it cannot be trained.
+        """
+        with self.console.status(f"training {label} to convergence"):
+            (trial,) = self._alone.evaluate([Request(design, self.task.seed, None)])
+        if trial.status != "completed":
+            what = "The original network" if design is None else f"The design {list(design)}"
+            raise InputError(f"{what} cannot be trained: {trial.reason}")
+        return trial
+
+    def write_episodes(self, played: Play) -> None:
+        """Every episode as a line of `episodes-<learner>.csv`."""
+        names = [str(objective) for objective in self.reward.objectives]
+        with (self.folder / f"episodes-{played.name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["episode", "phase", "reward", "terminated", *names, *self.env.space.names])
+            for number, (episode, phase) in enumerate(zip(played.episodes, played.phases, strict=True), start=1):
+                values = [episode.objectives[name] for name in names]
+                writer.writerow([number, phase, episode.reward, int(episode.terminated), *values, *episode.design])
+
+
+def default_workers(device: str | None) -> int:
+    """As many trainings side by side as this process has cores; on a GPU one."""
+    import os
+
+    from marl_hpo_env.training import choose_device
+
+    if choose_device(device).type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

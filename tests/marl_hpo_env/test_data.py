@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from marl_hpo_env.data import Data, digits
+from marl_hpo_env.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return digits()
+
+
+def examples(n: int, targets: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(n, 2), torch.zeros(n if targets is None else targets, dtype=torch.int64)
+
+
+def test_digits_have_the_documented_sizes_shapes_and_types(data):
+    assert {name: len(x) for name, (x, _) in data.splits().items()} == {"train": 997, "validation": 400, "test": 400}
+    for x, y in data.splits().values():
+        assert (x.shape[1:], x.dtype) == ((1, 8, 8), torch.float32)
+        assert (y.shape, y.dtype) == ((len(x),), torch.int64)
+        assert (float(x.min()), float(x.max())) == (0.0, 1.0)
+        assert set(y.tolist()) == set(range(10))
+
+
+def test_every_scan_is_in_exactly_one_split_with_its_own_class(data):
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    whole = sorted((row.astype(np.float32).tobytes(), int(c)) for row, c in zip(pixels / 16, classes, strict=True))
+    parts = [
+        (image.numpy().tobytes(), int(target))
+        for x, y in data.splits().values()
+        for image, target in zip(x.flatten(1), y, strict=True)
+    ]
+    assert sorted(parts) == whole
+
+
+def test_each_split_has_the_classes_in_equal_proportions(data):
+    everything = torch.cat([y for _, y in data.splits().values()])
+    overall = torch.bincount(everything, minlength=10) / len(everything)
+    for _, y in data.splits().values():
+        assert (torch.bincount(y, minlength=10) - overall * len(y)).abs().max() <= 1.01
+
+
+def test_the_split_is_the_same_every_time(data):
+    assert digits().digest() == data.digest()
+
+
+def test_the_digest_depends_on_every_split_value_type_and_shape(data):
+    digests = [data.digest()]
+    for name, (x, y) in data.splits().items():
+        changed_x, changed_y = x.clone(), y.clone()
+        changed_x[-1, 0, 7, 7] += 0.5
+        changed_y[-1] = (changed_y[-1] + 1) % 10
+        replacements = [(changed_x, y), (x, changed_y), (x.double(), y), (x.flatten(1), y), (x[:-1], y[:-1])]
+        digests += [dataclasses.replace(data, **{name: new}).digest() for new in replacements]
+    digests.append(Data(data.train, data.test, data.validation).digest())
+    assert len(set(digests)) == len(digests)
+
+
+def test_the_digest_is_of_the_values_not_of_their_layout_in_memory(data):
+    x, y = data.train
+    transposed = x.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not transposed.is_contiguous()
+    assert dataclasses.replace(data, train=(transposed, y)).digest() == data.digest()
+
+
+def test_moving_to_a_device_keeps_every_split(data):
+    assert data.to(torch.device("cpu")).digest() == data.digest()
+    moved = data.to(torch.device("meta"))
+    assert all(t.device.type == "meta" for split in moved.splits().values() for t in split)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(("wrong", "words"), [(examples(0), "0 inputs"), (examples(3, 2), "3 inputs and 2 targets")])
+def test_a_split_that_is_empty_or_uneven_is_refused_by_name(split, wrong, words):
+    with pytest.raises(InputError, match=f"The {split} split has {words}"):
+        Data(**{name: examples(4) for name in ("train", "validation", "test")} | {split: wrong})

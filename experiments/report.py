@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from marl_hpo_env import Trial, TunableNetwork
@@ -39,10 +40,10 @@ def layers(network: TunableNetwork, designs: Mapping[str, tuple[int, ...]]) -> t
 
 def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """For the terminal."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for position, column in enumerate(header):
         numeric = position > 0 and all(_is_number(row[position]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=position == 0)
     for row in rows:
         table.add_row(*row)
     return table

@@ -1,0 +1,30 @@
+# Both `make demo` and `make test` set up .venv by themselves, with uv where it is installed, else with venv and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check benchmark
+
+demo: .venv/installed
+	$(BIN)/marl-hpo demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: .venv/installed
+	$(BIN)/python -m experiments.benchmarks.overhead
+
+.venv/installed: pyproject.toml
+	@if command -v uv >/dev/null 2>&1; then \
+		uv venv --quiet --allow-existing .venv && \
+		uv pip install --quiet --python $(BIN)/python --editable '.[dev,benchmarks]'; \
+	else \
+		$(PYTHON) -c 'import sys; sys.exit("marl-hpo-env needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0' && \
+		$(PYTHON) -m venv .venv && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,benchmarks]'; \
+	fi
+	@touch $@

@@ -1,0 +1,1 @@
+"""Measurements of this package beside a named peer, in one run."""

@@ -1,0 +1,169 @@
+"""What the game and the paper's learner cost beside the trainings.
+
+Claim (aims of the project; the paper's VIII-D reports 2 ms of overhead per episode):
+- the learner alone stays under 0.2 ms per episode on a chain of 20 layers of 20 actions each;
+- a live step of the environment costs no more than one of PettingZoo's tic-tac-toe, raw beside raw and wrapped beside
+  wrapped, measured alternately in the same run;
+- learner and live steps grow linearly from 10 to 1,000 layers.
+
+Rewards are instant (a formula), so nothing else is measured. A live step is one `last()` and one `step()` of an agent that
+has not terminated; PettingZoo's bookkeeping of finished agents, which is quadratic in their number, is reported apart.
+Each figure is the median over repetitions. Run: `python -m experiments.benchmarks.overhead` (needs the extra `benchmarks`).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from agents import Episode, PairwiseQ
+from marl_hpo_env import METRICS, Layer, Request, SearchSpace, Trial, WeightedReward, env, task
+from marl_hpo_env.turn_based import TurnBasedEnvironment
+
+RESULTS = Path(__file__).parent.parent / "results" / "overhead.json"
+ACTIONS = 20
+LAYERS = (10, 20, 100, 1000)
+
+
+class InstantEvaluator:
+    """Rewards by formula: the mean action, as a fraction."""
+
+    fingerprint = "instant"
+    measures_time = False
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.space = space
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        for request in requests:
+            assert request.design is not None
+            accuracy = sum(request.design) / (len(request.design) * ACTIONS)
+            metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+            yield Trial(request, "completed", None, {**metrics, "validation_accuracy": accuracy})
+
+
+def chain(layers: int) -> SearchSpace:
+    """Layers of 20 actions, each feeding the next."""
+    names = [f"conv{i}" for i in range(layers)]
+    return SearchSpace(
+        Layer(name, "Conv2d", {"out_channels": range(ACTIONS)}, (names[i - 1],) if i else ())
+        for i, name in enumerate(names)
+    )
+
+
+def learner_ms(layers: int, episodes: int) -> dict[str, float]:
+    """Milliseconds per episode of `ask(1)` and `tell`, in each phase."""
+    learner = PairwiseQ(
+        exploration_episodes=episodes, max_exploitation_episodes=episodes, convergence_episodes=episodes
+    )
+    learner.reset(chain(layers), 0)
+    times: dict[str, list[float]] = {}
+    for _ in range(2 * episodes):
+        phase = learner.phase
+        start = time.perf_counter()
+        (design,) = learner.ask(1)
+        learner.tell([Episode(design, sum(design) / (layers * ACTIONS), {}, False)])
+        times.setdefault(phase, []).append(1e3 * (time.perf_counter() - start))
+    return {phase: median(values) for phase, values in times.items()}
+
+
+def loop_ms(layers: int, episodes: int) -> float:
+    """Milliseconds per episode of a user's own loop: environment, learner and reward."""
+    learner = PairwiseQ(exploration_episodes=episodes)
+    game = _environment(layers, wrapped=True)
+    learner.reset(game.unwrapped.space, 0)
+    times = []
+    for _ in range(episodes):
+        start = time.perf_counter()
+        game.reset()
+        for agent in game.agent_iter():
+            observation, _, termination, _, _ = game.last()
+            game.step(None if termination else learner.act(agent, observation))
+        inner = game.unwrapped
+        learner.tell([Episode(inner.design, inner.score(inner.trial), inner.objectives(inner.trial), False)])
+        times.append(1e3 * (time.perf_counter() - start))
+    return median(times)
+
+
+def step_us(make: Callable[[], Any], action: Callable[[Any], int], live_steps: int, episodes: int) -> tuple[float, float]:
+    """Microseconds per live step, and per step of a finished agent."""
+    game = make()
+    live, dead = [], []
+    for _ in range(episodes):
+        game.reset(seed=0)
+        start = time.perf_counter()
+        for _ in range(live_steps):
+            game.last()
+            game.step(action(game))
+        live.append(1e6 * (time.perf_counter() - start) / live_steps)
+        finished = 0
+        start = time.perf_counter()
+        while game.agents and all(game.terminations.values()):
+            game.step(None)
+            finished += 1
+        if finished:
+            dead.append(1e6 * (time.perf_counter() - start) / finished)
+    return median(live), median(dead) if dead else 0.0
+
+
+def _environment(layers: int, wrapped: bool) -> Any:
+    chosen = replace(task("digits-convnet"), reward=WeightedReward({"validation_accuracy": 1.0}))
+    make = env if wrapped else TurnBasedEnvironment
+    return make(chosen, evaluator=InstantEvaluator(chain(layers)))
+
+
+def _beside_tictactoe(wrapped: bool) -> dict[str, float]:
+    """Live steps of both games, alternately; ours on as many live steps as theirs, without the evaluation."""
+    from pettingzoo.classic.tictactoe import tictactoe
+
+    def their_action(game: Any) -> int:
+        return int(game.unwrapped.board.legal_moves()[0])
+
+    ours, theirs = [], []
+    for _ in range(20):
+        ours.append(step_us(lambda: _environment(20, wrapped), lambda game: 3, 5, 100)[0])
+        make = tictactoe.env if wrapped else tictactoe.raw_env
+        theirs.append(step_us(make, their_action, 5, 100)[0])
+    return {
+        "ours_us": median(ours),
+        "tictactoe_us": median(theirs),
+        "ratio": median(a / b for a, b in zip(ours, theirs, strict=True)),
+    }
+
+
+def measure() -> dict[str, Any]:
+    """Everything that the header claims."""
+    growth = {}
+    for layers in LAYERS:
+        episodes = max(20, 4000 // layers)
+        phases = learner_ms(layers, episodes)
+        live, dead = step_us(lambda n=layers: _environment(n, True), lambda game: 3, layers, max(3, 2000 // layers))  # type: ignore[misc]
+        growth[str(layers)] = {
+            "learner_exploration_ms_per_episode": phases["exploration"],
+            "learner_exploitation_ms_per_episode": phases["exploration-exploitation"],
+            "live_step_us": live,
+            "finished_step_us": dead,
+        }
+    return {
+        "command": "python -m experiments.benchmarks.overhead",
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "versions": {name: version(name) for name in ("pettingzoo", "numpy")} | {"python": platform.python_version()},
+        "chain_of_20": {"loop_ms_per_episode": loop_ms(20, 300)},
+        "raw": _beside_tictactoe(wrapped=False),
+        "wrapped": _beside_tictactoe(wrapped=True),
+        "layers": growth,
+    }
+
+
+if __name__ == "__main__":
+    results = measure()
+    json.dump(results, sys.stdout, indent=2)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")

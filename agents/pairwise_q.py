@@ -12,7 +12,7 @@ import math
 import random
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,15 @@ class QTable:
             self.row_max[row] = max(values)
 
 
+class _Asked(NamedTuple):
+    """A design that was asked for: whether it was greedy, whether in the first phase, and after how many updates."""
+
+    design: Design
+    greedy: bool
+    exploring: bool
+    updates: int
+
+
 class PairwiseQ(TurnBasedLearner):
     """The paper's team: Q-learning agents with one table per pair of connected layers.
 
@@ -65,7 +74,8 @@ class PairwiseQ(TurnBasedLearner):
             (VI-A); None takes 1.25 times as many (ours).
         max_exploitation_episodes: the second phase ends after as many, converged or not (ours; Fig. 9 shows 350).
         convergence_episodes: converged once as many greedy episodes in a row, each with an update of a table since the
-            one before, chose the same design (VI-C says "several episodes"; 5 is ours).
+            one before, chose the same design (VI-C says "several episodes"; 5 is ours). Where every design has been
+            seen, nothing can change the tables any more, and the same design in as many greedy episodes is enough.
         alpha: learning rate of the first phase (VI-B: 0.95).
         alpha_decay: alpha is multiplied by `alpha_decay ** n` in the second phase (Eq. 3: 0.999), n its episodes so far.
         epsilon_decay: epsilon is `epsilon_decay ** n` (VIII-G: 0.99).
@@ -152,14 +162,16 @@ class PairwiseQ(TurnBasedLearner):
             math.ceil(1.25 * largest) if self.exploration_episodes is None else self.exploration_episodes
         )
         self._asked = 0
-        self._told = 0
+        self._passed = 0
         self._picks: list[int] = []
         self._mode = "explore"
         self._next_mode: str | None = None
-        self._pending: deque[tuple[Design, bool]] = deque()
+        self._pending: deque[_Asked] = deque()
         self._seen: set[Design] = set()
         self._greedy_design: Design | None = None
         self._greedy_streak = 0
+        self._greedy_updates = -1
+        self._update_count = 0
         self._updated_since_greedy = True
 
     @property
@@ -234,7 +246,7 @@ class PairwiseQ(TurnBasedLearner):
             return True
         if self._next_mode is None:
             self._next_mode = self._draw_mode()
-        return self._next_mode == "exploit" or any(greedy for _, greedy in self._pending)
+        return self._next_mode == "exploit" or any(asked.greedy for asked in self._pending)
 
     def _begin_episode(self) -> None:
         if self.phase == "exploration":
@@ -253,7 +265,7 @@ class PairwiseQ(TurnBasedLearner):
         design = tuple(self._picks)
         for table, row, column in self._cells(design):
             table.mark_asked(row, column)
-        self._pending.append((design, self._greedy_so_far))
+        self._pending.append(_Asked(design, self._greedy_so_far, self.phase == "exploration", self._update_count))
         self._asked += 1
 
     def _explore(self, layer: int, rows: list[tuple[QTable, int]]) -> int:
@@ -310,38 +322,43 @@ class PairwiseQ(TurnBasedLearner):
     # --- learning (Algorithm 2, Equation 3) --------------------------------------------------------------------------
 
     def tell(self, episodes: Sequence[Episode]) -> None:
-        """Updates the tables with each episode, in order."""
+        """Updates the tables with each episode, in order; also with ones that this learner did not ask for."""
         for episode in episodes:
-            greedy = False
-            if self._pending and self._pending[0][0] == episode.design:
-                _, greedy = self._pending.popleft()
-            else:  # an episode that this learner did not ask for
-                for table, row, column in self._cells(episode.design):
-                    table.mark_asked(row, column)
-            if greedy:
-                self._count_greedy(episode.design)
-            second_phase = self._told >= self._exploration
+            asked = self._take(episode.design)
+            if asked.greedy:
+                self._count_greedy(asked)
             # VI-C: in the second phase a design that was seen before leaves the tables alone; the rates go on.
-            if not (second_phase and episode.design in self._seen):
-                self._update(episode.design, episode.reward)
+            if asked.exploring or episode.design not in self._seen:
+                self._update(episode.design, episode.reward, self._learning_rate())
             self._seen.add(episode.design)
-            self._told += 1
+            self._passed += not asked.exploring
 
-    def _count_greedy(self, design: Design) -> None:
-        if design != self._greedy_design:
-            self._greedy_design, self._greedy_streak = design, 1
-        elif self._updated_since_greedy:
+    def _take(self, design: Design) -> _Asked:
+        """What was noted when this design was asked for; those asked before it will not be told any more."""
+        if any(asked.design == design for asked in self._pending):
+            while True:
+                asked = self._pending.popleft()
+                if asked.design == design:
+                    return asked
+        for table, row, column in self._cells(design):
+            table.mark_asked(row, column)
+        return _Asked(design, False, self.phase == "exploration", self._update_count)
+
+    def _count_greedy(self, asked: _Asked) -> None:
+        """Counts greedy choices of one design, where the tables changed between them, or nothing is left to change them."""
+        if asked.design != self._greedy_design:
+            self._greedy_design, self._greedy_streak = asked.design, 1
+        elif asked.updates > self._greedy_updates or len(self._seen) == self._space.size:
             self._greedy_streak += 1
-        self._updated_since_greedy = False
+        self._greedy_updates = asked.updates
 
     def _learning_rate(self) -> float:
-        """Equation 3; n is the episodes already passed in the second phase."""
-        n = max(0, self._told - self._exploration)
+        """Equation 3; n is the number of episodes already passed in the second phase."""
+        n = self._passed
         return self.alpha * self.alpha_decay ** (n * (n + 1) / 2 if self.compound_alpha else n)
 
-    def _update(self, design: Design, reward: float) -> None:
+    def _update(self, design: Design, reward: float, alpha: float) -> None:
         """Algorithm 2, pairs ascending: each reads the tables after it before those are updated."""
-        alpha = self._learning_rate()
         keep = 1.0 if self.update == "printed" else 1 - alpha
         for i, j, table, opened in self._updates:
             row = 0 if j in self._alone else design[i]
@@ -354,7 +371,7 @@ class PairwiseQ(TurnBasedLearner):
                 highest = max([after.row_max[column] for after in opened])
                 value = (1 - alpha) * old + alpha * (reward + self.gamma * highest)
             table.update(row, column, value)
-        self._updated_since_greedy = True
+        self._update_count += 1
 
     def _has_unvisited(self, table: QTable, row: int) -> bool:
         """Line 5."""

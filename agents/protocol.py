@@ -80,6 +80,9 @@ class TurnBasedLearner:
         """
         raise NotImplementedError
 
+    def tell(self, episodes: Sequence[Episode]) -> None:
+        """What came of the designs; by default it learns nothing."""
+
     def ask(self, n: int) -> list[Design]:
         """Plays `n` games by turns, or fewer if it finishes or must know rewards first; at least one until it finishes."""
         game = self._game

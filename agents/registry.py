@@ -23,15 +23,13 @@ def learner(name: str, **settings: Any) -> Learner:
     Raises:
         InputError: if there is no such learner or setting, or a setting is outside its range.
     """
-    if name not in _LEARNERS:
-        raise InputError.unknown("learner", name, _LEARNERS)
-    known = inspect.signature(_LEARNERS[name]).parameters
+    known = inspect.signature(_class(name)).parameters
     for setting in settings:
         if setting not in known:
             if not known:
                 raise InputError(f"The learner {name!r} has no settings; got {setting!r}.")
             raise InputError.unknown(f"setting of the learner {name!r},", setting, known)
-    made: Learner = _LEARNERS[name](**settings)
+    made: Learner = _class(name)(**settings)
     return made
 
 
@@ -42,4 +40,10 @@ def learners() -> list[str]:
 
 def summary(name: str) -> str:
     """One line about a learner: the first of its class's docstring."""
-    return (inspect.getdoc(_LEARNERS[name]) or "").splitlines()[0]
+    return (inspect.getdoc(_class(name)) or "").splitlines()[0]
+
+
+def _class(name: str) -> type:
+    if name not in _LEARNERS:
+        raise InputError.unknown("learner", name, _LEARNERS)
+    return _LEARNERS[name]

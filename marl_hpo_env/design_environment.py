@@ -61,6 +61,8 @@ class DesignEnvironment:
         self.evaluator = evaluator
         self.reward = task.reward if reward is None else reward
         self._epochs = task.recipe.epochs if epochs is None else epochs
+        if self._epochs < 1:
+            raise InputError(f"The number of epochs is {self._epochs}; it is at least 1.")
         self._seed = task.seed if seed is None else seed
         self._original: Trial | None = None
         for objective in self.reward.objectives:

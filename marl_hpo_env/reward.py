@@ -103,15 +103,16 @@ class PaperReward:
             raise InputError.unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
         self.accuracy_weight = accuracy_weight
         self.accuracy_score = accuracy_score
-        self.objectives = (Objective("validation_accuracy", False), Objective("model_size_mb", False))
+        names = ["validation_accuracy", "model_size_mb", *(["epochs"] if accuracy_score == "per_epoch" else [])]
+        self.objectives = tuple(Objective(name, False) for name in names)
 
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
         if trial.status != "completed":
             return self.penalty
-        accuracy, size = (objective.value(trial, original) for objective in self.objectives)
-        if self.accuracy_score == "per_epoch":
+        accuracy, size, *epochs = (objective.value(trial, original) for objective in self.objectives)
+        if epochs:
             # A training that completed without ever meeting the limit needed all its epochs (ours).
-            accuracy /= trial.metrics.get("epochs_to_threshold") or Objective("epochs", False).value(trial, original)
+            accuracy /= trial.metrics.get("epochs_to_threshold") or epochs[0]
         return self.accuracy_weight * 100 * accuracy - (1 - self.accuracy_weight) * size
 
     def __repr__(self) -> str:
@@ -174,7 +175,10 @@ class WeightedReward:
                     f"The weight of {text!r} is {weight}; weights are positive, and what is better small counts "
                     "negatively by itself."
                 )
-            self._weights[Objective.parse(text)] = float(weight)
+            objective = Objective.parse(text)
+            if objective in self._weights:
+                raise InputError(f"The objective {str(objective)!r} has two weights; give it one.")
+            self._weights[objective] = float(weight)
         total = sum(self._weights.values())
         if total == 0:
             raise InputError("The weights of the reward are all zero; give at least one that is positive.")

@@ -65,7 +65,7 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
         """
         if self._over:
             raise InputError("The episode is over: reset the environment for another.")
-        if not self.action_space.contains(action):
+        if isinstance(action, bool) or not self.action_space.contains(action):
             raise InputError(f"Action {action!r} does not exist; actions are 0 to {self._encoding.actions.n - 1}.")
         if not self.action_masks()[action]:
             self._over = True

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +22,7 @@ Design = tuple[int, ...]
 """One action index per layer, in network order."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
     """One tunable module of a network; it has one agent of the same name.
 
@@ -37,7 +38,7 @@ class Layer:
 
     name: str
     kind: str
-    choices: Mapping[str, Sequence[Any]] = field(hash=False)
+    choices: Mapping[str, Sequence[Any]]
     inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -52,11 +53,20 @@ class Layer:
             frozen[hyperparameter] = tuple(tuple(v) if isinstance(v, list) else v for v in values)
             if not frozen[hyperparameter]:
                 raise InputError(f"Layer {self.name!r} has no values for {hyperparameter!r}; give at least one.")
-            keys = [repr(value) for value in frozen[hyperparameter]]
-            if len(set(keys)) < len(keys):
+            if any(value in frozen[hyperparameter][:i] for i, value in enumerate(frozen[hyperparameter])):
                 raise InputError(f"Layer {self.name!r} has a value of {hyperparameter!r} twice: {list(values)}.")
         object.__setattr__(self, "choices", frozen)
         object.__setattr__(self, "inputs", tuple(self.inputs))
+
+    def __eq__(self, other: object) -> bool:
+        # The order of the hyperparameters is part of what an action means; dictionaries would not compare it.
+        return isinstance(other, Layer) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.kind, self.inputs))
+
+    def _identity(self) -> tuple[Any, ...]:
+        return self.name, self.kind, tuple(self.choices.items()), self.inputs
 
     @cached_property
     def actions(self) -> tuple[tuple[Any, ...], ...]:
@@ -92,8 +102,8 @@ class Layer:
             InputError: if it is not one of the layer's action indices.
         """
         try:
-            index = action.__index__()
-        except AttributeError:
+            index = -1 if isinstance(action, bool | np.bool_) else operator.index(action)
+        except TypeError:
             index = -1
         if not 0 <= index < len(self.actions):
             raise InputError(
@@ -225,6 +235,7 @@ class SearchSpace:
         Raises:
             InputError: if there is no such number.
         """
+        index = operator.index(index)
         if not 0 <= index < self.size:
             raise InputError(f"There is no design number {index}; this space has designs 0 to {self.size - 1}.")
         actions = []
@@ -239,7 +250,7 @@ class SearchSpace:
             {
                 "name": layer.name,
                 "kind": layer.kind,
-                "choices": {name: [_plain(value) for value in values] for name, values in layer.choices.items()},
+                "choices": [[name, [_plain(value) for value in values]] for name, values in layer.choices.items()],
                 "inputs": list(layer.inputs),
             }
             for layer in self.layers

@@ -36,15 +36,18 @@ class Store:
         InputError: if the file cannot be written or is not a store.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | str | None = None) -> None:
         try:
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
             # Write-ahead logging lets readers look while the writer writes; a killed process loses nothing that was
             # committed, and every trial is a commit of its own.
             self._database.execute("pragma journal_mode=wal")
             self._database.executescript(_SCHEMA)
+            self._database.execute(
+                "select fingerprint, design, seed, epochs, status, reason, metrics, history from trials"
+            )
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"The store {str(path)!r} cannot be opened: {_reason(error)}.") from error
 
@@ -58,7 +61,7 @@ class Store:
         if row is None:
             return None
         status, reason, metrics, history = row
-        return Trial(request, status, reason, json.loads(metrics), json.loads(history))
+        return Trial(request, status, reason, json.loads(metrics), tuple(json.loads(history)))
 
     def put(self, fingerprint: str, trial: Trial) -> None:
         """Stores a trial, in the place of an older one with the same key.
@@ -87,7 +90,7 @@ class Store:
         for fingerprint, design, seed, epochs, status, reason, metrics, history in rows:
             actions = json.loads(design)
             request = Request(None if actions is None else tuple(actions), seed, json.loads(epochs))
-            yield fingerprint, Trial(request, status, reason, json.loads(metrics), json.loads(history))
+            yield fingerprint, Trial(request, status, reason, json.loads(metrics), tuple(json.loads(history)))
 
     def claim(self, name: str, value: str) -> str:
         """What the store says of `name`; where it says nothing yet, `value` is written and returned."""

@@ -64,6 +64,7 @@ class Trainer:
                     network = self._attempt(request, 0, limits, metrics, history)
                 except Restart:
                     history.clear()
+                    metrics = dict.fromkeys(METRICS)
                     network = self._attempt(request, 1, limits, metrics, history)
             except Terminated as error:
                 status, reason = "terminated", str(error)
@@ -92,7 +93,7 @@ class Trainer:
         optimizer = self._optimizer(network)
         times: list[float] = []
         best_accuracy, best_epoch, best_weights = -math.inf, 0, None
-        for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
+        for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
             loss = self._epoch(network, optimizer, order, limits, times)
             if not math.isfinite(loss):
                 raise ArithmeticError(f"the training loss became {loss} in epoch {epoch}")

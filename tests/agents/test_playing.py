@@ -1,0 +1,284 @@
+"""The loop between a learner and an environment: what it evaluates, what it tells, and when it ends."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
+from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
+
+
+def chain(*sizes):
+    names = [f"layer{position}" for position in range(len(sizes))]
+    return SearchSpace(
+        Layer(names[p], "Linear", {"out_features": range(size)}, names[max(0, p - 1) : p])
+        for p, size in enumerate(sizes)
+    )
+
+
+class FakeEnvironment:
+    """Answers in reverse order, and remembers what was evaluated. The reward is the sum of the actions."""
+
+    def __init__(self, space, terminated=()):
+        self.space = space
+        self.unwrapped = self
+        self.batches = []
+        self.terminated = set(terminated)
+
+    def evaluate(self, designs):
+        self.batches.append(list(designs))
+        for design in reversed(designs):
+            status = "terminated" if design in self.terminated else "completed"
+            yield Trial(Request(design, 0, 1), status, metrics={"validation_accuracy": 0.1 * sum(design)})
+
+    def score(self, trial):
+        return float(sum(trial.design)) if trial.status == "completed" else -1.0
+
+    def objectives(self, trial):
+        completed = trial.status == "completed"
+        return {"validation_accuracy": trial.metrics["validation_accuracy"] if completed else math.nan}
+
+
+class Scripted:
+    """Asks a list of designs and remembers what it is told."""
+
+    def __init__(self, *designs):
+        self.designs = designs
+
+    def reset(self, space, seed):
+        self.seed = seed
+        self.space = space
+        self.left = list(self.designs)
+        self.asked = []
+        self.told = []
+
+    def ask(self, n):
+        self.asked.append(n)
+        designs, self.left = self.left[:n], self.left[n:]
+        return designs
+
+    def tell(self, episodes):
+        self.told.append(list(episodes))
+
+
+def test_episodes_are_told_and_returned_in_the_order_asked_whatever_order_they_finish_in():
+    designs = [(0, 1), (2, 2), (1, 0), (2, 0)]
+    learner = Scripted(*designs)
+    played = play(FakeEnvironment(chain(3, 3)), learner, batch=3)
+    assert [episode.design for episode in played] == designs
+    assert [[episode.design for episode in told] for told in learner.told] == [designs[:3], designs[3:]]
+    # Each has its own reward: 0+1, 2+2, 1+0, 2+0.
+    assert [episode.reward for episode in played] == [1.0, 4.0, 1.0, 2.0]
+
+
+def test_an_episode_holds_the_design_the_reward_the_objectives_and_whether_it_was_terminated():
+    learner = Scripted((1, 2), (0, 0))
+    completed, terminated = play(FakeEnvironment(chain(3, 3), terminated=[(0, 0)]), learner, batch=2)
+    assert completed == Episode((1, 2), 3.0, {"validation_accuracy": pytest.approx(0.3)}, False)
+    assert terminated.terminated is True
+    assert terminated.reward == -1.0
+    assert math.isnan(terminated.objectives["validation_accuracy"])
+
+
+@pytest.mark.parametrize("status", ["terminated", "failed"])
+def test_a_trial_that_did_not_complete_is_told_as_terminated(status):
+    class Failing(FakeEnvironment):
+        def evaluate(self, designs):
+            return iter([replace(trial, status=status) for trial in super().evaluate(designs)])
+
+    (played,) = play(Failing(chain(2, 2)), Scripted((0, 0)))
+    assert played.terminated is True
+
+
+def test_duplicates_in_a_batch_are_evaluated_once_and_told_each():
+    game = FakeEnvironment(chain(3, 3))
+    learner = Scripted((1, 1), (2, 2), (1, 1), (1, 1))
+    played = play(game, learner, batch=4)
+    assert game.batches == [[(1, 1), (2, 2)]]
+    assert [(episode.design, episode.reward) for episode in played] == [
+        ((1, 1), 2.0),
+        ((2, 2), 4.0),
+        ((1, 1), 2.0),
+        ((1, 1), 2.0),
+    ]
+    assert learner.told == [played]
+
+
+def test_it_stops_when_the_learner_has_no_more_designs():
+    game = FakeEnvironment(chain(2, 3))
+    assert len(play(game, RandomSearch(), episodes=100, batch=4)) == 6
+    assert [len(batch) for batch in game.batches] == [4, 2]
+
+
+def test_without_a_number_of_episodes_it_plays_until_the_learner_is_finished():
+    learner = PairwiseQ(exploration_episodes=3, max_exploitation_episodes=4, epsilon_decay=1.0)
+    assert len(play(FakeEnvironment(chain(3, 3)), learner)) == 7
+    assert learner.finished
+
+
+def test_it_plays_as_many_episodes_as_asked_and_never_asks_for_more():
+    learner = Scripted(*[(0, 0)] * 20)
+    assert len(play(FakeEnvironment(chain(2, 2)), learner, episodes=7, batch=3)) == 7
+    assert learner.asked == [3, 3, 1]
+
+
+def test_the_learner_is_reset_with_the_space_and_the_seed():
+    game = FakeEnvironment(chain(2, 2))
+    learner = Scripted((0, 0))
+    play(game, learner, seed=17)
+    assert (learner.space, learner.seed) == (game.space, 17)
+    play(game, learner)
+    assert learner.seed == 0
+
+
+def test_playing_again_plays_the_same():
+    learner = PairwiseQ(exploration_episodes=5, max_exploitation_episodes=20)
+    game = FakeEnvironment(chain(4, 4))
+    assert play(game, learner, seed=3, batch=2) == play(game, learner, seed=3, batch=2)
+
+
+def test_the_wrapper_s_environment_is_the_one_that_is_played():
+    class Wrapper:
+        def __init__(self, inner):
+            self.unwrapped = inner
+
+    assert len(play(Wrapper(FakeEnvironment(chain(2, 2))), Scripted((0, 0), (1, 1)))) == 2
+
+
+def test_on_episode_sees_every_episode_with_its_trial_in_the_order_asked_after_it_was_told():
+    learner = Scripted((0, 1), (1, 1), (0, 1), (1, 0))
+    seen = []
+
+    def note(episode, trial):
+        seen.append((episode, trial.design, sum(map(len, learner.told))))
+
+    played = play(FakeEnvironment(chain(2, 2)), learner, batch=3, on_episode=note)
+    assert [episode for episode, _, _ in seen] == played
+    assert [design for _, design, _ in seen] == [(0, 1), (1, 1), (0, 1), (1, 0)]
+    assert [told for _, _, told in seen] == [3, 3, 3, 4]
+
+
+@pytest.mark.parametrize("wrong", [{"batch": 0}, {"batch": -1}, {"episodes": 0}, {"episodes": -5}])
+def test_a_batch_or_number_of_episodes_that_is_not_positive_is_refused_before_anything_is_asked(wrong):
+    game = FakeEnvironment(chain(2, 2))
+    ((name, value),) = wrong.items()
+    with pytest.raises(InputError, match=name) as refusal:
+        play(game, Scripted((0, 0)), **wrong)
+    assert str(value) in str(refusal.value)
+    assert game.batches == []
+
+
+# --- with the package's own environments ---------------------------------------------------------------------------
+
+
+class FastEvaluator:
+    """Trials in no time, the latest request first; a design that ends in 0 is terminated."""
+
+    measures_time = False
+    fingerprint = "fast"
+
+    def __init__(self, space):
+        self.space = space
+        self.requests = []
+
+    def evaluate(self, requests):
+        self.requests += requests
+        for request in reversed(requests):
+            score = 0.5 if request.design is None else 0.05 * sum(request.design)
+            metrics = {
+                "validation_accuracy": score,
+                "test_accuracy": 0.987,
+                "model_size_mb": 1 + score,
+                "parameters": 7.0,
+            }
+            terminated = request.design is not None and request.design[-1] == 0
+            yield Trial(request, "terminated" if terminated else "completed", metrics=metrics)
+
+
+@pytest.mark.parametrize("make", [env, parallel_env])
+def test_no_test_figure_reaches_a_learner(make):
+    evaluator = FastEvaluator(chain(3, 3))
+    learner = Scripted((2, 2), (1, 0), (0, 1))
+    play(make("digits-convnet", evaluator=evaluator), learner, batch=3)
+    (told,) = learner.told
+    assert all(set(episode.objectives) == {"validation_accuracy", "model_size_mb / original"} for episode in told)
+    assert not any(value == 0.987 for episode in told for value in episode.objectives.values())
+    assert [episode.terminated for episode in told] == [False, True, False]
+    # (2, 2): 0.05 * 4 = 0.2 and 1.2 / 1.5 = 0.8; the reward is 1 * 0.2 - 0.2 * 0.8 = 0.04. Terminated: -2 * (1 + 0.2).
+    assert told[0].objectives == pytest.approx({"validation_accuracy": 0.2, "model_size_mb / original": 0.8})
+    assert told[0].reward == pytest.approx(0.04)
+    assert told[1].reward == pytest.approx(-2.4)
+    assert all(math.isnan(value) for value in told[1].objectives.values())
+
+
+def test_a_test_figure_cannot_be_made_an_objective():
+    with pytest.raises(InputError, match="test_accuracy"):
+        WeightedReward({"test_accuracy": 1.0})
+
+
+def test_a_design_is_evaluated_once_over_a_whole_play():
+    evaluator = FastEvaluator(chain(2, 2))
+    designs = [(0, 1), (1, 1), (0, 1), (1, 1), (1, 0), (0, 1)]
+    played = play(env("digits-convnet", evaluator=evaluator), Scripted(*designs), batch=2)
+    assert [episode.design for episode in played] == designs
+    asked = [request.design for request in evaluator.requests if request.design is not None]
+    assert sorted(asked) == [(0, 1), (1, 0), (1, 1)]
+
+
+def test_a_loop_over_the_turn_based_environment_plays_the_designs_that_play_does():
+    space = SearchSpace(
+        [
+            Layer("a", "Conv2d", {"out_channels": (1, 2, 3)}),
+            Layer("b", "Conv2d", {"out_channels": (1, 2)}, ("a",)),
+            Layer("c", "Conv2d", {"out_channels": (1, 2, 3)}, ("a",)),
+            Layer("d", "Conv2d", {"out_channels": (1, 2, 3)}, ("b", "c")),
+        ]
+    )
+    settings = {"exploration_episodes": 10, "max_exploitation_episodes": 30, "epsilon_decay": 0.9}
+    made = play(env("digits-convnet", evaluator=FastEvaluator(space)), PairwiseQ(**settings), seed=4, episodes=40)
+
+    game = env("digits-convnet", evaluator=FastEvaluator(space))
+    learner = PairwiseQ(**settings)
+    learner.reset(space, 4)
+    by_hand = []
+    for _ in made:
+        game.reset()
+        for agent in game.agent_iter():
+            observation, reward, terminated, truncated, info = game.last()
+            game.step(None if terminated or truncated else learner.act(agent, observation))
+        told = Episode(game.unwrapped.design, reward, {}, bool(info["terminated"]))
+        learner.tell([told])
+        by_hand.append(told)
+    assert [(e.design, e.reward, e.terminated) for e in by_hand] == [(e.design, e.reward, e.terminated) for e in made]
+
+
+def test_a_learner_that_decides_by_turns_sees_the_paper_s_state_and_an_action_mask():
+    seen = []
+
+    class Watching(TurnBasedLearner):
+        def act(self, agent, observation):
+            seen.append((agent, observation["observation"].tolist(), observation["action_mask"].tolist()))
+            return 1
+
+        def tell(self, episodes):
+            pass
+
+    (played,) = play(FakeEnvironment(chain(2, 3)), Watching(), episodes=1)
+    assert played.design == (1, 1)
+    # A layer that nothing feeds sees one 0; the next one sees the pick plus one.
+    assert seen == [("layer0", [0], [1, 1]), ("layer1", [2], [1, 1, 1])]
+
+
+def test_the_task_s_seed_and_not_the_learner_s_reaches_the_trials():
+    evaluator = FastEvaluator(chain(2, 2))
+    game = env("digits-convnet", evaluator=evaluator)
+    play(game, Scripted((1, 1)), seed=99)
+    assert {request.seed for request in evaluator.requests} == {task("digits-convnet").seed}
+
+
+def test_learners_import_and_play_without_torch():
+    code = "import sys, agents; agents.learner('pairwise-q'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

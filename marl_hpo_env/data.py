@@ -53,7 +53,7 @@ class Data:
         for inputs, targets in self.splits().values():
             for tensor in (inputs, targets):
                 digest.update(str((tensor.shape, tensor.dtype)).encode())
-                digest.update(tensor.contiguous().numpy().tobytes())
+                digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -24,15 +24,17 @@ WIDTHS = {"out_channels", "out_features"}
 
 
 class Replacement(NamedTuple):
-    """The constructor arguments of a module's replacement.
+    """What replaces a module.
 
     Args:
-        arguments: by name.
+        kind: its type.
+        arguments: of its constructor, by name.
         padding: what to pad the input with beforehand, in `torch.nn.functional.pad`'s order; empty for nothing.
         padding_value: what to pad it with.
         clamped: whether a kernel larger than its input was made to fit.
     """
 
+    kind: type[nn.Module]
     arguments: dict[str, Any]
     padding: tuple[int, ...] = ()
     padding_value: float = 0.0
@@ -65,35 +67,37 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
 
 
-def replacement(
-    module: nn.Module, arguments: Mapping[str, Any], chosen: Mapping[str, Any], shape: Sequence[int]
-) -> Replacement:
+def replacement(module: nn.Module, chosen: Mapping[str, Any], shape: Sequence[int]) -> Replacement:
     """The replacement of `module` for an input of `shape`, batch first, with the `chosen` hyperparameters.
 
     Args:
         module: the original.
-        arguments: its `constructor_arguments`.
-        chosen: hyperparameter values by constructor argument; empty where the module is not tunable.
+        chosen: hyperparameter values by constructor argument, and `"type"`; empty where the module is not tunable.
         shape: of the input that now reaches it.
     """
-    new = {**arguments, **chosen}
+    arguments = constructor_arguments(module)
+    kind = chosen.get("type", type(module))
+    new = {**arguments, **{name: value for name, value in chosen.items() if name != "type"}}
+    if kind is not type(module):
+        known = inspect.signature(kind.__init__).parameters
+        return Replacement(kind, {name: value for name, value in new.items() if name in known})
     if isinstance(module, nn.Linear):
-        return Replacement({**new, "in_features": shape[-1]})
-    if isinstance(module, _NormBase):
-        return Replacement({**new, "num_features": shape[1]})
-    if isinstance(module, nn.GroupNorm):
-        return Replacement({**new, "num_channels": shape[1], "num_groups": math.gcd(new["num_groups"], shape[1])})
-    if isinstance(module, nn.LayerNorm):
-        return Replacement({**new, "normalized_shape": list(shape[-len(module.normalized_shape) :])})
-    if isinstance(module, nn.PReLU) and module.num_parameters > 1:
-        return Replacement({**new, "num_parameters": shape[1]})
-    if isinstance(module, _ConvTransposeNd):
-        return Replacement(_channels(module, new, shape))
-    if isinstance(module, _ConvNd):
-        return _padded(module, arguments, _channels(module, new, shape), shape)
-    if isinstance(module, _MaxPoolNd | _AvgPoolNd):
-        return _padded(module, arguments, new, shape)
-    return Replacement(new)
+        new["in_features"] = shape[-1]
+    elif isinstance(module, _NormBase):
+        new["num_features"] = shape[1]
+    elif isinstance(module, nn.GroupNorm):
+        new |= {"num_channels": shape[1], "num_groups": math.gcd(new["num_groups"], shape[1])}
+    elif isinstance(module, nn.LayerNorm):
+        new["normalized_shape"] = tuple(shape[-len(module.normalized_shape) :])
+    elif isinstance(module, nn.PReLU) and module.num_parameters > 1:
+        new["num_parameters"] = shape[1]
+    elif isinstance(module, _ConvTransposeNd):
+        return Replacement(kind, _transposed(arguments, _channels(module, new, shape), len(shape) - 2))
+    elif isinstance(module, _ConvNd):
+        return _padded(module, arguments, chosen, _channels(module, new, shape), shape)
+    elif isinstance(module, _MaxPoolNd | _AvgPoolNd):
+        return _padded(module, arguments, chosen, new, shape)
+    return Replacement(kind, new)
 
 
 def _channels(module: _ConvNd, new: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
@@ -106,7 +110,13 @@ def _channels(module: _ConvNd, new: dict[str, Any], shape: Sequence[int]) -> dic
     return {**new, "in_channels": channels, "groups": groups}
 
 
-def _padded(module: nn.Module, arguments: Mapping[str, Any], new: dict[str, Any], shape: Sequence[int]) -> Replacement:
+def _padded(
+    module: nn.Module,
+    arguments: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    new: dict[str, Any],
+    shape: Sequence[int],
+) -> Replacement:
     """A convolution's or pool's padding: it grows with the kernel, so that the output keeps its size.
 
     `pad + dilation * (k' - k) / 2` in each dimension; an odd remainder goes right and bottom. A pool whose stride was its
@@ -114,18 +124,17 @@ def _padded(module: nn.Module, arguments: Mapping[str, Any], new: dict[str, Any]
     its kernel.
     """
     dimensions = len(shape) - 2
-    sizes = shape[2:]
     pool = not isinstance(module, _ConvNd)
     kernel, old_kernel = (_each(a["kernel_size"], dimensions) for a in (new, arguments))
     dilation = _each(new.get("dilation", 1), dimensions)
     padding: Any = new.get("padding", 0)
     extra = [0] * dimensions
-    if pool and _each(arguments["stride"], dimensions) == old_kernel and new["stride"] == arguments["stride"]:
+    if pool and "stride" not in chosen and _each(arguments["stride"], dimensions) == old_kernel:
         new = {**new, "stride": new["kernel_size"]}
         pad = list(_each(padding, dimensions))
     elif padding == "same":
         if all(s == 1 for s in _each(new["stride"], dimensions)):
-            return Replacement(new)
+            return Replacement(type(module), new)
         # torch refuses "same" with a stride; this is the padding that "same" stands for.
         pad, extra = _halves([d * (k - 1) for d, k in zip(dilation, kernel, strict=True)])
     else:
@@ -137,22 +146,45 @@ def _padded(module: nn.Module, arguments: Mapping[str, Any], new: dict[str, Any]
         pad = [max(0, b + h) for b, h in zip(before, halves, strict=True)]
 
     clamped = False
-    for i, (size, k, d) in enumerate(zip(sizes, kernel, dilation, strict=True)):
-        missing = d * (k - 1) + 1 - (size + 2 * pad[i] + extra[i])
-        if missing > 0:
-            clamped = True
-            if pool:
-                kernel = (*kernel[:i], size + 2 * pad[i] + extra[i], *kernel[i + 1 :])
-            else:
-                extra[i] += missing
+    for i, (size, k, d) in enumerate(zip(shape[2:], kernel, dilation, strict=True)):
         if pool:
-            pad[i] = min(pad[i], kernel[i] // 2)
+            # torch allows a pool at most half its kernel of padding.
+            fitting = (n for n in range(k, 0, -1) if d * (n - 1) < size + 2 * min(pad[i], n // 2) + extra[i])
+            largest = next(fitting, 1)
+            clamped = clamped or largest < k
+            kernel = (*kernel[:i], largest, *kernel[i + 1 :])
+            pad[i] = min(pad[i], largest // 2)
+        else:
+            missing = d * (k - 1) + 1 - (size + 2 * pad[i] + extra[i])
+            clamped = clamped or missing > 0
+            extra[i] += max(0, missing)
     new = {**new, "kernel_size": kernel if pool and clamped else new["kernel_size"], "padding": tuple(pad)}
-    if not any(extra):
-        return Replacement(new, clamped=clamped)
-    before_module = tuple(n for e in reversed(extra) for n in (0, e))
+    before_module = tuple(n for e in reversed(extra) for n in (0, e)) if any(extra) else ()
     value = -math.inf if isinstance(module, _MaxPoolNd) else 0.0
-    return Replacement(new, before_module, value, clamped)
+    return Replacement(type(module), new, before_module, value if before_module else 0.0, clamped)
+
+
+def _transposed(arguments: Mapping[str, Any], new: dict[str, Any], dimensions: int) -> dict[str, Any]:
+    """A transposed convolution's padding grows with its kernel likewise; an odd remainder becomes output padding."""
+    values = (
+        _each(a[name], dimensions)
+        for a, name in (
+            (new, "kernel_size"),
+            (arguments, "kernel_size"),
+            (new, "dilation"),
+            (new, "stride"),
+            (new, "padding"),
+            (new, "output_padding"),
+        )
+    )
+    padding, output_padding = [], []
+    for k, old, d, s, p, o in zip(*values, strict=True):
+        growth = d * (k - old)
+        pad = max(0, p + (growth + 1) // 2)
+        output = o + 2 * (pad - p) - growth
+        padding.append(pad)
+        output_padding.append(min(max(0, output), max(s, d) - 1))  # torch allows no more
+    return {**new, "padding": tuple(padding), "output_padding": tuple(output_padding)}
 
 
 def _halves(totals: Sequence[int]) -> tuple[list[int], list[int]]:

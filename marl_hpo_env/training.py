@@ -96,7 +96,7 @@ class Trainer:
         for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
             loss = self._epoch(network, optimizer, order, limits, times)
             if not math.isfinite(loss):
-                raise ArithmeticError(f"the training loss became {loss} in epoch {epoch}")
+                raise _Diverged(f"The training loss became {loss} in epoch {epoch}.")
             if metrics["epochs_to_threshold"] is None and self.task.limits.loss and loss <= self.task.limits.loss:
                 metrics["epochs_to_threshold"] = epoch
             accuracy = self._accuracy(network, self.data.validation)
@@ -138,7 +138,7 @@ class Trainer:
         seen = 0
         for start in range(0, len(order), size):
             batch = order[start : start + size]
-            if len(batch) == 1 and len(order) > 1:
+            if len(batch) == 1 < size and len(order) > 1:
                 continue  # batch norm cannot train on one example
             clock = _Clock(self.device)
             optimizer.zero_grad(set_to_none=True)
@@ -195,6 +195,10 @@ class Trainer:
         return torch.optim.Adam(network.parameters(), **common)
 
 
+class _Diverged(Exception):
+    """The training loss is no longer a number."""
+
+
 class _Clock:
     """Milliseconds since it was made, of work that the device has finished."""
 
@@ -243,7 +247,7 @@ def _reason(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
         return f"Out of memory: {first}."
-    return f"{type(error).__name__}: {first}." if not isinstance(error, InputError | ArithmeticError) else f"{first}."
+    return f"{first}." if isinstance(error, InputError | _Diverged) else f"{type(error).__name__}: {first}."
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class TrainingEvaluator:
             for request in requests:
                 yield self._trainer.train(request)[1]
             return
-        if self._workers is None or self._workers.closed:
+        if self._workers is None:
             self._workers = Workers(self._task, str(self._device), self._count)
             weakref.finalize(self, self._workers.close)
         yield from self._workers.train(requests)

@@ -56,9 +56,15 @@ class Task:
     @cached_property
     def network(self) -> TunableNetwork:
         """The original network as a search space, traced at the first use."""
+        import torch
+
         from marl_hpo_env.tunable_network import TunableNetwork
 
-        return TunableNetwork(self.make_model(), self.data.train[0][:1], self.make_choices())
+        with torch.random.fork_rng(devices=[]):
+            # Parameters of the model's own, outside any module, keep the values that they are made with.
+            torch.default_generator.manual_seed(0)
+            model = self.make_model()
+        return TunableNetwork(model, self.data.train[0][:1], self.make_choices())
 
     @property
     def space(self) -> SearchSpace:

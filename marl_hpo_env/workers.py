@@ -16,7 +16,8 @@ from marl_hpo_env.tuning_task import Task
 class Workers:
     """A fixed number of processes that each train one request at a time.
 
-    Each holds one end of a pipe of its own, so it ends by itself when this process is gone, however it went.
+    They are started when they are first needed. Each holds one end of a pipe of its own, so it ends by itself when this
+    process is gone, however it went.
 
     Args:
         task: sent to every process once.
@@ -32,19 +33,28 @@ class Workers:
         self._context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             self._context.set_forkserver_preload(["marl_hpo_env.training", "torch._dynamo"])  # what a training imports
-        self._workers = [self._start() for _ in range(count)]
+        self._count = count
+        self._workers: list[_Worker] = []
+        self._training = False
 
     def train(self, requests: Sequence[Request]) -> Iterator[Trial]:
-        """One trial per request, as they finish. A process that dies makes a failed trial and is replaced."""
+        """One trial per request, as they finish. A process that dies makes a failed trial and is replaced.
+
+        Whoever abandons the iterator, as Ctrl-C does, leaves processes that still train: the next call starts new ones.
+        """
+        if self._training:
+            self.close()
+        while len(self._workers) < self._count:
+            self._workers.append(self._start())
+        self._training = True
         waiting = list(reversed(requests))
         busy: dict[Connection, tuple[_Worker, Request]] = {}
         idle = list(self._workers)
         try:
             while waiting or busy:
                 while waiting and idle:
-                    worker, request = idle.pop(), waiting.pop()
-                    worker.connection.send(request)
-                    busy[worker.connection] = worker, request
+                    worker = self._send(idle.pop(), waiting[-1])
+                    busy[worker.connection] = worker, waiting.pop()
                 for connection in wait(list(busy)):
                     assert isinstance(connection, Connection)
                     worker, request = busy.pop(connection)
@@ -54,13 +64,16 @@ class Workers:
                         worker.process.join()
                         reason = f"The worker process died with exit code {worker.process.exitcode}."
                         trial = Trial(request, "failed", reason, dict.fromkeys(METRICS))
-                        self._workers.remove(worker)
-                        worker = self._start()
-                        self._workers.append(worker)
-                    idle.append(worker)
+                        worker = self._replace(worker)
+                    if waiting:
+                        worker = self._send(worker, waiting[-1])
+                        busy[worker.connection] = worker, waiting.pop()
+                    else:
+                        idle.append(worker)
                     yield trial
+            self._training = False
         finally:
-            if busy:  # abandoned in the middle, as by Ctrl-C: what still trains is of no use
+            if busy:
                 self.close()
 
     def close(self) -> None:
@@ -69,11 +82,22 @@ class Workers:
             worker.process.kill()
             worker.connection.close()
         self._workers = []
+        self._training = False
 
-    @property
-    def closed(self) -> bool:
-        """Whether the processes have been ended."""
-        return not self._workers
+    def _send(self, worker: _Worker, request: Request) -> _Worker:
+        """Sends a request to the worker, or to a new one in its place if it has died meanwhile."""
+        try:
+            worker.connection.send(request)
+        except ConnectionError:
+            worker = self._replace(worker)
+            worker.connection.send(request)
+        return worker
+
+    def _replace(self, worker: _Worker) -> _Worker:
+        worker.connection.close()
+        self._workers.remove(worker)
+        self._workers.append(self._start())
+        return self._workers[-1]
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()

@@ -1,0 +1,26 @@
+"""What a built network calls where the branches of a merge no longer have one size (ours; the paper is silent).
+
+These are functions of the other branch, not modules of a fixed size, so that a built network takes images of any size.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+_POOL = {3: functional.adaptive_avg_pool1d, 4: functional.adaptive_avg_pool2d, 5: functional.adaptive_avg_pool3d}
+_INTERPOLATION = {3: "linear", 4: "bilinear", 5: "trilinear"}
+
+
+def pool_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """`x` pooled adaptively to the spatial size of `like`; shape (n, channels, *spatial)."""
+    pool: Any = _POOL[x.dim()]
+    pooled: torch.Tensor = pool(x, like.shape[2:])
+    return pooled
+
+
+def interpolate_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """`x` interpolated linearly to the spatial size of `like`; shape (n, channels, *spatial)."""
+    return functional.interpolate(x, size=like.shape[2:], mode=_INTERPOLATION[x.dim()], align_corners=False)

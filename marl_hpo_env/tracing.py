@@ -1,0 +1,151 @@
+"""The graph of a network's forward pass, in training and in evaluation mode, by `torch.fx`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from marl_hpo_env.errors import InputError
+
+_POOLS = {
+    functional.max_pool1d: nn.MaxPool1d,
+    functional.max_pool2d: nn.MaxPool2d,
+    functional.max_pool3d: nn.MaxPool3d,
+    functional.avg_pool1d: nn.AvgPool1d,
+    functional.avg_pool2d: nn.AvgPool2d,
+    functional.avg_pool3d: nn.AvgPool3d,
+}
+_MAX_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_AVERAGE_ARGUMENTS = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
+
+
+class Traced:
+    """A traced network.
+
+    A forward pass may differ between training and evaluation (auxiliary heads, `F.dropout`), so it is traced in both modes.
+
+    Args:
+        model: traced, not changed.
+        leaves: module types that are not traced into, beside torch's own.
+
+    Attributes:
+        graphs: the graph, by training mode; one and the same where the modes do not differ.
+        modules: every module that a graph calls, by name.
+        tensors: every parameter, buffer or constant that a graph uses by itself, by name.
+        saved: names of what the model's state dict holds.
+
+    Raises:
+        InputError: if the network cannot be traced.
+    """
+
+    def __init__(self, model: nn.Module, leaves: tuple[type, ...]) -> None:
+        self.name = type(model).__name__
+        self.saved = set(model.state_dict())
+        self.modules: dict[str, nn.Module] = {}
+        self.tensors: dict[str, torch.Tensor] = {}
+        graphs = {}
+        for training in (True, False):
+            with _mode(model, training):
+                graphs[training] = self._trace(model, leaves)
+        same = str(graphs[True]) == str(graphs[False])
+        self.graphs: dict[bool, fx.Graph] = {True: graphs[True], False: graphs[True] if same else graphs[False]}
+
+    def _trace(self, model: nn.Module, leaves: tuple[type, ...]) -> fx.Graph:
+        class Tracer(fx.Tracer):
+            record_stack_traces = True
+
+            def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+                return isinstance(m, leaves) or super().is_leaf_module(m, module_qualified_name)
+
+        tracer = Tracer()
+        try:
+            graph = tracer.trace(model)
+        except Exception as error:  # whatever a user's forward raises while it is traced
+            raise InputError(
+                f"{self.name} cannot be traced by torch.fx{_where(error)}: {first_line(error)}; its forward must not depend "
+                "on the values or shapes of tensors."
+            ) from error
+        root = tracer.root
+        for node in graph.nodes:
+            if node.op == "call_function" and node.target in _POOLS:
+                self._as_module(node)
+            elif node.op == "call_module":
+                self.modules[str(node.target)] = root.get_submodule(str(node.target))
+            elif node.op == "get_attr":
+                value: Any = root
+                for part in str(node.target).split("."):
+                    value = getattr(value, part)
+                self.tensors[str(node.target)] = value
+        graph.lint()
+        return graph
+
+    def _as_module(self, node: fx.Node) -> None:
+        """A pool that is called as a function becomes a module: it can be tuned, and shrinks to fit its input as one."""
+        kind = _POOLS[node.target]  # type: ignore[index]
+        names = _MAX_ARGUMENTS if issubclass(kind, nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d) else _AVERAGE_ARGUMENTS
+        arguments = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
+        source = arguments.pop("input", None) or node.args[0]
+        arguments = {name: value for name, value in arguments.items() if value not in (None, [], ())}
+        if not set(arguments) <= set(names) or any(isinstance(value, fx.Node) for value in arguments.values()):
+            return
+        pool = kind(**arguments)
+        name = node.name
+        while name in self.modules and repr(self.modules[name]) != repr(pool):
+            name += "_"
+        self.modules[name] = pool
+        node.op, node.target, node.args, node.kwargs = "call_module", name, (source,), {}
+
+    @property
+    def signature(self) -> str:
+        """A digest of the network's code, modules and constants, not of its weights."""
+        digest = hashlib.sha256()
+        for graph in self.graphs.values():
+            digest.update(str(graph).encode())
+        for name, module in sorted(self.modules.items()):
+            digest.update(f"{name}:{module!r}".encode())
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+            if not isinstance(tensor, nn.Parameter) and tensor.device.type != "meta":
+                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@contextmanager
+def _mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """The model in one mode; every module's own mode is restored."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in before:
+            module.training = mode
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _where(error: Exception) -> str:
+    """The line of the user's code at which an error was raised."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(ours)]
+    return f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
+def line_of(node: fx.Node) -> str:
+    """The line of the user's code that a node came from."""
+    ours = str(Path(torch.__file__).parent)
+    lines = re.findall(r'File "(.+?)", line (\d+)', node.stack_trace or "")
+    found = [(file, number) for file, number in lines if not file.startswith(ours)]
+    return f" at {Path(found[-1][0]).name}:{found[-1][1]}" if found else ""

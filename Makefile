@@ -21,10 +21,10 @@ benchmark: .venv/installed
 .venv/installed: pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \
 		uv venv --quiet --allow-existing .venv && \
-		uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev,benchmarks]'; \
+		uv pip install --quiet --compile-bytecode --python $(BIN)/python --editable '.[dev]'; \
 	else \
 		$(PYTHON) -c 'import sys; sys.exit("marl-hpo-env needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one with: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0' && \
 		$(PYTHON) -m venv .venv && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,benchmarks]'; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; \
 	fi
 	@touch $@

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from marl_hpo_env import InputError, Reward, Task, WeightedReward, task, tasks
+from marl_hpo_env import InputError, Recipe, Reward, Task, WeightedReward, task, tasks
 
 if TYPE_CHECKING:
     from agents import Learner
@@ -28,7 +28,24 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder for trials and reports; a run continues from what is in it. [default: runs/TASK]"),
 ]
-TaskName = Annotated[str, typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them.")]
+TaskName = Annotated[str | None, typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="In place of a task, your network: torchvision:NAME, or package.module:FUNCTION that makes it."),
+]
+DataFolder = Annotated[
+    Path | None, typer.Option("--data", help="With --model: a folder with one folder of images per class.")
+]
+ImageSize = Annotated[int, typer.Option(min=1, help="With --model: height and width to which images are scaled.")]
+ChoicesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--choices", help="With --model: a TOML file of hyperparameter values; by default fractions of the original's."
+    ),
+]
+Epochs = Annotated[int, typer.Option(min=1, help="With --model: epochs of each design's training.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="With --model: images per step.")]
+LearningRate = Annotated[float, typer.Option(help="With --model: Adam's.")]
 Seed = Annotated[int, typer.Option(help="Seed of the learner.")]
 Device = Annotated[
     str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'. [default: a GPU where there is one]")
@@ -44,7 +61,7 @@ def demo(out: Out = None, device: Device = None, workers: Workers = None) -> Non
     """Tune a real CNN on real digits with the paper's agents, and compare with random search: two minutes on two cores."""
     from agents import learner
 
-    tuning = _tuning("digits-convnet", out or Path("runs/demo"), device, workers)
+    tuning = _tuning(task("digits-convnet"), out or Path("runs/demo"), device, workers)
     # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
     team = _play(tuning, learner("pairwise-q", max_exploitation_episodes=100), "pairwise-q", 0, None)
     _close(tuning, team, _play(tuning, learner("random"), "random", 0, team.evaluations))
@@ -52,7 +69,14 @@ def demo(out: Out = None, device: Device = None, workers: Workers = None) -> Non
 
 @app.command()
 def tune(
-    task_name: TaskName,
+    task_name: TaskName = None,
+    model: Model = None,
+    data: DataFolder = None,
+    image_size: ImageSize = 64,
+    choices: ChoicesFile = None,
+    epochs: Epochs = 3,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = 1e-3,
     learner: Annotated[str, typer.Option(help="Who plays; `marl-hpo learners` lists them.")] = "pairwise-q",
     episodes: Annotated[
         int | None,
@@ -72,38 +96,84 @@ def tune(
     constraint: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="BOUND", help="Give a design that breaks it the penalty, such as 'inference_ms_per_batch <= 5'."
+            metavar="BOUND",
+            help="Give a design that breaks it the penalty, such as 'inference_ms_per_batch <= 5' or "
+            "'validation_accuracy >= original - 0.01'.",
+        ),
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Look for the smallest network whose validation accuracy stays within as many percentage points of the "
+            "original's; in place of --weight.",
         ),
     ] = None,
     out: Out = None,
 ) -> None:
-    """Tune a task's network; the same command continues a run that was stopped."""
+    """Tune a network, of a task or your own; the same command continues a run that was stopped."""
     from agents import learner as make_learner
 
     player = make_learner(learner)
-    tuning = _tuning(task_name, out, device, workers, weight or [], constraint or [])
+    recipe = Recipe(batch_size=batch_size, epochs=epochs, learning_rate=learning_rate)
+    weights, constraints = weight or [], constraint or []
+    if within is not None:
+        if weights:
+            raise InputError("Both --within and --weight say what to reward; give one of them.")
+        weights = ["model_size_mb / original=1"]
+        constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
+    reward = _read_reward(weights, constraints)
+    chosen = _chosen(task_name, model, data, image_size, choices, recipe)
+    tuning = _tuning(chosen, out, device, workers, reward(chosen))
     _close(tuning, _play(tuning, player, learner, seed, episodes))
 
 
 @app.command()
 def fit(
-    task_name: TaskName,
     design: Annotated[str, typer.Option(help="One action index per layer, separated by commas, such as 3,5,0,1,2.")],
+    task_name: TaskName = None,
+    model: Model = None,
+    data: DataFolder = None,
+    image_size: ImageSize = 64,
+    choices: ChoicesFile = None,
+    batch_size: BatchSize = 64,
+    learning_rate: LearningRate = 1e-3,
     device: Device = None,
     out: Out = None,
 ) -> None:
-    """Train one design to convergence beside the original network."""
+    """Train one design to convergence beside the original network, and save it."""
     try:
         actions = [int(action) for action in design.split(",")]
     except ValueError:
         raise InputError(f"The design {design!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
-    checked = task(task_name).space.check(actions)
-    tuning = _tuning(task_name, out, device, 1)
-    _report(
-        tuning,
-        {"original": tuning.converge("original", None), "design": tuning.converge("design", checked)},
-        {"design": checked},
-    )
+    recipe = Recipe(batch_size=batch_size, learning_rate=learning_rate)
+    chosen = _chosen(task_name, model, data, image_size, choices, recipe)
+    checked = chosen.space.check(actions)
+    tuning = _tuning(chosen, out, device, 1)
+    trials = {"original": tuning.converge("original", None), "design": tuning.converge("design", checked)}
+    _report(tuning, trials, {"design": checked})
+    typer.echo(f"The design's network: {tuning.take_home(checked)}")
+
+
+@app.command()
+def show(
+    task_name: TaskName = None,
+    model: Model = None,
+    data: DataFolder = None,
+    image_size: ImageSize = 64,
+    choices: ChoicesFile = None,
+    picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("layers.png"),
+) -> None:
+    """Show a network's layers: what each can choose from and what feeds it; and draw the graph."""
+    from rich.console import Console
+
+    from experiments.pictures import layer_graph
+    from experiments.report import rich_table, search_space
+
+    network = _chosen(task_name, model, data, image_size, choices, Recipe(), needs_data=False).network
+    Console().print(rich_table(repr(network.space), *search_space(network)))
+    layer_graph(network.space, picture)
+    typer.echo(f"Layer graph: {picture}")
 
 
 @app.command(name="tasks")
@@ -145,39 +215,65 @@ def _stop(number: int, frame: object) -> NoReturn:
     raise _Stopped
 
 
+def _chosen(
+    name: str | None,
+    model: str | None,
+    data: Path | None,
+    image_size: int,
+    choices: Path | None,
+    recipe: Recipe,
+    needs_data: bool = True,
+) -> Task:
+    """The named task, or one of the user's own network."""
+    if (name is None) == (model is None):
+        raise InputError(
+            "Say what to tune: either --task with a name, or --model with your network and --data with images."
+        )
+    if name is not None:
+        if data is not None or choices is not None:
+            raise InputError("A task brings its own data and choices; leave out --data and --choices, or use --model.")
+        return task(name)
+    assert model is not None
+    if data is None and needs_data:
+        raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
+    from experiments.own_network import own_task
+
+    return own_task(model, data, image_size, choices, recipe)
+
+
 def _tuning(
-    name: str,
-    out: Path | None,
-    device: str | None,
-    workers: int | None,
-    weights: Sequence[str] = (),
-    constraints: Sequence[str] = (),
+    chosen: Task, out: Path | None, device: str | None, workers: int | None, reward: Reward | None = None
 ) -> Tuning:
-    """Checks everything that can be wrong before anything is trained or written."""
-    chosen = task(name)
-    reward = _reward(chosen, weights, constraints)
     from experiments.tuning import Tuning
 
-    return Tuning(chosen, out or Path("runs") / name, reward=reward, device=device, workers=workers)
+    tuning = Tuning(chosen, out or Path("runs") / chosen.name, reward=reward, device=device, workers=workers)
+    for note in chosen.splits.notes:
+        typer.echo(note, err=True)
+    return tuning
 
 
-def _reward(chosen: Task, weights: Sequence[str], constraints: Sequence[str]) -> Reward | None:
-    if not weights and not constraints:
-        return None
+def _read_reward(weights: Sequence[str], constraints: Sequence[str]) -> Callable[[Task], Reward | None]:
+    """What the options say of the reward, given the task; checked before the task is loaded."""
     parsed = {}
     for text in weights:
-        metric, equals, value = text.rpartition("=")
+        metric, _, value = text.rpartition("=")
         try:
             parsed[metric.strip()] = float(value)
         except ValueError:
-            equals = ""
-        if not equals:
-            raise InputError(f"The weight {text!r} cannot be read; write it as validation_accuracy=1.")
+            raise InputError(f"The weight {text!r} cannot be read; write it as validation_accuracy=1.") from None
     if parsed:
-        return WeightedReward(parsed, constraints)
-    if not isinstance(chosen.reward, WeightedReward):
-        raise InputError(f"The reward of {chosen.name!r} takes no constraints; say what to reward with --weight.")
-    return WeightedReward(chosen.reward.weights, constraints)
+        reward = WeightedReward(parsed, constraints)
+        return lambda chosen: reward
+    WeightedReward({"validation_accuracy": 1.0}, constraints)  # the constraints can be read
+
+    def with_constraints(chosen: Task) -> Reward | None:
+        if not constraints:
+            return None
+        if not isinstance(chosen.reward, WeightedReward):
+            raise InputError(f"The reward of {chosen.name!r} takes no constraints; say what to reward with --weight.")
+        return WeightedReward(chosen.reward.weights, constraints)
+
+    return with_constraints
 
 
 def _play(tuning: Tuning, player: Learner, name: str, seed: int, episodes: int | None) -> Play:
@@ -191,12 +287,21 @@ def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     from experiments.pictures import rewards_per_episode
 
     plays = [played] if baseline is None else [played, baseline]
+    if played.best.reward <= tuning.reward.penalty:
+        typer.echo(
+            f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play more episodes: "
+            "the same command with more --episodes continues.",
+            err=True,
+        )
+        sys.exit(1)
     trials = {"original": tuning.converge("original", None)}
     trials |= {each.name: tuning.converge(each.name, each.best.design) for each in plays}
     path = tuning.folder / f"rewards-{played.name}.png"
     rewards_per_episode(played, path, sum(phase == "explore" for phase in played.phases))
     lines = [line for each in plays for line in _outcome(each)]
+    lines += _added(tuning.task, played)
     _report(tuning, trials, {each.name: each.best.design for each in plays}, lines)
+    typer.echo(f"The network found by {played.name}: {tuning.take_home(played.best.design)}")
     typer.echo(f"Reward per episode: {path}")
     typer.echo(f"Every trial: {tuning.folder / 'trials.sqlite'}")
 
@@ -212,6 +317,14 @@ def _outcome(played: Play) -> list[str]:
     elif played.phases[-1]:
         lines.append(f"{played.name}: the tables had not converged.")
     return lines
+
+
+def _added(chosen: Task, played: Play) -> list[str]:
+    """What the found network needed so that its branches fit, in a sentence; none where it needed nothing."""
+    network: Any = chosen.network.build(played.best.design, "meta")
+    added = network.meta["added"]
+    parts = [f"{count} {what}" for what, count in added.items() if count]
+    return [f"{played.name}: added so that the network fits: {', '.join(parts)}."] if parts else []
 
 
 def _report(

@@ -11,6 +11,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 from experiments.tuning import Play
+from marl_hpo_env import SearchSpace
 
 
 def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
@@ -39,4 +40,31 @@ def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
     axes[0][0].legend(loc="lower right", fontsize="small")
     figure.tight_layout()
     figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def layer_graph(space: SearchSpace, path: Path) -> None:
+    """The layers of a search space and what feeds what, from the input on the left to the output on the right.
+
+    Args:
+        space: the layers.
+        path: of the PNG file.
+    """
+    depth: list[int] = []
+    for producers in space.feeding:
+        depth.append(1 + max((depth[i] for i in producers), default=-1))
+    columns = [[i for i, d in enumerate(depth) if d == column] for column in range(max(depth) + 1)]
+    places = {i: (c, row - (len(column) - 1) / 2) for c, column in enumerate(columns) for row, i in enumerate(column)}
+    tallest = max(map(len, columns))
+    figure, axis = plt.subplots(figsize=(min(80, 2 + 0.9 * len(columns)), min(40, 1.6 + 0.8 * tallest)))
+    for i, j in space.pairs:
+        bend = 0 if depth[j] - depth[i] == 1 else 0.25
+        style = {"arrowstyle": "-|>", "color": "0.6", "connectionstyle": f"arc3,rad={bend}", "shrinkA": 6, "shrinkB": 6}
+        axis.annotate("", places[j], places[i], arrowprops=style)
+    for i, layer in enumerate(space.layers):
+        axis.plot(*places[i], "o", color="tab:blue", markersize=8)
+        axis.annotate(layer.name, places[i], (0, 8), textcoords="offset points", fontsize=6, rotation=30)
+    axis.margins(0.05, 0.3)
+    axis.axis("off")
+    figure.savefig(path, dpi=100, bbox_inches="tight")
     plt.close(figure)

@@ -14,7 +14,7 @@ COLUMNS = (
     ("val %", "validation_accuracy", lambda v: f"{100 * v:.2f}"),
     ("test %", "test_accuracy", lambda v: f"{100 * v:.2f}"),
     ("size MB", "model_size_mb", lambda v: f"{v:.4g}"),
-    ("parameters", "parameters", lambda v: f"{v:,.0f}"),
+    ("params", "parameters", lambda v: f"{v:,.0f}"),
     ("train ms", "train_ms_per_batch", lambda v: f"{v:.2f}"),
     ("infer ms", "inference_ms_per_batch", lambda v: f"{v:.2f}"),
     ("epochs", "epochs", lambda v: f"{v:.0f}"),
@@ -38,12 +38,23 @@ def layers(network: TunableNetwork, designs: Mapping[str, tuple[int, ...]]) -> t
     return ["layer", "original", *designs], rows
 
 
+def search_space(network: TunableNetwork) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a network's layers: the original's values, the choices, and what feeds each."""
+    rows = []
+    for layer in network.space.layers:
+        choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
+        rows.append(
+            [layer.name, layer.kind, _values(network.original[layer.name]), choices, ", ".join(layer.inputs) or "-"]
+        )
+    return ["layer", "kind", "original", "choices", "fed by"], rows
+
+
 def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """For the terminal."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for position, column in enumerate(header):
         numeric = position > 0 and all(_is_number(row[position]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=position == 0)
+        table.add_column(column, justify="right" if numeric else "left", no_wrap=position == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
@@ -65,7 +76,9 @@ def _values(hyperparameters: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
-    """A size that is the same in all dimensions as one number."""
+    """A size that is the same in all dimensions as one number, a module type by its name."""
+    if isinstance(value, type):
+        return value.__name__
     return str(value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value)
 
 

@@ -82,6 +82,7 @@ class Tuning:
         self.console = console or Console(stderr=True)
         self.reward = reward or task.reward
         timed = any(objective.metric in TIME_METRICS for objective in self.reward.objectives)
+        self._device = device
         alone = TrainingEvaluator(task, device, 1)
         evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(device)))
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
@@ -142,6 +143,20 @@ class Tuning:
             what = "The original network" if design is None else f"The design {list(design)}"
             raise InputError(f"{what} cannot be trained: {trial.reason}")
         return trial
+
+    def take_home(self, design: tuple[int, ...]) -> Path:
+        """The design's network, trained to convergence, in a file without code; trained again where the file is missing."""
+        from marl_hpo_env.saved_network import save_network
+
+        path = self.folder / "network.safetensors"
+        made_of = f"{self.task.fingerprint} {list(design)}"
+        if not path.exists() or self.folder.store.claim("network", made_of) != made_of:
+            with self.console.status("training the network to take home"):
+                network, trial = self.task.fit(design, self._device)
+            self.folder.store.put(self._alone.fingerprint, trial)
+            save_network(network, path)
+            self.folder.store.set("network", made_of)
+        return path
 
     def write_episodes(self, played: Play) -> None:
         """Every episode as a line of `episodes-<learner>.csv`."""

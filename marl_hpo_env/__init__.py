@@ -28,6 +28,8 @@ from marl_hpo_env.tuning_task import Task
 
 if TYPE_CHECKING:
     from marl_hpo_env.data import Data
+    from marl_hpo_env.images import image_folder
+    from marl_hpo_env.saved_network import load_network, save_network
     from marl_hpo_env.training_evaluator import TrainingEvaluator
     from marl_hpo_env.tunable_network import TunableNetwork
 
@@ -54,12 +56,22 @@ __all__ = [
     "TunableNetwork",
     "WeightedReward",
     "env",
+    "image_folder",
+    "load_network",
     "parallel_env",
+    "save_network",
     "task",
     "tasks",
 ]
 
-_WITH_TORCH = {"Data": "data", "TrainingEvaluator": "training_evaluator", "TunableNetwork": "tunable_network"}
+_WITH_TORCH = {
+    "Data": "data",
+    "TrainingEvaluator": "training_evaluator",
+    "TunableNetwork": "tunable_network",
+    "image_folder": "images",
+    "load_network": "saved_network",
+    "save_network": "saved_network",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -38,9 +38,9 @@ def _digits_convnet() -> Task:
     return Task(
         name="digits-convnet",
         description="a small CNN on scikit-learn's scanned digits; seconds per episode on a CPU, no download",
-        make_model=_digits_model,
-        make_data=_digits_data,
-        make_choices=_digits_choices,
+        model=_digits_model,
+        data=_digits_data,
+        choices=_digits_choices,
         recipe=Recipe(batch_size=64, epochs=4, optimizer="adam", learning_rate=1e-2),
         # In MB the network, 0.15 MB at most, would not weigh at all.
         reward=WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2}),

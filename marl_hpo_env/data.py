@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from marl_hpo_env.errors import InputError
 
@@ -22,14 +23,16 @@ class Data:
         train: inputs, float32 of shape (n, ...), and targets, int64 class indices of shape (n,).
         validation: the same; what rewards see.
         test: the same; reported, never told to a learner.
+        notes: sentences about what was left out or changed while reading.
 
     Raises:
-        InputError: if a split is empty or its inputs and targets differ in number.
+        InputError: if a split is empty, its inputs and targets differ in number, or the inputs are not numbers.
     """
 
     train: Examples
     validation: Examples
     test: Examples
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, (inputs, targets) in self.splits().items():
@@ -38,14 +41,32 @@ class Data:
                     f"The {name} split has {len(inputs)} inputs and {len(targets)} targets; it needs as many of one as of "
                     "the other, and at least one."
                 )
+            if (
+                not inputs.is_floating_point()
+                or targets.dtype != torch.int64
+                or targets.dim() != 1
+                or targets.min() < 0
+            ):
+                raise InputError(
+                    f"The {name} split has inputs of {inputs.dtype} and targets of {targets.dtype} and shape "
+                    f"{tuple(targets.shape)}; inputs are floating point, targets int64 class indices from 0."
+                )
+            if not torch.isfinite(inputs).all():
+                raise InputError(f"The {name} split has inputs that are not finite numbers; leave those out.")
 
     def splits(self) -> dict[str, Examples]:
         """The three splits by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def number_of_classes(self) -> int:
+        """One more than the highest class index of any split."""
+        return 1 + max(int(targets.max()) for _, targets in self.splits().values())
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
-        return Data(**{name: (x.to(device), y.to(device)) for name, (x, y) in self.splits().items()})
+        train, validation, test = ((x.to(device), y.to(device)) for x, y in self.splits().values())
+        return Data(train, validation, test, self.notes)
 
     def digest(self) -> str:
         """A digest of every value of every split."""
@@ -55,6 +76,67 @@ class Data:
                 digest.update(str((tensor.shape, tensor.dtype)).encode())
                 digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def as_data(given: object) -> Data:
+    """What a user has as data: a `Data` as it is; a torch `Dataset` or a tuple of inputs and classes is split.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    if isinstance(given, Data):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return split(torch.as_tensor(given[0]), torch.as_tensor(given[1]))
+    if isinstance(given, Dataset):
+        try:
+            examples = [given[i] for i in range(len(given))]  # type: ignore[arg-type]
+            inputs = torch.stack([torch.as_tensor(x) for x, _ in examples])
+            targets = torch.as_tensor([int(y) for _, y in examples])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"The data set cannot be read as tensors of one shape with class indices: {error}"
+            ) from error
+        return split(inputs, targets)
+    raise InputError(
+        f"The data are a {type(given).__name__}; give a Data, a Dataset, or a tuple of inputs and classes."
+    )
+
+
+def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15, test: float = 0.15) -> Data:
+    """Examples drawn into training, validation and test, each with the classes in equal proportions; always the same way.
+
+    Args:
+        inputs: shape (n, ...); integers are taken as pixels from 0 to 255 and scaled to 0..1.
+        targets: class indices, shape (n,).
+        validation: fraction of the examples.
+        test: likewise.
+
+    Raises:
+        InputError: if a class has fewer than three examples, or inputs and targets differ in number.
+    """
+    if len(inputs) != len(targets):
+        raise InputError(
+            f"There are {len(inputs)} inputs and {len(targets)} targets; give as many of one as of the other."
+        )
+    if not inputs.is_floating_point():
+        inputs = inputs.float() / 255
+    targets = targets.long()
+    classes, counts = targets.unique(return_counts=True)
+    if len(classes) == 0 or counts.min() < 3:
+        few = f"class {int(classes[counts.argmin()])} has {int(counts.min())}" if len(classes) else "there are none"
+        raise InputError(f"A split needs at least three examples of every class; {few}.")
+    generator = torch.Generator().manual_seed(0)
+    parts: list[list[torch.Tensor]] = [[], [], []]
+    for value in classes:
+        members = (targets == value).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        sizes = [max(1, round(fraction * len(members))) for fraction in (validation, test)]
+        for part, chosen in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
+            part.append(chosen)
+    in_validation, in_test, in_train = (torch.cat(part) for part in parts)
+    splits = [(inputs[part], targets[part]) for part in (in_train, in_validation, in_test)]
+    return Data(splits[0], splits[1], splits[2])
 
 
 def digits() -> Data:

@@ -114,7 +114,7 @@ class DesignEnvironment:
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
 
     def _reference(self) -> Trial | None:
-        return self.original if any(objective.relative for objective in self.reward.objectives) else None
+        return self.original if self.reward.relative else None
 
     def _restart(self) -> None:
         self.game.reset()

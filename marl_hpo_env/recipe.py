@@ -14,7 +14,7 @@ class Recipe:
 
     Args:
         batch_size: examples per step. A last batch of one example is left out: batch norm cannot train on it.
-        epochs: of one episode (VI-A).
+        epochs: of one episode (VI-A); the least that the paper found to say enough is 3.
         optimizer: `"adam"` or `"sgd"` (Table II).
         learning_rate: of the optimizer.
         momentum: of SGD.
@@ -27,10 +27,10 @@ class Recipe:
         InputError: for a value outside its range.
     """
 
-    batch_size: int
-    epochs: int
-    optimizer: Literal["adam", "sgd"]
-    learning_rate: float
+    batch_size: int = 64
+    epochs: int = 3
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
     momentum: float = 0.0
     weight_decay: float = 0.0
     min_improvement: float = 0.01
@@ -41,6 +41,9 @@ class Recipe:
         for name in ("batch_size", "epochs", "patience", "max_epochs"):
             if getattr(self, name) < 1:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 1.")
+        for name in ("momentum", "weight_decay", "min_improvement"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 0.")
         if not self.learning_rate > 0:
             raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
         if self.optimizer not in ("adam", "sgd"):

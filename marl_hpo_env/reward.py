@@ -70,10 +70,12 @@ class Reward(Protocol):
 
     Attributes:
         objectives: the metrics that it sees.
+        relative: whether it needs the original network's trial.
         penalty: what a design gets that was terminated, failed, or broke a constraint.
     """
 
     objectives: tuple[Objective, ...]
+    relative: bool
     penalty: float
 
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
@@ -95,6 +97,7 @@ class PaperReward:
     """
 
     penalty = -1.0
+    relative = False
 
     def __init__(self, accuracy_weight: float = 0.5, accuracy_score: Literal["final", "per_epoch"] = "final") -> None:
         if not 0 <= accuracy_weight <= 1:
@@ -120,32 +123,50 @@ class PaperReward:
 
 
 class Constraint(NamedTuple):
-    """A bound on an objective, such as `inference_ms_per_batch <= 5`."""
+    """A bound on an objective: `inference_ms_per_batch <= 5`, or `validation_accuracy >= original - 0.005`."""
 
     objective: Objective
     relation: str
     bound: float
+    from_original: bool
 
     @classmethod
     def parse(cls, text: str) -> Constraint:
-        """Reads `"objective <= number"` or `"objective >= number"`.
+        """Reads an objective, `<=` or `>=`, and a number, `original`, or `original` plus or minus a number.
 
         Raises:
             InputError: if it cannot be read.
         """
-        match = re.fullmatch(r"\s*(.+?)\s*(<=|>=)\s*(\S+)\s*", text)
-        bound = _number(match[3]) if match else None
+        match = re.fullmatch(r"\s*(.+?)\s*(<=|>=)\s*(original\b)?\s*(.*?)\s*", text)
+        bound = None
+        if match:
+            number = match[4].replace(" ", "")
+            if match[3] and (not number or number[0] in "+-"):
+                bound = _number(number or "0")
+            elif not match[3]:
+                bound = _number(number)
         if not match or bound is None:
             raise InputError(f"The constraint {text!r} cannot be read; write it as 'inference_ms_per_batch <= 5'.")
-        return cls(Objective.parse(match[1]), match[2], bound)
+        return cls(Objective.parse(match[1]), match[2], bound, bool(match[3]))
 
     def __str__(self) -> str:
-        return f"{self.objective} {self.relation} {self.bound:g}"
+        bound = f"original {self.bound:+g}" if self.from_original else f"{self.bound:g}"
+        return f"{self.objective} {self.relation} {bound}"
 
-    def holds(self, value: float) -> bool:
-        """Whether `value` keeps the bound."""
+    @property
+    def relative(self) -> bool:
+        """Whether the original network's trial is needed."""
+        return self.from_original or self.objective.relative
+
+    def holds(self, trial: Trial, original: Trial | None) -> bool:
+        """Whether a completed trial keeps the bound."""
+        bound = self.bound
+        if self.from_original:
+            if original is None:
+                raise InputError(f"The constraint '{self}' needs the original network's trial; give it.")
+            bound += self.objective.value(original, original)
         compare: Callable[[float, float], bool] = operator.le if self.relation == "<=" else operator.ge
-        return compare(value, self.bound)
+        return compare(self.objective.value(trial, original), bound)
 
 
 class WeightedReward:
@@ -157,7 +178,8 @@ class WeightedReward:
 
     Args:
         weights: by objective, such as `{"validation_accuracy": 1, "model_size_mb / original": 0.2}`.
-        constraints: such as `["inference_ms_per_batch <= 5"]`.
+        constraints: such as `["inference_ms_per_batch <= 5"]`. A bound can be the original network's own value, plus or
+            minus a number: `"validation_accuracy >= original - 0.005"` keeps within half a point of it.
 
     Attributes:
         weights: as given.
@@ -185,17 +207,18 @@ class WeightedReward:
         self._constraints = tuple(Constraint.parse(text) for text in constraints)
         self._floor = -total
         self.penalty = -2 * total
+        self.relative = any(o.relative for o in self._weights) or any(c.relative for c in self._constraints)
         constrained = [constraint.objective for constraint in self._constraints]
         self.objectives = tuple(dict.fromkeys([*self._weights, *constrained]))
 
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
         if trial.status != "completed":
             return self.penalty
-        values = {objective: objective.value(trial, original) for objective in self.objectives}
-        if not all(constraint.holds(values[constraint.objective]) for constraint in self._constraints):
+        if not all(constraint.holds(trial, original) for constraint in self._constraints):
             return self.penalty
         total = sum(
-            METRICS[objective.metric].better * weight * values[objective] for objective, weight in self._weights.items()
+            METRICS[objective.metric].better * weight * objective.value(trial, original)
+            for objective, weight in self._weights.items()
         )
         return max(total, self._floor)
 

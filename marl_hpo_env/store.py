@@ -99,6 +99,11 @@ class Store:
         (stored,) = self._database.execute("select value from about where name = ?", (name,)).fetchone()
         return str(stored)
 
+    def set(self, name: str, value: str) -> None:
+        """Writes what the store says of `name`."""
+        with self._database:
+            self._database.execute("insert or replace into about values (?, ?)", (name, value))
+
     def close(self) -> None:
         """Closes the database; the store cannot be used afterwards."""
         self._database.close()

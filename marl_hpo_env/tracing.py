@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Traced:
 
     Args:
         model: traced, not changed.
-        leaves: module types that are not traced into, beside torch's own.
+        is_leaf: whether a module, given with its name, is one that is not traced into; torch's own never are.
 
     Attributes:
         graphs: the graph, by training mode; one and the same where the modes do not differ.
@@ -47,7 +47,7 @@ class Traced:
         InputError: if the network cannot be traced.
     """
 
-    def __init__(self, model: nn.Module, leaves: tuple[type, ...]) -> None:
+    def __init__(self, model: nn.Module, is_leaf: Callable[[nn.Module, str], bool]) -> None:
         self.name = type(model).__name__
         self.saved = set(model.state_dict())
         self.modules: dict[str, nn.Module] = {}
@@ -55,16 +55,16 @@ class Traced:
         graphs = {}
         for training in (True, False):
             with _mode(model, training):
-                graphs[training] = self._trace(model, leaves)
+                graphs[training] = self._trace(model, is_leaf)
         same = str(graphs[True]) == str(graphs[False])
         self.graphs: dict[bool, fx.Graph] = {True: graphs[True], False: graphs[True] if same else graphs[False]}
 
-    def _trace(self, model: nn.Module, leaves: tuple[type, ...]) -> fx.Graph:
+    def _trace(self, model: nn.Module, is_leaf: Callable[[nn.Module, str], bool]) -> fx.Graph:
         class Tracer(fx.Tracer):
             record_stack_traces = True
 
             def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-                return isinstance(m, leaves) or super().is_leaf_module(m, module_qualified_name)
+                return is_leaf(m, module_qualified_name) or super().is_leaf_module(m, module_qualified_name)
 
         tracer = Tracer()
         try:

@@ -44,7 +44,7 @@ class Trainer:
         self.task = task
         self.device = device
         self.measure_time = measure_time
-        self.data = task.data.to(device)
+        self.data = task.splits.to(device)
         self.network = task.network  # traced here, since making the original draws from torch's generator
 
     def train(self, request: Request) -> tuple[nn.Module | None, Trial]:
@@ -142,7 +142,7 @@ class Trainer:
                 continue  # batch norm cannot train on one example
             clock = _Clock(self.device)
             optimizer.zero_grad(set_to_none=True)
-            loss = nn.functional.cross_entropy(network(inputs[batch]), targets[batch])
+            loss = _loss(network(inputs[batch]), targets[batch])
             loss.backward()
             optimizer.step()
             total += loss.detach() * len(batch)
@@ -193,6 +193,14 @@ class Trainer:
         if recipe.optimizer == "sgd":
             return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **common)
         return torch.optim.Adam(network.parameters(), **common)
+
+
+def _loss(output: Any, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy; auxiliary heads, where the network has some in training, weigh 0.3 each (GoogLeNet, [42])."""
+    if isinstance(output, torch.Tensor):
+        return nn.functional.cross_entropy(output, targets)
+    losses = [nn.functional.cross_entropy(scores, targets) for scores in output if scores is not None]
+    return losses[0] + 0.3 * sum(losses[1:])
 
 
 class _Diverged(Exception):

@@ -42,7 +42,7 @@ class TunableNetwork:
     ) -> None:
         leaves = tuple(key for key in choices or () if isinstance(key, type))
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-        self._traced = Traced(model, leaves)
+        self._traced = Traced(model, lambda module, name: isinstance(module, leaves))
         self._inputs = [torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") for x in inputs]
         self.space: SearchSpace = search_space(
             self._traced, default_choices(self._traced) if choices is None else choices
@@ -62,6 +62,12 @@ class TunableNetwork:
         return values
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the original returns in evaluation for a batch of 2; of the first, where it returns several."""
+        (output,) = (node for node in self._traced.graphs[False].nodes if node.op == "output")
+        return tuple(self._shapes[False][output.all_input_nodes[0]])
+
+    @property
     def signature(self) -> str:
         """A digest of the network's code, modules and constants, not of its weights."""
         return self._traced.signature
@@ -79,7 +85,7 @@ class TunableNetwork:
         Returns:
             An ordinary module in training mode. Its `meta["added"]` counts what had to be added so that everything fits:
             `pools` and `interpolations` (spatial alignments), `projections` (1x1 convolutions), and `clamps` (kernels
-            larger than their input).
+            larger than their input); its `meta["hyperparameters"]` are those of the design.
 
         Raises:
             InputError: if the design is not one of the space, or the network cannot be built with it.
@@ -91,4 +97,6 @@ class TunableNetwork:
     ) -> nn.Module:
         """The same from hyperparameter values by layer name, whether they are among the choices or not."""
         where = torch.device(device or torch.get_default_device())
-        return NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
+        network: Any = NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
+        network.meta |= {"hyperparameters": hyperparameters, "inputs": self._inputs}
+        return network

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from marl_hpo_env.errors import InputError
 from marl_hpo_env.recipe import Limits, Recipe
-from marl_hpo_env.reward import Reward
-from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.reward import Reward, WeightedReward
+from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.trial import Request, Trial
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
+    from torch.utils.data import Dataset
 
     from marl_hpo_env.data import Data
     from marl_hpo_env.layer_graph import Choices
     from marl_hpo_env.tunable_network import TunableNetwork
+
+
+def _small_and_good() -> Reward:
+    return WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2})
 
 
 @dataclass(frozen=True)
@@ -28,43 +35,70 @@ class Task:
 
     Args:
         name: such as `"vgg16-cifar100"`.
-        make_model: makes the original network. A function at the top of a module, so that worker processes can call it.
-        make_data: loads the data; likewise.
-        make_choices: the values of each layer's hyperparameters, by module type or name pattern; likewise.
+        model: the original network, or a function that makes it.
+        data: a `Data`; or a torch `Dataset` of (input, class) or a tuple of inputs and classes, which are then split; or a
+            function that returns one of these, so that nothing is loaded before it is needed.
+        choices: the values of each layer's hyperparameters, by module type or name pattern, or a function that returns
+            them; where None, fractions of the original's own. See `TunableNetwork`.
         recipe: how every network is trained.
-        reward: from trial to reward.
+        reward: from trial to reward; by default validation accuracy, minus a fifth of the size relative to the original's.
         limits: when a training is terminated.
         description: one line for `marl-hpo tasks`.
         seed: of every training in the search; more seeds are more trials, never an average.
+
+    With several workers a task is pickled, so functions must then stand at the top of a module.
     """
 
     name: str
-    make_model: Callable[[], nn.Module]
-    make_data: Callable[[], Data]
-    make_choices: Callable[[], Choices]
-    recipe: Recipe
-    reward: Reward
+    model: nn.Module | Callable[[], nn.Module]
+    data: (
+        Data
+        | Dataset[Any]
+        | tuple[torch.Tensor, torch.Tensor]
+        | Callable[[], Data | Dataset[Any] | tuple[torch.Tensor, torch.Tensor]]
+    )
+    choices: Choices | Callable[[], Choices] | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    reward: Reward = field(default_factory=_small_and_good)
     limits: Limits = field(default_factory=Limits)
     description: str = ""
     seed: int = 0
 
     @cached_property
-    def data(self) -> Data:
-        """The data, loaded at the first use."""
-        return self.make_data()
+    def splits(self) -> Data:
+        """The data, loaded and split at the first use.
+
+        Raises:
+            InputError: if it cannot be.
+        """
+        from marl_hpo_env.data import as_data
+
+        return as_data(self.data() if callable(self.data) else self.data)
 
     @cached_property
     def network(self) -> TunableNetwork:
-        """The original network as a search space, traced at the first use."""
+        """The original network as a search space, traced at the first use.
+
+        Raises:
+            InputError: if it cannot be, or has fewer outputs than the data have classes.
+        """
         import torch
+        from torch import nn
 
         from marl_hpo_env.tunable_network import TunableNetwork
 
         with torch.random.fork_rng(devices=[]):
             # Parameters of the model's own, outside any module, keep the values that they are made with.
             torch.default_generator.manual_seed(0)
-            model = self.make_model()
-        return TunableNetwork(model, self.data.train[0][:1], self.make_choices())
+            model = self.model if isinstance(self.model, nn.Module) else self.model()
+        choices = self.choices() if callable(self.choices) else self.choices
+        network = TunableNetwork(model, self.splits.train[0][:1], choices)
+        classes = self.splits.number_of_classes
+        if network.output_shape[1] < classes:
+            raise InputError(
+                f"The network has {network.output_shape[1]} outputs and the data have {classes} classes; give it as many."
+            )
+        return network
 
     @property
     def space(self) -> SearchSpace:
@@ -77,10 +111,10 @@ class Task:
         recipe and limits. What is rewarded is not part of it: a trial can be rewarded in many ways."""
         recipe = asdict(self.recipe)
         del recipe["epochs"]  # part of the request
-        content = [self.network.signature, self.space.describe(), self.data.digest(), recipe, asdict(self.limits)]
+        content = [self.network.signature, self.space.describe(), self.splits.digest(), recipe, asdict(self.limits)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def fit(self, design: Design | None, device: str | None = None) -> tuple[nn.Module, Trial]:
+    def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:
         """Final training (paper VII): the network trained to convergence, with the weights of its best epoch.
 
         Args:
@@ -90,14 +124,14 @@ class Task:
         Raises:
             InputError: if the design is not one of the space, or cannot be trained.
         """
-        from marl_hpo_env.errors import InputError
         from marl_hpo_env.training import Trainer, choose_device
 
-        design = None if design is None else self.space.check(design)
+        checked = None if design is None else self.space.check(design)
         trainer = Trainer(self, choose_device(device), measure_time=True)
-        network, trial = trainer.train(Request(design, self.seed, None))
+        network, trial = trainer.train(Request(checked, self.seed, None))
         if network is None:
-            raise InputError(f"Design {design} cannot be trained: {trial.reason}")
+            what = "The original network" if checked is None else f"The design {list(checked)}"
+            raise InputError(f"{what} cannot be trained: {trial.reason}")
         return network, trial
 
     def __getstate__(self) -> dict[str, Any]:

@@ -93,7 +93,9 @@ def loop_ms(layers: int, episodes: int) -> float:
     return median(times)
 
 
-def step_us(make: Callable[[], Any], action: Callable[[Any], int], live_steps: int, episodes: int) -> tuple[float, float]:
+def step_us(
+    make: Callable[[], Any], action: Callable[[Any], int], live_steps: int, episodes: int
+) -> tuple[float, float]:
     """Microseconds per live step, and per step of a finished agent."""
     game = make()
     live, dead = [], []

@@ -208,7 +208,7 @@ def _broken_choices():
 
 
 def test_a_design_that_cannot_be_trained_is_one_sentence(capsys, tmp_path, monkeypatch):
-    broken = replace(task("digits-convnet"), name="broken", make_model=_broken_model, make_choices=_broken_choices)
+    broken = replace(task("digits-convnet"), name="broken", model=_broken_model, choices=_broken_choices)
     monkeypatch.setitem(builtin_tasks._TASKS, "broken", lambda: broken)
     code, err = run(capsys, "fit", "--task", "broken", "--design", "0", "--device", "cpu", "--out", str(tmp_path))
     assert code == 2

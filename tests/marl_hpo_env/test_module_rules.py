@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.module_rules import Replacement, constructor_arguments, is_depthwise, replacement, sets_width
+from marl_hpo_env.module_rules import Replacement, is_depthwise, replacement, sets_width
 
 
 def replace(module: nn.Module, shape: tuple[int, ...], **chosen) -> Replacement:
-    return replacement(module, constructor_arguments(module), chosen, shape)
+    return replacement(module, chosen, shape)
 
 
 def output_shape(module: nn.Module, shape: tuple[int, ...], **chosen) -> tuple[int, ...]:
@@ -161,7 +161,7 @@ def test_every_convolution_fits_every_input():
 
 def test_the_input_of_a_convolution_is_padded_up_to_its_kernel_and_counted():
     new = replace(nn.Conv2d(1, 1, 5), (2, 1, 3, 8))
-    assert new == Replacement(new.arguments, (0, 0, 0, 2), 0.0, True)
+    assert new == Replacement(nn.Conv2d, new.arguments, (0, 0, 0, 2), 0.0, True)
     assert output_shape(nn.Conv2d(1, 1, 5), (2, 1, 3, 8)) == (2, 1, 1, 4)
 
 
@@ -209,7 +209,7 @@ def test_a_module_that_nothing_changes_for_gets_its_own_arguments():
         (nn.BatchNorm1d(8), (2, 12), {}, {"num_features": 12}),
         (nn.InstanceNorm2d(8), (2, 12, 4, 4), {}, {"num_features": 12}),
         (nn.GroupNorm(4, 8), (2, 6, 4, 4), {}, {"num_channels": 6, "num_groups": 2}),
-        (nn.LayerNorm([8, 4]), (2, 3, 6, 5), {}, {"normalized_shape": [6, 5]}),
+        (nn.LayerNorm([8, 4]), (2, 3, 6, 5), {}, {"normalized_shape": (6, 5)}),
         (nn.PReLU(8), (2, 5, 4, 4), {}, {"num_parameters": 5}),
         (nn.PReLU(), (2, 5, 4, 4), {}, {"num_parameters": 1}),
         (nn.Dropout(0.5), (2, 5), {"p": 0.1}, {"p": 0.1, "inplace": False}),

@@ -76,7 +76,7 @@ def choices():
 
 def make_task(**changes) -> Task:
     recipe = {"batch_size": 64, "epochs": 4, "optimizer": "adam", "learning_rate": 1e-2} | changes.pop("recipe", {})
-    plain = {"make_model": Net, "make_data": few_digits, "make_choices": choices, "reward": PaperReward()}
+    plain = {"model": Net, "data": few_digits, "choices": choices, "reward": PaperReward()}
     return Task(name="test", recipe=Recipe(**recipe), **(plain | changes))
 
 
@@ -194,7 +194,7 @@ def test_a_trial_does_not_depend_on_the_generator_when_the_original_was_made():
     trials = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        trials.append(train(make_task(make_model=WithAParameter), Request(None, 0, 1)))
+        trials.append(train(make_task(model=WithAParameter), Request(None, 0, 1)))
     assert trials[0].status == "completed"
     assert repeatable(trials[0]) == repeatable(trials[1])
 
@@ -202,7 +202,7 @@ def test_a_trial_does_not_depend_on_the_generator_when_the_original_was_made():
 def test_a_loss_that_is_not_finite_is_a_failed_trial_that_says_so(small):
     network, trial = small.train(Request((0, 2), 0, 3))
     assert network is None
-    assert (trial.status, trial.reason) == ("failed", "the training loss became nan in epoch 1.")
+    assert (trial.status, trial.reason) == ("failed", "The training loss became nan in epoch 1.")
     assert trial.history == ()
     assert trial.metrics["test_accuracy"] is None
     assert trial.metrics["parameters"] > 0
@@ -217,7 +217,7 @@ def test_a_module_that_raises_is_a_failed_trial_and_the_next_one_trains(small):
 
 def test_a_design_that_cannot_be_built_is_a_failed_trial():
     trial = train(
-        make_task(make_model=NetOfAFixedSize, make_choices=lambda: {nn.Conv2d: {"out_channels": (4, 8)}}),
+        make_task(model=NetOfAFixedSize, choices=lambda: {nn.Conv2d: {"out_channels": (4, 8)}}),
         Request((1,), 0, 1),
     )
     assert trial.status == "failed"
@@ -307,13 +307,13 @@ def test_an_improvement_below_the_smallest_that_counts_does_not_prolong_final_tr
 @pytest.mark.parametrize(("n", "batches"), [(128, [64, 64]), (129, [64, 64]), (130, [64, 64, 2]), (40, [40])])
 def test_a_last_batch_of_one_example_is_left_out(n, batches):
     SEEN.clear()
-    trial = train(make_task(make_data=lambda: first(n)), Request(None, 0, 1))
+    trial = train(make_task(data=lambda: first(n)), Request(None, 0, 1))
     assert trial.status == "completed"
     assert [size for size, _ in SEEN] == batches
 
 
 def test_a_batch_size_of_one_trains_on_every_example():
-    task = make_task(make_model=lambda: Net(batch_norm=False), make_data=lambda: first(20), recipe={"batch_size": 1})
+    task = make_task(model=lambda: Net(batch_norm=False), data=lambda: first(20), recipe={"batch_size": 1})
     SEEN.clear()
     trial = train(task, Request(None, 0, 1))
     assert (trial.status, trial.reason) == ("completed", None)
@@ -322,10 +322,10 @@ def test_a_batch_size_of_one_trains_on_every_example():
 
 def test_the_training_loss_is_the_mean_over_examples():
     task = make_task(
-        make_model=lambda: Net(batch_norm=False), make_data=lambda: first(70), recipe={"learning_rate": 1e-20}
+        model=lambda: Net(batch_norm=False), data=lambda: first(70), recipe={"learning_rate": 1e-20}
     )
     network, trial = Trainer(task, CPU, measure_time=False).train(Request(None, 0, 1))
-    x, y = task.data.train
+    x, y = task.splits.train
     with torch.no_grad():
         expected = functional.cross_entropy(network.train()(x), y)
     assert trial.metrics["train_loss"] == pytest.approx(float(expected), rel=1e-5)
@@ -337,7 +337,7 @@ def test_the_test_split_changes_the_test_accuracy_and_nothing_else(epochs):
     x, y = data.test
     relabelled = dataclasses.replace(data, test=(x, (y + 1) % 10))
     request, recipe = Request((1, 0), 0, epochs), {"max_epochs": 5, "patience": 2}
-    trials = [train(make_task(make_data=lambda d=d: d, recipe=recipe), request) for d in (data, relabelled)]
+    trials = [train(make_task(data=lambda d=d: d, recipe=recipe), request) for d in (data, relabelled)]
     plain, changed = (repeatable(trial) for trial in trials)
     assert plain[3].pop("test_accuracy") != changed[3].pop("test_accuracy")
     assert plain == changed
@@ -348,7 +348,7 @@ def test_the_validation_split_does_not_reach_the_weights():
     x, y = data.validation
     relabelled = dataclasses.replace(data, validation=(x, (y + 1) % 10))
     states = [
-        Trainer(make_task(make_data=lambda d=d: d), CPU, measure_time=False).train(Request(None, 0, 2))[0].state_dict()
+        Trainer(make_task(data=lambda d=d: d), CPU, measure_time=False).train(Request(None, 0, 2))[0].state_dict()
         for d in (data, relabelled)
     ]
     assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
@@ -358,7 +358,7 @@ def test_fit_gives_the_finally_trained_network_and_its_trial():
     task = make_task(recipe={"max_epochs": 2}, seed=3)
     network, trial = task.fit((1, 0), "cpu")
     assert trial.request == Request((1, 0), 3, None)
-    assert trial.metrics["validation_accuracy"] == accuracy(network, task.data.validation)
+    assert trial.metrics["validation_accuracy"] == accuracy(network, task.splits.validation)
     assert network.get_submodule("conv").out_channels == 8
 
 

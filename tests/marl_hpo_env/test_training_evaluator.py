@@ -280,11 +280,11 @@ def test_the_fingerprint_differs_where_recipe_limits_data_choices_or_network_dif
         fingerprint(limits=Limits(loss=0.95 * math.log(10), loss_epochs=3)),
         fingerprint(limits=Limits(loss=0.95 * math.log(10), batch_ms=5.0)),
         fingerprint(limits=Limits(loss=0.95 * math.log(10), batches=6)),
-        fingerprint(make_data=other_data),
-        fingerprint(make_choices=other_choices),
-        fingerprint(make_choices=wider_choices),
-        fingerprint(make_model=lambda: ConvNet(width=9)),
-        fingerprint(make_model=lambda: ConvNet(dense=65)),
+        fingerprint(data=other_data),
+        fingerprint(choices=other_choices),
+        fingerprint(choices=wider_choices),
+        fingerprint(model=lambda: ConvNet(width=9)),
+        fingerprint(model=lambda: ConvNet(dense=65)),
     ]
     assert len(set(found)) == len(found)
 

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from marl_hpo_env.alignment import interpolate_to, pool_to
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.tunable_network import TunableNetwork
 
 CLASSES = 3
+NOTHING_ADDED = {"pools": 0, "interpolations": 0, "projections": 0, "clamps": 0}
 IMAGES = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 WIDTHS = {"out_channels": (4, 6, 8)}
 CONVOLUTION = {"out_channels": (4, 6, 8), "kernel_size": (1, 2, 3, 5), "stride": (1, 2)}
@@ -156,7 +158,7 @@ def test_the_rebuilt_original_has_its_parameters_and_gives_its_outputs_bit_for_b
     original(IMAGES)  # moves the batch norms' averages
     rebuilt = TunableNetwork(original, IMAGES[:1], CHOICES[kind]).build(None)
     assert count(rebuilt) == count(original)
-    assert rebuilt.meta["added"] == {"pools": 0, "projections": 0, "clamps": 0}
+    assert rebuilt.meta["added"] == NOTHING_ADDED
     rebuilt.load_state_dict(original.state_dict())
     assert rebuilt.training
     for training in (True, False):
@@ -313,14 +315,18 @@ def test_every_parameter_of_a_design_learns(network):
         assert any(not torch.equal(p, before[name]) for name, p in built.named_parameters())
 
 
-def test_the_number_of_additions_is_that_of_the_modules_in_the_network(network):
+def test_the_number_of_additions_is_that_of_the_calls_and_modules_in_the_network(network):
     for design in designs(network, 20):
         built = network.build(design, "meta")
+        calls = [node.target for node in built.graph.nodes if node.op == "call_function"]
         names = {name for name, _ in network.build(None, "meta").named_modules()}
-        added = [module for name, module in built.named_modules() if name not in names]
-        kinds = {"pools": nn.AdaptiveAvgPool2d, "projections": nn.Conv2d | nn.Linear}
-        counted = {what: sum(isinstance(module, kind) for module in added) for what, kind in kinds.items()}
-        assert counted == {what: built.meta["added"][what] for what in counted}
+        added = [name for name, _ in built.named_modules() if name not in names]
+        assert all(name.startswith("projection_") for name in added)
+        assert {name: built.meta["added"][name] for name in ("pools", "interpolations", "projections")} == {
+            "pools": calls.count(pool_to),
+            "interpolations": calls.count(interpolate_to),
+            "projections": len(added),
+        }
 
 
 def test_equal_widths_need_no_projection_and_one_that_differs_needs_one():
@@ -338,20 +344,20 @@ def test_equal_widths_need_no_projection_and_one_that_differs_needs_one():
     for values, projections in expected.items():
         chosen = {name: {"out_channels": v} for name, v in zip(widths, values, strict=True)}
         added = network.build(network.space.design(chosen), "meta").meta["added"]
-        assert added == {"pools": 0, "projections": projections, "clamps": 0}, values
+        assert added == NOTHING_ADDED | {"projections": projections}, values
 
 
 def test_a_shortcut_is_projected_onto_the_branch_and_the_branch_keeps_its_width():
     built = build(Residual(), {"blocks.0.conv2": {"out_channels": (6,)}})
     assert built.meta["added"]["projections"] == 2  # the first shortcut onto 6, the sum onto the second block's 4
-    projection = built.get_submodule("alignment_0")
+    projection = built.get_submodule("projection_0")
     assert (projection.in_channels, projection.out_channels) == (4, 6)
     assert (projection.kernel_size, projection.bias) == ((1, 1), None)
 
 
 def test_a_concatenation_takes_any_widths_as_they_are():
     built = build(Inception(), {nn.Conv2d: WIDTHS}, branch1={"out_channels": 6})
-    assert built.meta["added"] == {"pools": 0, "projections": 0, "clamps": 0}
+    assert built.meta["added"] == NOTHING_ADDED
     assert built.get_submodule("after").in_channels == 6 + 4 + 4
 
 
@@ -361,28 +367,31 @@ def test_each_branch_that_is_larger_is_pooled_once_to_the_smallest():
         built = build(Inception(), {strided: {"stride": (2,)}})
         added[strided] = built.meta["added"]
         assert tuple(built(IMAGES).shape) == (4, CLASSES)
-    assert added == {name: {"pools": 2, "projections": 0, "clamps": 0} for name in added}
+    assert added == dict.fromkeys(added, NOTHING_ADDED | {"pools": 2})
 
 
 def test_branches_that_all_shrink_alike_need_no_pool():
     strides = {name: {"stride": (2,)} for name in ("branch1", "branch2.2", "branch3.1")}
-    assert build(Inception(), strides).meta["added"] == {"pools": 0, "projections": 0, "clamps": 0}
+    assert build(Inception(), strides).meta["added"] == NOTHING_ADDED
 
 
-def test_a_pool_comes_before_no_more_than_the_one_dimension_that_differs():
+def test_where_branches_differ_in_either_dimension_the_one_with_the_fewest_pixels_decides():
     class TallAndWide(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.left, self.right = nn.Conv2d(1, 4, 1), nn.Conv2d(1, 4, 1)
+            self.after = nn.Conv2d(4, 4, 1)
             self.output = nn.Linear(4, CLASSES)
 
         def forward(self, x):
-            return self.output((self.left(x) + self.right(x)).mean((2, 3)))
+            return self.output(self.after(self.left(x) + self.right(x)).mean((2, 3)))
 
     built = build(TallAndWide(), {"left": {"stride": ((1, 2),)}, "right": {"stride": ((4, 1),)}})
-    assert built.meta["added"] == {"pools": 2, "projections": 0, "clamps": 0}
-    sizes = {tuple(m.output_size) for m in built.modules() if isinstance(m, nn.AdaptiveAvgPool2d)}
-    assert sizes == {(2, 4)}
+    assert built.meta["added"] == NOTHING_ADDED | {"pools": 1}
+    sizes = []
+    built.get_submodule("after").register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[2:])))
+    built(IMAGES)
+    assert sizes == [(2, 8)]  # of (8, 4) and (2, 8)
 
 
 def test_a_producer_that_is_merged_twice_is_aligned_once():
@@ -397,16 +406,16 @@ def test_a_producer_that_is_merged_twice_is_aligned_once():
             return self.output(torch.cat([x + self.b(x), x + self.c(x)], 1).mean(2))
 
     widths = {"b": {"out_channels": (6,)}, "c": {"out_channels": (6,)}}
-    assert build(TwoUses(), widths).meta["added"] == {"pools": 0, "projections": 1, "clamps": 0}
+    assert build(TwoUses(), widths).meta["added"] == NOTHING_ADDED | {"projections": 1}
     strides = {"b": {"stride": (2,)}, "c": {"stride": (2,)}}
-    assert build(TwoUses(), strides).meta["added"] == {"pools": 1, "projections": 0, "clamps": 0}
+    assert build(TwoUses(), strides).meta["added"] == NOTHING_ADDED | {"pools": 1}
     apart = {"b": {"out_channels": (6,)}, "c": {"out_channels": (8,)}}
     assert build(TwoUses(), apart).meta["added"]["projections"] == 2
 
 
 def test_a_gate_that_broadcasts_is_not_pooled_to():
     built = build(Mobile(), {"stem": {"stride": (1,)}})
-    assert built.meta["added"] == {"pools": 0, "projections": 0, "clamps": 0}
+    assert built.meta["added"] == NOTHING_ADDED
 
 
 def test_flat_features_are_projected_by_a_linear_layer():
@@ -420,8 +429,8 @@ def test_flat_features_are_projected_by_a_linear_layer():
             return self.output(x + self.branch(x))
 
     built = build(Skip(), {"branch": {"out_features": (16,)}})
-    assert built.meta["added"] == {"pools": 0, "projections": 1, "clamps": 0}
-    assert isinstance(built.get_submodule("alignment_0"), nn.Linear)
+    assert built.meta["added"] == NOTHING_ADDED | {"projections": 1}
+    assert isinstance(built.get_submodule("projection_0"), nn.Linear)
     assert tuple(built(IMAGES).shape) == (4, CLASSES)
 
 
@@ -438,7 +447,7 @@ def test_a_concatenation_is_read_with_either_name_of_its_dimension(keyword):
             return self.output(x.mean((2, 3)))
 
     built = build(Concatenation(), {"left": {"out_channels": (6,)}})
-    assert built.meta["added"] == {"pools": 0, "projections": 0, "clamps": 0}
+    assert built.meta["added"] == NOTHING_ADDED
     assert built.get_submodule("output").in_features == 10
 
 
@@ -447,7 +456,7 @@ def test_a_pool_larger_than_its_input_is_clamped_and_counted():
         first, second = kernels
         choices = {"features.3": {"kernel_size": (first,)}, "features.7": {"kernel_size": (second,)}}
         built = build(Straight(), choices)
-        assert built.meta["added"] == {"pools": 0, "projections": 0, "clamps": clamps}
+        assert built.meta["added"] == NOTHING_ADDED | {"clamps": clamps}
         assert tuple(built(IMAGES).shape) == (4, CLASSES)
 
 
@@ -457,7 +466,7 @@ def test_a_convolution_larger_than_its_input_is_clamped_and_counted():
     )
     for kernel, clamps in {2: 0, 4: 1}.items():
         built = build(model, {nn.MaxPool2d: {"kernel_size": (kernel,)}})
-        assert built.meta["added"] == {"pools": 0, "projections": 0, "clamps": clamps}
+        assert built.meta["added"] == NOTHING_ADDED | {"clamps": clamps}
         assert tuple(built.get_submodule("1").kernel_size) == (3, 3)
         assert tuple(built(IMAGES).shape) == (4, CLASSES)
 
@@ -483,7 +492,7 @@ def test_a_pool_called_as_a_function_is_clamped_as_a_module_is():
 def test_a_kernel_choice_keeps_every_spatial_size(kernel):
     choices = {"blocks.*conv[12]": {"kernel_size": (kernel,)}, "stem": {"kernel_size": (kernel,)}}
     built = build(Residual(), choices)
-    assert built.meta["added"] == {"pools": 0, "projections": 0, "clamps": 0}
+    assert built.meta["added"] == NOTHING_ADDED
     sizes = []
     for name in ("blocks.0.conv2", "blocks.2.conv1"):
         built.get_submodule(name).register_forward_hook(lambda _, __, output: sizes.append(tuple(output.shape[2:])))
@@ -589,7 +598,7 @@ def test_a_forward_that_depends_on_the_values_of_tensors_is_refused_with_the_rea
         ({nn.Conv3d: WIDTHS}, "match no module"),
         ({"feature.*": WIDTHS}, "match no module"),
         ({nn.Conv2d: {"channels": (4, 8)}}, "no constructor argument of Conv2d"),
-        ({"head.4": {"out_features": (3, 6)}}, "at least one layer"),
+        ({"head.4": {"out_features": (3, 6)}}, "Nothing is left to choose"),
     ],
 )
 def test_choices_that_do_not_fit_are_refused(choices, words):

@@ -33,8 +33,10 @@ class RunFolder:
             raise InputError(f"The run folder {str(path)!r} cannot be written; choose another with --out.")
         self.store = Store(path / "trials.sqlite")
         ours = f"{task.name} {task.fingerprint}"
-        found = self.store.claim("task", ours)
-        if found != ours:
+        found = self.store.about("task")
+        if found is None:
+            self.store.set_about("task", ours)
+        elif found != ours:
             self.store.close()
             name = found.split()[0]
             what = f"a run of the task {name!r}" if name != task.name else f"a run of an older {name!r}"

@@ -150,12 +150,12 @@ class Tuning:
 
         path = self.folder / "network.safetensors"
         made_of = f"{self.task.fingerprint} {list(design)}"
-        if not path.exists() or self.folder.store.claim("network", made_of) != made_of:
+        if not path.exists() or self.folder.store.about("network") != made_of:
             with self.console.status("training the network to take home"):
                 network, trial = self.task.fit(design, self._device)
             self.folder.store.put(self._alone.fingerprint, trial)
             save_network(network, path)
-            self.folder.store.set("network", made_of)
+            self.folder.store.set_about("network", made_of)
         return path
 
     def write_episodes(self, played: Play) -> None:

@@ -92,14 +92,12 @@ class Store:
             request = Request(None if actions is None else tuple(actions), seed, json.loads(epochs))
             yield fingerprint, Trial(request, status, reason, json.loads(metrics), tuple(json.loads(history)))
 
-    def claim(self, name: str, value: str) -> str:
-        """What the store says of `name`; where it says nothing yet, `value` is written and returned."""
-        with self._database:
-            self._database.execute("insert or ignore into about values (?, ?)", (name, value))
-        (stored,) = self._database.execute("select value from about where name = ?", (name,)).fetchone()
-        return str(stored)
+    def about(self, name: str) -> str | None:
+        """What the store says of `name`, such as the task that it belongs to; None where it says nothing."""
+        row = self._database.execute("select value from about where name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
 
-    def set(self, name: str, value: str) -> None:
+    def set_about(self, name: str, value: str) -> None:
         """Writes what the store says of `name`."""
         with self._database:
             self._database.execute("insert or replace into about values (?, ?)", (name, value))

@@ -83,7 +83,7 @@ class Trainer:
     ) -> nn.Module:
         """One training from fresh weights; fills in metrics and history as it goes."""
         seed = _seed(request, attempt)
-        torch.manual_seed(seed)
+        (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
         order = torch.Generator().manual_seed(seed)
         recipe = self.task.recipe
         if self.device.type == "cuda":
@@ -136,6 +136,7 @@ class Trainer:
         size = self.task.recipe.batch_size
         total = torch.zeros((), device=self.device)
         seen = 0
+        clocks: list[_Clock] = []
         for start in range(0, len(order), size):
             batch = order[start : start + size]
             if len(batch) == 1 < size and len(order) > 1:
@@ -147,9 +148,11 @@ class Trainer:
             optimizer.step()
             total += loss.detach() * len(batch)
             seen += len(batch)
-            if self.measure_time or self.task.limits.batch_ms is not None:
-                times.append(clock.ms())
-                limits.batch(times[-1])
+            clock.stop()
+            clocks.append(clock)
+            if self.task.limits.batch_ms is not None:
+                limits.batch(clock.ms())
+        times += [clock.ms() for clock in clocks]
         return float(total) / seen
 
     @torch.inference_mode()
@@ -171,6 +174,7 @@ class Trainer:
         for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
             clock = _Clock(self.device)
             network(batch)
+            clock.stop()
             times.append(clock.ms())
         return median(times[WARM_UP_BATCHES:])
 
@@ -208,22 +212,27 @@ class _Diverged(Exception):
 
 
 class _Clock:
-    """Milliseconds since it was made, of work that the device has finished."""
+    """The time of some work on the device, from when it is made to `stop`. On CUDA nothing waits before `ms` is asked."""
 
     def __init__(self, device: torch.device) -> None:
-        self._events = None
+        self._events: list[torch.cuda.Event] = []
         if device.type == "cuda":
-            self._events = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            self._events = [torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)]
             self._events[0].record()
         self._started = time.perf_counter()
 
+    def stop(self) -> None:
+        """The work has been given to the device."""
+        if self._events:
+            self._events[1].record()
+        self._stopped = time.perf_counter()
+
     def ms(self) -> float:
-        if self._events is None:
-            return 1e3 * (time.perf_counter() - self._started)
-        start, end = self._events
-        end.record()
-        end.synchronize()
-        return float(start.elapsed_time(end))
+        """Milliseconds between the two."""
+        if not self._events:
+            return 1e3 * (self._stopped - self._started)
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1]))
 
 
 def choose_device(name: str | None) -> torch.device:

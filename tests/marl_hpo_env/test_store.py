@@ -119,13 +119,15 @@ def test_a_store_in_memory_is_its_own():
     assert list(Store().trials()) == []
 
 
-def test_the_first_claim_of_a_name_stands(path):
+def test_what_a_store_says_of_itself_is_kept_on_disk(tmp_path):
+    path = tmp_path / "run" / "trials.sqlite"
     store = Store(path)
-    assert store.claim("learner", "random") == "random"
-    assert store.claim("learner", "pairwise-q") == "random"
-    assert store.claim("seed", "1") == "1"
+    assert store.about("task") is None
+    store.set_about("task", "digits")
+    store.set_about("network", "old")
+    store.set_about("network", "new")
     store.close()
-    assert Store(path).claim("learner", "pairwise-q") == "random"
+    assert (Store(path).about("task"), Store(path).about("network")) == ("digits", "new")
 
 
 def test_two_readers_see_each_trial_the_moment_it_is_put(path):

@@ -332,7 +332,7 @@ def _report(
 ) -> None:
     from rich.console import Console
 
-    from experiments.report import comparison, layers, markdown_table, rich_table
+    from experiments.report import comparison, layers, markdown_table, measured_with, rich_table
 
     console = Console()
     text = [f"# {tuning.task.name}\n"]
@@ -344,7 +344,8 @@ def _report(
         text.append(f"## {title}\n\n{markdown_table(header, rows)}")
     for line in lines:
         typer.echo(line)
-    (tuning.folder / "report.md").write_text("\n".join([*text, *lines]) + "\n")
+    sentences = "".join(f"- {line}\n" for line in lines)
+    (tuning.folder / "report.md").write_text("\n".join([*text, sentences, measured_with(tuning.device)]) + "\n")
 
 
 if __name__ == "__main__":

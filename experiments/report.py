@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
+import torch
 from rich import box
 from rich.table import Table
 
@@ -64,6 +69,17 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """For a file."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def measured_with(device: torch.device) -> str:
+    """The command, versions and hardware behind a report, in a sentence."""
+    command = " ".join(["marl-hpo", *sys.argv[1:]])
+    versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "torch"))
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+    return (
+        f"Measured by `{command}` with {versions}, Python {platform.python_version()}, on {platform.machine()} "
+        f"{platform.system()}, {hardware}; times are of one training alone, one thread on a CPU."
+    )
 
 
 def _cell(trial: Trial, name: str, form: Any) -> str:

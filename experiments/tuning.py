@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from agents import Episode, Learner, play
 from experiments.run_folder import RunFolder
 from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
+from marl_hpo_env.training import choose_device
 from marl_hpo_env.trial import TIME_METRICS
 
 BATCH = 8
@@ -82,9 +85,9 @@ class Tuning:
         self.console = console or Console(stderr=True)
         self.reward = reward or task.reward
         timed = any(objective.metric in TIME_METRICS for objective in self.reward.objectives)
-        self._device = device
+        self.device = choose_device(device)
         alone = TrainingEvaluator(task, device, 1)
-        evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(device)))
+        evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(self.device)))
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
         self._alone = StoredEvaluator(alone, self.folder.store)
@@ -152,7 +155,7 @@ class Tuning:
         made_of = f"{self.task.fingerprint} {list(design)}"
         if not path.exists() or self.folder.store.about("network") != made_of:
             with self.console.status("training the network to take home"):
-                network, trial = self.task.fit(design, self._device)
+                network, trial = self.task.fit(design, str(self.device))
             self.folder.store.put(self._alone.fingerprint, trial)
             save_network(network, path)
             self.folder.store.set_about("network", made_of)
@@ -169,12 +172,8 @@ class Tuning:
                 writer.writerow([number, phase, episode.reward, int(episode.terminated), *values, *episode.design])
 
 
-def default_workers(device: str | None) -> int:
+def default_workers(device: torch.device) -> int:
     """As many trainings side by side as this process has cores; on a GPU one."""
-    import os
-
-    from marl_hpo_env.training import choose_device
-
-    if choose_device(device).type != "cpu":
+    if device.type != "cpu":
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

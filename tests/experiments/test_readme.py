@@ -1,7 +1,9 @@
+import json
 import re
 from pathlib import Path
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 def test_every_python_example_of_the_readme_runs_from_top_to_bottom(capsys, tmp_path, monkeypatch):
@@ -14,3 +16,18 @@ def test_every_python_example_of_the_readme_runs_from_top_to_bottom(capsys, tmp_
     assert "validation_accuracy" in capsys.readouterr().out
     assert names["trial"].status == "completed"
     assert names["trial"].metrics["parameters"] == sum(p.numel() for p in names["network"].parameters())
+
+
+def test_the_demos_tables_are_those_of_the_committed_report():
+    lines = (ROOT / "experiments" / "results" / "demo" / "report.md").read_text().splitlines()
+    table = [line for line in lines if line.startswith(("| ", "- "))]
+    assert len(table) == 15
+    assert all(line in README.splitlines() for line in table)
+
+
+def test_the_overhead_figures_are_those_of_the_committed_measurement():
+    measured = json.loads((ROOT / "experiments" / "results" / "overhead.json").read_text())
+    for layers, figures in measured["layers"].items():
+        assert f"| {layers} | {' | '.join(f'{value:.3g}' for value in figures.values())} |" in README
+    for part in ("raw", "wrapped"):
+        assert f"{measured[part]['ratio']:.2f}" in README

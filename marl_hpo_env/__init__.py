@@ -27,6 +27,7 @@ from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
 if TYPE_CHECKING:
+    from marl_hpo_env.augmentation import Augmentation
     from marl_hpo_env.data import Data
     from marl_hpo_env.images import image_folder
     from marl_hpo_env.saved_network import load_network, save_network
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
+    "Augmentation",
     "Data",
     "Design",
     "Evaluator",
@@ -65,6 +67,7 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
+    "Augmentation": "augmentation",
     "Data": "data",
     "TrainingEvaluator": "training_evaluator",
     "TunableNetwork": "tunable_network",

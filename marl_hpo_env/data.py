@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional
 from torch.utils.data import Dataset
 
 from marl_hpo_env.errors import InputError
@@ -20,7 +22,8 @@ class Data:
     """A data set in memory.
 
     Args:
-        train: inputs, float32 of shape (n, ...), and targets, int64 class indices of shape (n,).
+        train: inputs, float32 of shape (n, channels, ...), and targets: int64 class indices of shape (n,), or for
+            segmentation float32 masks of 0 and 1 of shape (n, planes, h, w), of the inputs' height and width.
         validation: the same; what rewards see.
         test: the same; reported, never told to a learner.
         notes: sentences about what was left out or changed while reading.
@@ -41,15 +44,18 @@ class Data:
                     f"The {name} split has {len(inputs)} inputs and {len(targets)} targets; it needs as many of one as of "
                     "the other, and at least one."
                 )
-            if (
-                not inputs.is_floating_point()
-                or targets.dtype != torch.int64
-                or targets.dim() != 1
-                or targets.min() < 0
-            ):
+            if not inputs.is_floating_point():
+                raise InputError(f"The {name} split has inputs of {inputs.dtype}; they are floating point.")
+            classes = targets.dtype == torch.int64 and targets.dim() == 1 and targets.min() >= 0
+            masks = targets.is_floating_point() and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
+            if not classes and not masks:
                 raise InputError(
-                    f"The {name} split has inputs of {inputs.dtype} and targets of {targets.dtype} and shape "
-                    f"{tuple(targets.shape)}; inputs are floating point, targets int64 class indices from 0."
+                    f"The {name} split has targets of {targets.dtype} and shape {tuple(targets.shape)}; they are int64 class "
+                    "indices from 0, one per input, or float masks of the inputs' size."
+                )
+            if masks and not ((targets == 0) | (targets == 1)).all():
+                raise InputError(
+                    f"The {name} split has masks with other values than 0 and 1; give one plane per class."
                 )
             if not torch.isfinite(inputs).all():
                 raise InputError(f"The {name} split has inputs that are not finite numbers; leave those out.")
@@ -60,13 +66,17 @@ class Data:
 
     @property
     def number_of_classes(self) -> int:
-        """One more than the highest class index of any split."""
+        """One more than the highest class index of any split; the number of planes where the targets are masks."""
+        if self.train[1].is_floating_point():
+            return self.train[1].shape[1]
         return 1 + max(int(targets.max()) for _, targets in self.splits().values())
 
     def to(self, device: torch.device) -> Data:
         """The same data on another device."""
-        train, validation, test = ((x.to(device), y.to(device)) for x, y in self.splits().values())
-        return Data(train, validation, test, self.notes)
+        moved = copy.copy(self)  # what was checked need not be checked again
+        for name, (inputs, targets) in self.splits().items():
+            object.__setattr__(moved, name, (inputs.to(device), targets.to(device)))
+        return moved
 
     def digest(self) -> str:
         """A digest of every value of every split."""
@@ -158,3 +168,37 @@ def digits() -> Data:
         parts.append((part_x, part_y))
     validation, test, train = ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in (*parts, rest))
     return Data(train, validation, test)
+
+
+def digits_on_ground() -> Data:
+    """Real digits on textured ground, to be told from it pixel by pixel; made on the spot, always the same.
+
+    Each image of 32x32 holds one to three of scikit-learn's digits, two to three times their size, half transparent, on
+    ground of smoothed noise; its mask is where their ink is. Each split has digits of its own, those of `digits`: 600 images
+    for training, 200 each for validation and test. Inputs of shape (n, 1, 32, 32) within 0..1, masks likewise of 0 and 1.
+    """
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for (images, _), count in zip(digits().splits().values(), (600, 200, 200), strict=True):
+        parts.append(_scenes(images, count, generator))
+    return Data(parts[0], parts[1], parts[2])
+
+
+def _scenes(digit_images: torch.Tensor, count: int, generator: torch.Generator, size: int = 32) -> Examples:
+    def draw(low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=generator))
+
+    coarse, fine = (torch.rand((count, 1, n, n), generator=generator) for n in (5, 16))
+    grounds = [functional.interpolate(noise, (size, size), mode="bilinear") for noise in (coarse, fine)]
+    scenes = 0.6 * grounds[0] + 0.4 * grounds[1]
+    masks = torch.zeros_like(scenes)
+    for scene, mask in zip(scenes, masks, strict=True):
+        for _ in range(draw(1, 3)):
+            side = draw(12, 20)
+            digit = digit_images[draw(0, len(digit_images) - 1)][None]
+            ink = functional.interpolate(digit, (side, side), mode="bilinear")[0]
+            top, left = draw(0, size - side), draw(0, size - side)
+            window = (slice(None), slice(top, top + side), slice(left, left + side))
+            scene[window] = (1 - 0.5 * ink) * scene[window] + 0.5 * ink
+            mask[window] = torch.maximum(mask[window], (ink > 0.4).float())
+    return scenes, masks

@@ -18,13 +18,23 @@ class EarlyTermination:
 
     Args:
         limits: the thresholds and how many consecutive violations each tolerates.
+        original_ms: the original network's median batch time on this device; needed with a `batch_ratio`.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, original_ms: float | None = None) -> None:
         self._limits = limits
+        self._batch_ms = None
+        if limits.batch_ratio is not None:
+            assert original_ms is not None
+            self._batch_ms = limits.batch_ratio * original_ms
         self._slow_batches = 0
         self._high_losses = 0
         self._restarted = False
+
+    @property
+    def watches_batches(self) -> bool:
+        """Whether batch times matter."""
+        return self._batch_ms is not None
 
     def batch(self, ms: float) -> None:
         """Sees one batch's training time.
@@ -32,12 +42,12 @@ class EarlyTermination:
         Raises:
             Terminated: at the last tolerated consecutive violation, at once.
         """
-        limit = self._limits.batch_ms
+        limit = self._batch_ms
         if limit is None:
             return
         self._slow_batches = self._slow_batches + 1 if ms > limit else 0
         if self._slow_batches == self._limits.batches:
-            raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:g} ms.")
+            raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:.3g} ms.")
 
     def epoch(self, loss: float) -> None:
         """Sees one epoch's training loss.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from marl_hpo_env.errors import InputError
+
+if TYPE_CHECKING:
+    from marl_hpo_env.augmentation import Augmentation
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Recipe:
         learning_rate: of the optimizer.
         momentum: of SGD.
         weight_decay: of the optimizer.
+        augmentation: of every training batch; None for none.
         min_improvement: in percentage points of validation accuracy; what counts as an improvement in final training (VII).
         patience: epochs without improvement after which final training ends (VII).
         max_epochs: final training ends here at the latest (ours; the paper names no end).
@@ -33,6 +37,7 @@ class Recipe:
     learning_rate: float = 1e-3
     momentum: float = 0.0
     weight_decay: float = 0.0
+    augmentation: Augmentation | None = None
     min_improvement: float = 0.01
     patience: int = 10
     max_epochs: int = 500
@@ -58,8 +63,9 @@ class Limits:
         loss: an epoch's training loss above this is a violation; None turns the limit off.
         loss_epochs: consecutive violating epochs after which the training is restarted once with fresh weights and, the
             second time, terminated.
-        batch_ms: a batch that takes longer is a violation; None turns the limit off. It is the only way for a clock to
-            reach a reward, so it is off unless a task says otherwise.
+        batch_ratio: a batch that takes longer than as many times the original network's median batch on this device is a
+            violation; None turns the limit off. It is the only way for a clock to reach a reward, so it is off unless a
+            task says otherwise.
         batches: consecutive violating batches after which the training is terminated at once.
 
     Raises:
@@ -68,11 +74,11 @@ class Limits:
 
     loss: float | None = None
     loss_epochs: int = 2
-    batch_ms: float | None = None
+    batch_ratio: float | None = None
     batches: int = 5
 
     def __post_init__(self) -> None:
-        for name in ("loss", "batch_ms"):
+        for name in ("loss", "batch_ratio"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"The limit {name} is {value}; it is above 0, or None for no limit.")

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from statistics import median
 from typing import Any
 
@@ -23,12 +24,13 @@ from marl_hpo_env.data import Examples
 from marl_hpo_env.early_termination import EarlyTermination, Restart, Terminated
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.recipe import Limits
+from marl_hpo_env.scoring import Score, loss
 from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
 WARM_UP_BATCHES = 3
 TIMED_BATCHES = 20
-_EVALUATION_BATCH = 1024
+_EVALUATION_PIXELS = 2**18
 
 
 class Trainer:
@@ -45,7 +47,22 @@ class Trainer:
         self.device = device
         self.measure_time = measure_time
         self.data = task.splits.to(device)
+        # Small images in large batches: without gradients a batch costs little more than its activations.
+        pixels = math.prod(self.data.train[0].shape[2:])
+        self._evaluation_batch = max(task.recipe.batch_size, _EVALUATION_PIXELS // pixels)
         self.network = task.network  # traced here, since making the original draws from torch's generator
+
+    @cached_property
+    def original_ms(self) -> float | None:
+        """The original network's median time per training batch on this device, where a limit asks for it (V-E)."""
+        if self.task.limits.batch_ratio is None:
+            return None
+        with _one_thread(self.device), _own_randomness(self.device):
+            network = self.network.build(None, self.device).train()
+            optimizer = self._optimizer(network)
+            x, y = (part[: self.task.recipe.batch_size] for part in self.data.train)
+            clocks = [self._step(network, optimizer, x, y)[1] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
+        return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
 
     def train(self, request: Request) -> tuple[nn.Module | None, Trial]:
         """The trained network and its trial; the network is None where the trial did not complete.
@@ -55,8 +72,9 @@ class Trainer:
         started = time.perf_counter()
         metrics: dict[str, float | None] = dict.fromkeys(METRICS)
         history: list[dict[str, float]] = []
-        # Limits end episodes (V-E); final training (VII) ends by its own rule.
-        limits = EarlyTermination(Limits() if request.epochs is None else self.task.limits)
+        # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
+        final = request.epochs is None or request.design is None
+        limits = EarlyTermination(Limits()) if final else EarlyTermination(self.task.limits, self.original_ms)
         network, status, reason = None, "completed", None
         with _one_thread(self.device), _own_randomness(self.device):
             try:
@@ -94,15 +112,15 @@ class Trainer:
         times: list[float] = []
         best_accuracy, best_epoch, best_weights = -math.inf, 0, None
         for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
-            loss = self._epoch(network, optimizer, order, limits, times)
-            if not math.isfinite(loss):
-                raise _Diverged(f"The training loss became {loss} in epoch {epoch}.")
-            if metrics["epochs_to_threshold"] is None and self.task.limits.loss and loss <= self.task.limits.loss:
+            train_loss = self._epoch(network, optimizer, order, limits, times)
+            if not math.isfinite(train_loss):
+                raise _Diverged(f"The training loss became {train_loss} in epoch {epoch}.")
+            if metrics["epochs_to_threshold"] is None and self.task.limits.loss and train_loss <= self.task.limits.loss:
                 metrics["epochs_to_threshold"] = epoch
             accuracy = self._accuracy(network, self.data.validation)
-            history.append({"train_loss": loss, "validation_accuracy": accuracy})
-            metrics |= {"epochs": epoch, "train_loss": loss, "validation_accuracy": accuracy}
-            limits.epoch(loss)
+            history.append({"train_loss": train_loss, "validation_accuracy": accuracy})
+            metrics |= {"epochs": epoch, "train_loss": train_loss, "validation_accuracy": accuracy}
+            limits.epoch(train_loss)
             if request.epochs is None:
                 # Final training (VII). The weights of the best epoch are kept: ours, the paper does not say.
                 if accuracy > best_accuracy + recipe.min_improvement / 100:
@@ -141,29 +159,37 @@ class Trainer:
             batch = order[start : start + size]
             if len(batch) == 1 < size and len(order) > 1:
                 continue  # batch norm cannot train on one example
-            clock = _Clock(self.device)
-            optimizer.zero_grad(set_to_none=True)
-            loss = _loss(network(inputs[batch]), targets[batch])
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(batch)
+            x, y = inputs[batch], targets[batch]
+            if self.task.recipe.augmentation is not None:
+                x, y = self.task.recipe.augmentation(x, y, generator)
+            batch_loss, clock = self._step(network, optimizer, x, y)
+            total += batch_loss * len(batch)
             seen += len(batch)
-            clock.stop()
             clocks.append(clock)
-            if self.task.limits.batch_ms is not None:
+            if limits.watches_batches:
                 limits.batch(clock.ms())
         times += [clock.ms() for clock in clocks]
         return float(total) / seen
 
+    def _step(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
+    ) -> tuple[torch.Tensor, _Clock]:
+        """One batch: its loss, and the time that it took."""
+        clock = _Clock(self.device)
+        optimizer.zero_grad(set_to_none=True)
+        batch_loss = loss(network(x), y)
+        batch_loss.backward()
+        optimizer.step()
+        clock.stop()
+        return batch_loss.detach(), clock
+
     @torch.inference_mode()
     def _accuracy(self, network: nn.Module, examples: Examples) -> float:
         network.eval()
-        inputs, targets = examples
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for start in range(0, len(inputs), _EVALUATION_BATCH):
-            batch = slice(start, start + _EVALUATION_BATCH)
-            correct += (network(inputs[batch]).argmax(1) == targets[batch]).sum()
-        return int(correct) / len(inputs)
+        score = Score()
+        for inputs, targets in zip(*(part.split(self._evaluation_batch) for part in examples), strict=True):
+            score.add(network(inputs), targets)
+        return score.value()
 
     @torch.inference_mode()
     def _inference_ms(self, network: nn.Module) -> float:
@@ -197,14 +223,6 @@ class Trainer:
         if recipe.optimizer == "sgd":
             return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **common)
         return torch.optim.Adam(network.parameters(), **common)
-
-
-def _loss(output: Any, targets: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy; auxiliary heads, where the network has some in training, weigh 0.3 each (GoogLeNet, [42])."""
-    if isinstance(output, torch.Tensor):
-        return nn.functional.cross_entropy(output, targets)
-    losses = [nn.functional.cross_entropy(scores, targets) for scores in output if scores is not None]
-    return losses[0] + 0.3 * sum(losses[1:])
 
 
 class _Diverged(Exception):

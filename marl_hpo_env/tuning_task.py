@@ -109,7 +109,7 @@ class Task:
     def fingerprint(self) -> str:
         """A digest of all that a trial depends on beside its request and the device: network, choices, data split,
         recipe and limits. What is rewarded is not part of it: a trial can be rewarded in many ways."""
-        recipe = asdict(self.recipe)
+        recipe = asdict(self.recipe)  # augmentation included
         del recipe["epochs"]  # part of the request
         content = [self.network.signature, self.space.describe(), self.splits.digest(), recipe, asdict(self.limits)]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

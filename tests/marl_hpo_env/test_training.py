@@ -74,6 +74,9 @@ def choices():
     return {nn.Conv2d: {"out_channels": (4, 8)}, Watched: {"kind": ("good", "raise", "nan")}}
 
 
+LIKE_THE_ORIGINAL = (0, 0)
+
+
 def make_task(**changes) -> Task:
     recipe = {"batch_size": 64, "epochs": 4, "optimizer": "adam", "learning_rate": 1e-2} | changes.pop("recipe", {})
     plain = {"model": Net, "data": few_digits, "choices": choices, "reward": PaperReward()}
@@ -226,12 +229,12 @@ def test_a_design_that_cannot_be_built_is_a_failed_trial():
 
 
 def test_too_high_a_loss_restarts_once_with_fresh_weights_and_then_terminates(small, monkeypatch):
-    unlimited = small.train(Request(None, 0, 4))[1]
+    unlimited = small.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]
     trainer = Trainer(make_task(limits=Limits(loss=1e-6, loss_epochs=2)), CPU, measure_time=False)
     built = []
     build = trainer.network.build
     monkeypatch.setattr(trainer.network, "build", lambda *args: built.append(args) or build(*args))
-    network, trial = trainer.train(Request(None, 0, 4))
+    network, trial = trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))
     assert len(built) == 2
     assert network is None
     assert trial.status == "terminated"
@@ -239,12 +242,12 @@ def test_too_high_a_loss_restarts_once_with_fresh_weights_and_then_terminates(sm
     assert len(trial.history) == trial.metrics["epochs"] == 2
     assert trial.history[0]["train_loss"] != unlimited.history[0]["train_loss"]
     assert trial.metrics["test_accuracy"] is None
-    assert repeatable(trainer.train(Request(None, 0, 4))[1]) == repeatable(trial)
+    assert repeatable(trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]) == repeatable(trial)
 
 
 def test_a_restart_that_meets_the_limit_completes(monkeypatch):
     epochs = scripted_losses(monkeypatch, [3.0, 3.0, 3.0, 1.5, 1.0, 1.0])
-    trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(None, 0, 4))
+    trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(LIKE_THE_ORIGINAL, 0, 4))
     assert trial.status == "completed"
     assert [epoch["train_loss"] for epoch in trial.history] == [3.0, 1.5, 1.0, 1.0]
     assert trial.metrics["epochs_to_threshold"] == 2
@@ -253,32 +256,42 @@ def test_a_restart_that_meets_the_limit_completes(monkeypatch):
 
 def test_what_was_measured_before_a_restart_does_not_count_after_it(monkeypatch):
     scripted_losses(monkeypatch, [1.5, 3.0, 3.0, 3.0, 1.5, 1.5, 1.5])
-    trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(None, 0, 4))
+    trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(LIKE_THE_ORIGINAL, 0, 4))
     assert [epoch["train_loss"] for epoch in trial.history] == [3.0, 1.5, 1.5, 1.5]
     assert trial.metrics["epochs_to_threshold"] == 2
 
 
 def test_epochs_to_the_threshold_are_counted_to_the_first_epoch_that_meets_it(small):
-    losses = [epoch["train_loss"] for epoch in small.train(Request(None, 0, 4))[1].history]
+    losses = [epoch["train_loss"] for epoch in small.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1].history]
     limit = (losses[1] + losses[2]) / 2
     assert min(losses[:2]) > limit > losses[2]
-    trial = train(make_task(limits=Limits(loss=limit, loss_epochs=9)), Request(None, 0, 4))
+    trial = train(make_task(limits=Limits(loss=limit, loss_epochs=9)), Request(LIKE_THE_ORIGINAL, 0, 4))
     assert trial.metrics["epochs_to_threshold"] == 3
     assert (
-        train(make_task(limits=Limits(loss=1e-9, loss_epochs=9)), Request(None, 0, 4)).metrics["epochs_to_threshold"]
+        train(make_task(limits=Limits(loss=1e-9, loss_epochs=9)), Request(LIKE_THE_ORIGINAL, 0, 4)).metrics[
+            "epochs_to_threshold"
+        ]
         is None
     )
 
 
 def test_slow_batches_terminate_at_once():
+    trainer = Trainer(make_task(limits=Limits(batch_ratio=1e-6, batches=3)), CPU, measure_time=False)
+    assert trainer.original_ms > 0  # measured once, on this device
     SEEN.clear()
-    trial = train(make_task(limits=Limits(batch_ms=1e-6, batches=3)), Request(None, 0, 4))
-    assert (trial.status, trial.reason) == ("terminated", "3 consecutive batches took longer than 1e-06 ms.")
+    trial = trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]
+    assert trial.status == "terminated"
+    assert trial.reason.startswith("3 consecutive batches took longer than ")
     assert len(SEEN) == 3
 
 
+def test_the_original_is_what_limits_are_set_by_and_meets_none():
+    limits = Limits(loss=1e-6, loss_epochs=1, batch_ratio=1e-6, batches=1)
+    assert train(make_task(limits=limits), Request(None, 0, 2)).status == "completed"
+
+
 def test_limits_do_not_apply_in_final_training():
-    limits = Limits(loss=1e-6, loss_epochs=1, batch_ms=1e-6, batches=1)
+    limits = Limits(loss=1e-6, loss_epochs=1, batch_ratio=1e-6, batches=1)
     trial = train(make_task(limits=limits, recipe={"max_epochs": 3}), Request(None, 0, None))
     assert (trial.status, trial.metrics["epochs"]) == ("completed", 3)
 
@@ -321,9 +334,7 @@ def test_a_batch_size_of_one_trains_on_every_example():
 
 
 def test_the_training_loss_is_the_mean_over_examples():
-    task = make_task(
-        model=lambda: Net(batch_norm=False), data=lambda: first(70), recipe={"learning_rate": 1e-20}
-    )
+    task = make_task(model=lambda: Net(batch_norm=False), data=lambda: first(70), recipe={"learning_rate": 1e-20})
     network, trial = Trainer(task, CPU, measure_time=False).train(Request(None, 0, 1))
     x, y = task.splits.train
     with torch.no_grad():

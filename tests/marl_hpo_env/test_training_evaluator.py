@@ -278,7 +278,7 @@ def test_the_fingerprint_differs_where_recipe_limits_data_choices_or_network_dif
         fingerprint(recipe={"max_epochs": 3}),
         fingerprint(limits=Limits()),
         fingerprint(limits=Limits(loss=0.95 * math.log(10), loss_epochs=3)),
-        fingerprint(limits=Limits(loss=0.95 * math.log(10), batch_ms=5.0)),
+        fingerprint(limits=Limits(loss=0.95 * math.log(10), batch_ratio=5.0)),
         fingerprint(limits=Limits(loss=0.95 * math.log(10), batches=6)),
         fingerprint(data=other_data),
         fingerprint(choices=other_choices),

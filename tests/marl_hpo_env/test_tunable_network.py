@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional
 
 from marl_hpo_env.alignment import interpolate_to, pool_to
@@ -315,16 +315,37 @@ def test_every_parameter_of_a_design_learns(network):
         assert any(not torch.equal(p, before[name]) for name, p in built.named_parameters())
 
 
+class Resizes(fx.Interpreter):
+    """Runs a built network and notes what `function` brought to another size, once for each tensor and size."""
+
+    def __init__(self, built: fx.GraphModule, function) -> None:
+        super().__init__(built)
+        self.function = function
+        self.seen: set[tuple[fx.Node, torch.Size]] = set()
+
+    def run_node(self, n: fx.Node):
+        result = super().run_node(n)
+        if n.target is self.function and result.shape != self.env[n.args[0]].shape:
+            self.seen.add((n.args[0], result.shape))
+        return result
+
+
+def resizes(built: fx.GraphModule, x: torch.Tensor, function) -> int:
+    counter = Resizes(built, function)
+    counter.run(x)
+    return len(counter.seen)
+
+
 def test_the_number_of_additions_is_that_of_the_calls_and_modules_in_the_network(network):
     for design in designs(network, 20):
         built = network.build(design, "meta")
-        calls = [node.target for node in built.graph.nodes if node.op == "call_function"]
+        x = torch.empty(4, 1, 8, 8, device="meta")
         names = {name for name, _ in network.build(None, "meta").named_modules()}
         added = [name for name, _ in built.named_modules() if name not in names]
         assert all(name.startswith("projection_") for name in added)
         assert {name: built.meta["added"][name] for name in ("pools", "interpolations", "projections")} == {
-            "pools": calls.count(pool_to),
-            "interpolations": calls.count(interpolate_to),
+            "pools": resizes(built, x, pool_to),
+            "interpolations": resizes(built, x, interpolate_to),
             "projections": len(added),
         }
 

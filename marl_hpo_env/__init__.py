@@ -6,7 +6,7 @@ import torch.
 
     >>> import marl_hpo_env
     >>> marl_hpo_env.tasks()
-    ['digits-convnet']
+    ['digits-convnet', 'digits-unet']
 """
 
 from __future__ import annotations

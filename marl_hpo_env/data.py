@@ -173,9 +173,9 @@ def digits() -> Data:
 def digits_on_ground() -> Data:
     """Real digits on textured ground, to be told from it pixel by pixel; made on the spot, always the same.
 
-    Each image of 32x32 holds one to three of scikit-learn's digits, two to three times their size, half transparent, on
-    ground of smoothed noise; its mask is where their ink is. Each split has digits of its own, those of `digits`: 600 images
-    for training, 200 each for validation and test. Inputs of shape (n, 1, 32, 32) within 0..1, masks likewise of 0 and 1.
+    Each image of 32x32 holds one to three of scikit-learn's digits, one and a half to two and a half times their size, drawn
+    over ground of smoothed noise; its mask is where their ink is. Each split has digits of its own, those of `digits`: 600
+    images for training, 200 each for validation and test. Inputs of shape (n, 1, 32, 32) within 0..1, masks of 0 and 1.
     """
     generator = torch.Generator().manual_seed(0)
     parts = []
@@ -199,6 +199,6 @@ def _scenes(digit_images: torch.Tensor, count: int, generator: torch.Generator, 
             ink = functional.interpolate(digit, (side, side), mode="bilinear")[0]
             top, left = draw(0, size - side), draw(0, size - side)
             window = (slice(None), slice(top, top + side), slice(left, left + side))
-            scene[window] = (1 - 0.5 * ink) * scene[window] + 0.5 * ink
+            scene[window] = (1 - 0.7 * ink) * scene[window] + 0.7 * ink
             mask[window] = torch.maximum(mask[window], (ink > 0.4).float())
     return scenes, masks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from marl_hpo_env.data import Data, digits
+from marl_hpo_env.data import Data, digits, digits_on_ground
 from marl_hpo_env.errors import InputError
 
 
@@ -82,3 +82,26 @@ def test_moving_to_a_device_keeps_every_split(data):
 def test_a_split_that_is_empty_or_uneven_is_refused_by_name(split, wrong, words):
     with pytest.raises(InputError, match=f"The {split} split has {words}"):
         Data(**{name: examples(4) for name in ("train", "validation", "test")} | {split: wrong})
+
+
+def test_digits_on_ground_are_always_the_same_scenes_with_masks():
+    data = digits_on_ground()
+    assert {name: tuple(x.shape) for name, (x, _) in data.splits().items()} == {
+        "train": (600, 1, 32, 32),
+        "validation": (200, 1, 32, 32),
+        "test": (200, 1, 32, 32),
+    }
+    assert data.digest() == digits_on_ground().digest()
+    assert data.number_of_classes == 1
+    for images, masks in data.splits().values():
+        assert 0 <= images.min() < images.max() <= 1
+        assert images[masks == 1].mean() > images[masks == 0].mean() + 0.1
+        assert (masks.mean((1, 2, 3)) > 0.01).all()
+
+
+def test_masks_that_are_not_0_or_1_or_of_another_size_are_refused():
+    images, masks = torch.rand(3, 1, 4, 4), torch.ones(3, 1, 4, 4)
+    Data((images, masks), (images, masks), (images, masks))
+    for wrong in (masks * 0.5, masks[..., :2], masks.long()):
+        with pytest.raises(InputError, match="The validation split has"):
+            Data((images, masks), (images, wrong), (images, masks))

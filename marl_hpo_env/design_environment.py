@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
+from marl_hpo_env.epoch_budget import MOST_EPOCHS, Budget, calibrated, check, lowered
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator, StoredEvaluator, evaluate_one
 from marl_hpo_env.game import Game
@@ -26,7 +27,7 @@ class DesignEnvironment:
         evaluator: turns designs into trials; trains them, on the best device there is, where None. Trials are kept in
             memory, so that a design is evaluated once.
         reward: in place of the task's.
-        epochs: of one episode, in place of the recipe's.
+        epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
 
     Attributes:
@@ -44,7 +45,7 @@ class DesignEnvironment:
         task: Task | str,
         evaluator: Evaluator | None = None,
         reward: Reward | None = None,
-        epochs: int | None = None,
+        epochs: Budget | None = None,
         seed: int | None = None,
     ) -> None:
         if isinstance(task, str):
@@ -60,9 +61,12 @@ class DesignEnvironment:
         self.task = task
         self.evaluator = evaluator
         self.reward = task.reward if reward is None else reward
-        self._epochs = task.recipe.epochs if epochs is None else epochs
-        if self._epochs < 1:
-            raise InputError(f"The number of epochs is {self._epochs}; it is at least 1.")
+        self._budget = check(task.recipe.epochs if epochs is None else epochs)
+        self._epochs = self._budget if isinstance(self._budget, int) else None
+        if self._epochs is None and task.limits.loss is None:
+            raise InputError(
+                f"The epoch budget {self._budget!r} needs a loss limit, which {task.name!r} does not have."
+            )
         self._seed = task.seed if seed is None else seed
         self._original: Trial | None = None
         for objective in self.reward.objectives:
@@ -80,14 +84,22 @@ class DesignEnvironment:
         return self.game.design
 
     @property
+    def epochs(self) -> int:
+        """How many epochs the next episode trains; a calibrated budget is found out when it is first asked for."""
+        if self._epochs is None:
+            running = self._budget == "running"
+            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self._seed)
+        return self._epochs
+
+    @property
     def original(self) -> Trial:
         """The original network's trial, under the same epochs and seed as the designs'.
 
         Raises:
             InputError: if the original network cannot be trained.
         """
-        if self._original is None:
-            trial = evaluate_one(self.evaluator, Request(None, self._seed, self._epochs))
+        if self._original is None or self._original.request.epochs != self.epochs:
+            trial = evaluate_one(self.evaluator, Request(None, self._seed, self.epochs))
             if trial.status != "completed":
                 raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
             self._original = trial
@@ -99,8 +111,16 @@ class DesignEnvironment:
         Raises:
             InputError: if a design is not one of the space; nothing is evaluated then.
         """
-        requests = [Request(self.space.check(design), self._seed, self._epochs) for design in designs]
-        return self.evaluator.evaluate(requests)
+        checked = [self.space.check(design) for design in designs]
+        return self._evaluate([Request(design, self._seed, self.epochs) for design in checked])
+
+    def _evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        trials = []
+        for trial in self.evaluator.evaluate(requests):
+            trials.append(trial)
+            yield trial
+        if self._budget == "running":
+            self._epochs = lowered(self.epochs, trials)
 
     def score(self, trial: Trial) -> float:
         """The reward that every agent gets for this trial."""

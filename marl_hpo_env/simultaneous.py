@@ -13,6 +13,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from marl_hpo_env.design_environment import DesignEnvironment, TurnSpaces
+from marl_hpo_env.epoch_budget import Budget
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator
 from marl_hpo_env.reward import Reward
@@ -32,7 +33,7 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
         evaluator: Evaluator | None = None,
         reward: Reward | None = None,
         *,
-        epochs: int | None = None,
+        epochs: Budget | None = None,
         seed: int | None = None,
         render_mode: str | None = None,
     ) -> None:

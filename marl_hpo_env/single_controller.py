@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marl_hpo_env.design_environment import DesignEnvironment
+from marl_hpo_env.epoch_budget import Budget
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator
 from marl_hpo_env.padded import PaddedEncoding
@@ -33,7 +34,7 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
         evaluator: Evaluator | None = None,
         reward: Reward | None = None,
         *,
-        epochs: int | None = None,
+        epochs: Budget | None = None,
         seed: int | None = None,
         render_mode: str | None = None,
     ) -> None:

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 
 from marl_hpo_env.design_environment import DesignEnvironment, TurnSpaces
+from marl_hpo_env.epoch_budget import Budget
 from marl_hpo_env.evaluator import Evaluator
 from marl_hpo_env.reward import Reward
 from marl_hpo_env.tuning_task import Task
@@ -37,7 +38,7 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
         evaluator: Evaluator | None = None,
         reward: Reward | None = None,
         *,
-        epochs: int | None = None,
+        epochs: Budget | None = None,
         seed: int | None = None,
         render_mode: str | None = None,
     ) -> None:

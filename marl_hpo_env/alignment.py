@@ -16,6 +16,8 @@ _INTERPOLATION = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 def pool_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """`x` pooled adaptively to the spatial size of `like`; shape (n, channels, *spatial)."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
     pool: Any = _POOL[x.dim()]
     pooled: torch.Tensor = pool(x, like.shape[2:])
     return pooled
@@ -23,4 +25,6 @@ def pool_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 def interpolate_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """`x` interpolated linearly to the spatial size of `like`; shape (n, channels, *spatial)."""
+    if x.shape[2:] == like.shape[2:]:
+        return x
     return functional.interpolate(x, size=like.shape[2:], mode=_INTERPOLATION[x.dim()], align_corners=False)

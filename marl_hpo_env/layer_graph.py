@@ -61,7 +61,8 @@ def search_space(traced: Traced, choices: Choices) -> SearchSpace:
 def default_choices(traced: Traced) -> Choices:
     """A quarter, a half, three quarters and all of each width, and each odd kernel size from 3 with the next smaller one.
 
-    Ours: they make a network smaller and faster, never larger.
+    Ours: no layer ever gets wider. Where the widths of a residual block's branches come to differ, a projection adds some
+    parameters.
     """
     choices: dict[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None] = {}
     for name, module in traced.modules.items():

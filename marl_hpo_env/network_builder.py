@@ -170,6 +170,8 @@ class NetworkBuilder:
         """Name of the 1x1 projection of what this key stands for; one per producer, in both modes."""
         if (*key, channels) not in self.projections:
             name = f"projection_{len(self.projections)}"
+            while name in self.traced.modules:
+                name += "_"
             kind: Any = nn.Linear
             arguments: dict[str, Any] = {"in_features": shape[-1], "out_features": channels, "bias": False}
             if len(shape) > 2:
@@ -202,8 +204,9 @@ class _Walk:
         self.values: dict[fx.Node, Any] = {}  # by node of the new graph: a tensor on the meta device, or a constant
         self.upsampled: set[fx.Node] = set()  # nodes of the original graph that come after an upsampling
         self.origins: dict[fx.Node, int] = {}
-        self.resized: dict[tuple[fx.Node, Any, tuple[int, ...]], fx.Node] = {}
+        self.resized: dict[tuple[fx.Node, Any, Any], fx.Node] = {}
         self.shapes: Shapes = {}
+        self.counted: set[Any] = set()
 
     def run(self) -> fx.Graph:
         for node in self.source.nodes:
@@ -212,7 +215,13 @@ class _Walk:
             if self._upsamples(node) or any(n in self.upsampled for n in node.all_input_nodes):
                 self.upsampled.add(node)
             if isinstance(self.values.get(new), torch.Tensor):
-                self.shapes[node] = self.values[new].shape
+                shape = self.shapes[node] = self.values[new].shape
+                before = (self.original_shapes or {}).get(node)
+                if before and shape and before[0] == 2 != shape[0]:
+                    raise InputError(
+                        f"The network cannot be built: {node.name!r}{line_of(node)} makes a batch of {shape[0]} of one of 2: a "
+                        "reshape with fixed sizes does not follow the widths; use flatten(1)."
+                    )
         return self.graph
 
     def _emit(self, node: fx.Node) -> fx.Node:
@@ -312,16 +321,20 @@ class _Walk:
     def _resize(self, source: fx.Node, like: fx.Node, how: Any) -> fx.Node:
         """`source` with the spatial size of `like`, once per producer."""
         size = tuple(self.values[like].shape[2:])
-        if tuple(self.values[source].shape[2:]) == size:
+        fits = tuple(self.values[source].shape[2:]) == size
+        if source is like or (fits and not self.builder.chosen):
             return source
-        if (source, how, size) not in self.resized:
+        if (source, how, like) not in self.resized:
             new = self.graph.call_function(how, (source, like))
-            self.values[new] = how(self.values[source], self.values[like])
+            value = self.values[source]
+            self.values[new] = value.new_empty((*value.shape[:2], *size))
             self.origins[new] = self.builder.key_of((how.__name__, self.origins[source], size))
-            self.resized[source, how, size] = new
-            if self.source is self.builder.traced.graphs[True]:
+            self.resized[source, how, like] = new
+            first = (source, how, size) not in self.counted
+            self.counted.add((source, how, size))
+            if not fits and first and self.source is self.builder.traced.graphs[True]:
                 self.builder.added["pools" if how is pool_to else "interpolations"] += 1
-        return self.resized[source, how, size]
+        return self.resized[source, how, like]
 
     def _project(self, source: fx.Node, channels: int) -> fx.Node:
         name = self.builder.projection((self.origins[source],), self.values[source].shape, channels)

@@ -77,7 +77,7 @@ class Traced:
         root = tracer.root
         for node in graph.nodes:
             if node.op == "call_function" and node.target in _POOLS:
-                self._as_module(node)
+                self._as_module(node, {name for name, _ in root.named_modules()})
             elif node.op == "call_module":
                 self.modules[str(node.target)] = root.get_submodule(str(node.target))
             elif node.op == "get_attr":
@@ -88,18 +88,20 @@ class Traced:
         graph.lint()
         return graph
 
-    def _as_module(self, node: fx.Node) -> None:
+    def _as_module(self, node: fx.Node, taken: set[str]) -> None:
         """A pool that is called as a function becomes a module: it can be tuned, and shrinks to fit its input as one."""
         kind = _POOLS[node.target]  # type: ignore[index]
         names = _MAX_ARGUMENTS if issubclass(kind, nn.MaxPool1d | nn.MaxPool2d | nn.MaxPool3d) else _AVERAGE_ARGUMENTS
         arguments = {**dict(zip(names, node.args[1:], strict=False)), **node.kwargs}
         source = arguments.pop("input", None) or node.args[0]
         arguments = {name: value for name, value in arguments.items() if value not in (None, [], ())}
+        if arguments.get("return_indices") is False:
+            del arguments["return_indices"]
         if not set(arguments) <= set(names) or any(isinstance(value, fx.Node) for value in arguments.values()):
             return
         pool = kind(**arguments)
         name = node.name
-        while name in self.modules and repr(self.modules[name]) != repr(pool):
+        while name in taken or (name in self.modules and repr(self.modules[name]) != repr(pool)):
             name += "_"
         self.modules[name] = pool
         node.op, node.target, node.args, node.kwargs = "call_module", name, (source,), {}

@@ -107,6 +107,14 @@ class PairwiseQ(TurnBasedLearner):
         epsilon_per: Literal["episode", "agent"] = "episode",
         next_unvisited: Literal["row", "table"] = "row",
     ) -> None:
+        for name, number in (
+            ("alpha", alpha),
+            ("alpha_decay", alpha_decay),
+            ("epsilon_decay", epsilon_decay),
+            ("gamma", gamma),
+        ):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise InputError(f"{name} is {number!r}; it is a number.")
         for name, rate in (("alpha", alpha), ("alpha_decay", alpha_decay), ("epsilon_decay", epsilon_decay)):
             if not 0 < rate <= 1:
                 raise InputError(f"{name} is {rate}; it is above 0 and at most 1.")
@@ -124,8 +132,8 @@ class PairwiseQ(TurnBasedLearner):
             ("max_exploitation_episodes", max_exploitation_episodes, 0),
             ("convergence_episodes", convergence_episodes, 1),
         ):
-            if count is not None and count < least:
-                raise InputError(f"{name} is {count}; it is at least {least}.")
+            if count is not None and (type(count) is not int or count < least):
+                raise InputError(f"{name} is {count!r}; it is a whole number from {least}.")
         self.exploration_episodes = exploration_episodes
         self.max_exploitation_episodes = max_exploitation_episodes
         self.convergence_episodes = convergence_episodes
@@ -172,7 +180,6 @@ class PairwiseQ(TurnBasedLearner):
         self._greedy_streak = 0
         self._greedy_updates = -1
         self._update_count = 0
-        self._updated_since_greedy = True
 
     @property
     def phase(self) -> str:

@@ -18,6 +18,7 @@ def play(
     *,
     seed: int = 0,
     batch: int = 1,
+    on_trial: Callable[[Trial], None] | None = None,
     on_episode: OnEpisode | None = None,
 ) -> list[Episode]:
     """Lets a learner play from the beginning.
@@ -28,13 +29,14 @@ def play(
         episodes: how many to play; None plays until the learner is finished.
         seed: of the learner.
         batch: designs asked at a time. The result depends on it, not on how many workers evaluate a batch.
+        on_trial: is called with each distinct trial of a batch, as it finishes.
         on_episode: is called with every episode and its trial, in the order asked, after its batch.
 
     Returns:
         Every episode, in the order asked.
 
     Raises:
-        InputError: if `batch` or `episodes` is not positive.
+        InputError: if `batch` or `episodes` is not positive, or the learner asks for a design that does not exist.
     """
     if batch < 1:
         raise InputError(f"The batch is {batch}; it is at least 1.")
@@ -44,10 +46,15 @@ def play(
     learner.reset(game.space, seed)
     played: list[Episode] = []
     while episodes is None or len(played) < episodes:
-        designs = learner.ask(batch if episodes is None else min(batch, episodes - len(played)))
+        asked = learner.ask(batch if episodes is None else min(batch, episodes - len(played)))
+        designs = [game.space.check(design) for design in asked]
         if not designs:
             break
-        trials = {trial.design: trial for trial in game.evaluate(list(dict.fromkeys(designs)))}
+        trials = {}
+        for trial in game.evaluate(list(dict.fromkeys(designs))):
+            trials[trial.design] = trial
+            if on_trial is not None:
+                on_trial(trial)
         told = [
             Episode(design, game.score(trial), game.objectives(trial), trial.status != "completed")
             for design, trial in ((design, trials[design]) for design in designs)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from agents import Learner
     from experiments.tuning import Play, Tuning
     from marl_hpo_env import Trial
+
+_STARTED = time.perf_counter()
 
 app = typer.Typer(
     help="Let multi-agent learners design convolutional networks: every layer is an agent that picks its hyperparameters.",
@@ -36,17 +40,23 @@ Model = Annotated[
 DataFolder = Annotated[
     Path | None, typer.Option("--data", help="With --model: a folder with one folder of images per class.")
 ]
-ImageSize = Annotated[int, typer.Option(min=1, help="With --model: height and width to which images are scaled.")]
+ImageSize = Annotated[
+    int | None, typer.Option(min=1, help="With --model: height and width to which images are scaled. [default: 64]")
+]
 ChoicesFile = Annotated[
     Path | None,
     typer.Option(
         "--choices", help="With --model: a TOML file of hyperparameter values; by default fractions of the original's."
     ),
 ]
-Epochs = Annotated[int, typer.Option(min=1, help="With --model: epochs of each design's training.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="With --model: images per step.")]
-LearningRate = Annotated[float, typer.Option(help="With --model: Adam's.")]
-Seed = Annotated[int, typer.Option(help="Seed of the learner.")]
+Epochs = Annotated[
+    int | None, typer.Option(min=1, help="Epochs of each design's training. [default: the task's; with --model 3]")
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per step. [default: the task's; with --model 64]")]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Of the optimizer. [default: the task's; with --model 0.001, Adam's]")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
 Device = Annotated[
     str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'. [default: a GPU where there is one]")
 ]
@@ -72,11 +82,11 @@ def tune(
     task_name: TaskName = None,
     model: Model = None,
     data: DataFolder = None,
-    image_size: ImageSize = 64,
+    image_size: ImageSize = None,
     choices: ChoicesFile = None,
-    epochs: Epochs = 3,
-    batch_size: BatchSize = 64,
-    learning_rate: LearningRate = 1e-3,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
     learner: Annotated[str, typer.Option(help="Who plays; `marl-hpo learners` lists them.")] = "pairwise-q",
     episodes: Annotated[
         int | None,
@@ -115,7 +125,7 @@ def tune(
     from agents import learner as make_learner
 
     player = make_learner(learner)
-    recipe = Recipe(batch_size=batch_size, epochs=epochs, learning_rate=learning_rate)
+    recipe = {"batch_size": batch_size, "epochs": epochs, "learning_rate": learning_rate}
     weights, constraints = weight or [], constraint or []
     if within is not None:
         if weights:
@@ -134,10 +144,10 @@ def fit(
     task_name: TaskName = None,
     model: Model = None,
     data: DataFolder = None,
-    image_size: ImageSize = 64,
+    image_size: ImageSize = None,
     choices: ChoicesFile = None,
-    batch_size: BatchSize = 64,
-    learning_rate: LearningRate = 1e-3,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
     device: Device = None,
     out: Out = None,
 ) -> None:
@@ -146,13 +156,14 @@ def fit(
         actions = [int(action) for action in design.split(",")]
     except ValueError:
         raise InputError(f"The design {design!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
-    recipe = Recipe(batch_size=batch_size, learning_rate=learning_rate)
+    recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
     chosen = _chosen(task_name, model, data, image_size, choices, recipe)
     checked = chosen.space.check(actions)
     tuning = _tuning(chosen, out, device, 1)
-    trials = {"original": tuning.converge("original", None), "design": tuning.converge("design", checked)}
-    _report(tuning, trials, {"design": checked})
-    typer.echo(f"The design's network: {tuning.take_home(checked)}")
+    trials = {"original": tuning.converge("original", None)}
+    trials["design"], network = tuning.take_home(checked)
+    _report(tuning, trials, {"design": checked}, _added(chosen, "design", checked))
+    typer.echo(f"The design's network: {network}")
 
 
 @app.command()
@@ -160,7 +171,7 @@ def show(
     task_name: TaskName = None,
     model: Model = None,
     data: DataFolder = None,
-    image_size: ImageSize = 64,
+    image_size: ImageSize = None,
     choices: ChoicesFile = None,
     picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("layers.png"),
 ) -> None:
@@ -170,7 +181,9 @@ def show(
     from experiments.pictures import layer_graph
     from experiments.report import rich_table, search_space
 
-    network = _chosen(task_name, model, data, image_size, choices, Recipe(), needs_data=False).network
+    if picture.suffix != ".png":
+        raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
+    network = _chosen(task_name, model, data, image_size, choices, {}, needs_data=False).network
     Console().print(rich_table(repr(network.space), *search_space(network)))
     layer_graph(network.space, picture)
     typer.echo(f"Layer graph: {picture}")
@@ -206,7 +219,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except InputError as error:
         typer.echo(f"marl-hpo: {error}", err=True)
         sys.exit(2)
+    except OSError as error:  # such as a full disk, or a picture in a folder that does not exist
+        typer.echo(
+            f"marl-hpo: {error.filename or 'A file'} cannot be written or read: {error.strerror or error}.", err=True
+        )
+        sys.exit(2)
     except _Stopped:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         typer.echo("\nStopped; every finished trial is stored, and the same command continues.", err=True)
         sys.exit(130)
 
@@ -219,26 +238,28 @@ def _chosen(
     name: str | None,
     model: str | None,
     data: Path | None,
-    image_size: int,
+    image_size: int | None,
     choices: Path | None,
-    recipe: Recipe,
+    recipe: dict[str, Any],
     needs_data: bool = True,
 ) -> Task:
-    """The named task, or one of the user's own network."""
+    """The named task, or one of the user's own network; what `recipe` says takes the place of its recipe's values."""
+    given = {key: value for key, value in recipe.items() if value is not None}
     if (name is None) == (model is None):
         raise InputError(
             "Say what to tune: either --task with a name, or --model with your network and --data with images."
         )
     if name is not None:
-        if data is not None or choices is not None:
-            raise InputError("A task brings its own data and choices; leave out --data and --choices, or use --model.")
-        return task(name)
+        if not (data is choices is image_size is None):
+            raise InputError("A task brings its own data and choices; leave out --data, --image-size and --choices.")
+        chosen = task(name)
+        return replace(chosen, recipe=replace(chosen.recipe, **given))
     assert model is not None
     if data is None and needs_data:
         raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
     from experiments.own_network import own_task
 
-    return own_task(model, data, image_size, choices, recipe)
+    return own_task(model, data, image_size or 64, choices, Recipe(**given))
 
 
 def _tuning(
@@ -249,6 +270,10 @@ def _tuning(
     tuning = Tuning(chosen, out or Path("runs") / chosen.name, reward=reward, device=device, workers=workers)
     for note in chosen.splits.notes:
         typer.echo(note, err=True)
+    if chosen.limits.batch_ratio is not None:
+        typer.echo(
+            f"A design's batch may take {chosen.limits.batch_ratio:g} times the original's: a clock decides.", err=True
+        )
     return tuning
 
 
@@ -285,9 +310,10 @@ def _play(tuning: Tuning, player: Learner, name: str, seed: int, episodes: int |
 def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     """The closing report: the original network and what was found, each trained to convergence the same way."""
     from experiments.pictures import rewards_per_episode
+    from experiments.tuning import PHASES
 
     plays = [played] if baseline is None else [played, baseline]
-    if played.best.reward <= tuning.reward.penalty:
+    if played.best.terminated or played.best.reward == tuning.reward.penalty:
         typer.echo(
             f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play more episodes: "
             "the same command with more --episodes continues.",
@@ -295,15 +321,30 @@ def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
         )
         sys.exit(1)
     trials = {"original": tuning.converge("original", None)}
-    trials |= {each.name: tuning.converge(each.name, each.best.design) for each in plays}
+    trials[played.name], network = tuning.take_home(played.best.design)
+    if baseline is not None:
+        trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design)
     path = tuning.folder / f"rewards-{played.name}.png"
-    rewards_per_episode(played, path, sum(phase == "explore" for phase in played.phases))
+    rewards_per_episode(played, path, sum(phase == PHASES[0] for phase in played.phases))
     lines = [line for each in plays for line in _outcome(each)]
-    lines += _added(tuning.task, played)
+    lines += _kept(tuning.reward, played.name, trials[played.name], trials["original"])
+    lines += _added(tuning.task, played.name, played.best.design)
     _report(tuning, trials, {each.name: each.best.design for each in plays}, lines)
-    typer.echo(f"The network found by {played.name}: {tuning.take_home(played.best.design)}")
+    typer.echo(f"The network found by {played.name}: {network}")
+    typer.echo(
+        f"  network = marl_hpo_env.load_network({str(network)!r}, model)  # model: the original, with as many classes"
+    )
     typer.echo(f"Reward per episode: {path}")
     typer.echo(f"Every trial: {tuning.folder / 'trials.sqlite'}")
+
+
+def _kept(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
+    """Whether the constraints that held after a few epochs hold for the networks that are taken home, in a sentence."""
+    if not isinstance(reward, WeightedReward) or not reward.constraints:
+        return []
+    broken = reward.broken(found, original)
+    said = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
+    return [f"{name}: trained to convergence, the network {said}."]
 
 
 def _outcome(played: Play) -> list[str]:
@@ -319,12 +360,11 @@ def _outcome(played: Play) -> list[str]:
     return lines
 
 
-def _added(chosen: Task, played: Play) -> list[str]:
+def _added(chosen: Task, name: str, design: tuple[int, ...]) -> list[str]:
     """What the found network needed so that its branches fit, in a sentence; none where it needed nothing."""
-    network: Any = chosen.network.build(played.best.design, "meta")
-    added = network.meta["added"]
-    parts = [f"{count} {what}" for what, count in added.items() if count]
-    return [f"{played.name}: added so that the network fits: {', '.join(parts)}."] if parts else []
+    network: Any = chosen.network.build(design, "meta")
+    parts = [f"{count} {what}" for what, count in network.meta["added"].items() if count]
+    return [f"{name}: added so that the network fits: {', '.join(parts)}."] if parts else []
 
 
 def _report(
@@ -345,7 +385,9 @@ def _report(
     for line in lines:
         typer.echo(line)
     sentences = "".join(f"- {line}\n" for line in lines)
-    (tuning.folder / "report.md").write_text("\n".join([*text, sentences, measured_with(tuning.device)]) + "\n")
+    (tuning.folder / "report.md").write_text(
+        "\n".join([*text, sentences, measured_with(tuning.device, time.perf_counter() - _STARTED)]) + "\n"
+    )
 
 
 if __name__ == "__main__":

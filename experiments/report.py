@@ -71,14 +71,15 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def measured_with(device: torch.device) -> str:
+def measured_with(device: torch.device, seconds: float) -> str:
     """The command, versions and hardware behind a report, in a sentence."""
     command = " ".join(["marl-hpo", *sys.argv[1:]])
     versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "torch"))
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return (
         f"Measured by `{command}` with {versions}, Python {platform.python_version()}, on {platform.machine()} "
-        f"{platform.system()}, {hardware}; times are of one training alone, one thread on a CPU."
+        f"{platform.system()}, {hardware}; the command took {seconds:.0f} s. Times are of one training alone, on a CPU with one "
+        "thread."
     )
 
 

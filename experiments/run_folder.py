@@ -38,7 +38,7 @@ class RunFolder:
             self.store.set_about("task", ours)
         elif found != ours:
             self.store.close()
-            name = found.split()[0]
+            name = found.rsplit(" ", 1)[0]
             what = f"a run of the task {name!r}" if name != task.name else f"a run of an older {name!r}"
             raise InputError(f"The run folder {str(path)!r} holds {what}; choose another with --out.")
 

@@ -17,10 +17,12 @@ from agents import Episode, Learner, play
 from experiments.run_folder import RunFolder
 from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
 from marl_hpo_env.training import choose_device
-from marl_hpo_env.trial import TIME_METRICS
+from marl_hpo_env.trial import CLOCK_METRICS
 
 BATCH = 8
 """Designs asked at a time. Fixed, since a learner's result may depend on it; how many workers there are changes nothing."""
+
+PHASES = ("exploration", "exploration-exploitation")
 
 OPEN_ENDED_EPISODES = 100
 """Episodes of a learner that has no end of its own, where none are asked for."""
@@ -46,8 +48,9 @@ class Play:
 
     @property
     def best(self) -> Episode:
-        """The first episode with the highest reward."""
-        return max(self.episodes, key=lambda episode: episode.reward)
+        """The first episode with the highest reward among those that completed; among all, if none did."""
+        completed = [episode for episode in self.episodes if not episode.terminated]
+        return max(completed or self.episodes, key=lambda episode: episode.reward)
 
     @property
     def evaluations(self) -> int:
@@ -84,14 +87,14 @@ class Tuning:
         self.task = task
         self.console = console or Console(stderr=True)
         self.reward = reward or task.reward
-        timed = any(objective.metric in TIME_METRICS for objective in self.reward.objectives)
+        timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
+        timed = timed or task.limits.batch_ratio is not None
         self.device = choose_device(device)
-        alone = TrainingEvaluator(task, device, 1)
         evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(self.device)))
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._alone = StoredEvaluator(alone, self.folder.store)
-        stored = StoredEvaluator(evaluator, self.folder.store)
+        self._alone = StoredEvaluator(TrainingEvaluator(task, device), self.folder.store, needs_time=True)
+        stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
         self.env = env(task, evaluator=stored, reward=self.reward).unwrapped
 
     def play(self, name: str, learner: Learner, episodes: int | None, seed: int) -> Play:
@@ -117,16 +120,19 @@ class Tuning:
         ) as progress:
             bar = progress.add_task(name, total=total, best="")
 
+            def on_trial(trial: Trial) -> None:
+                trials[trial.design] = trial
+                progress.update(bar, completed=min(total, progress.tasks[0].completed + 1))
+
             def on_episode(episode: Episode, trial: Trial) -> None:
                 nonlocal best
-                phase = "" if exploration is None else "explore" if len(phases) < exploration else "exploit"
+                phase = "" if exploration is None else PHASES[len(phases) >= exploration]
                 phases.append(phase)
-                trials[trial.design] = trial
                 best = max(best, episode.reward)
-                shown = f"best {best:.4g}"
-                progress.update(bar, advance=1, description=f"{name} {phase}".strip(), best=shown)
+                description = f"{name} {phase}".strip()
+                progress.update(bar, completed=len(phases), description=description, best=f"best {best:.4g}")
 
-            played = play(self.env, learner, episodes, seed=seed, batch=BATCH, on_episode=on_episode)
+            played = play(self.env, learner, episodes, seed=seed, batch=BATCH, on_trial=on_trial, on_episode=on_episode)
             progress.update(bar, total=len(played))
         if all(trial.status != "completed" for trial in trials.values()):
             reasons = next(iter(trials.values())).reason
@@ -142,24 +148,31 @@ class Tuning:
         """
         with self.console.status(f"training {label} to convergence"):
             (trial,) = self._alone.evaluate([Request(design, self.task.seed, None)])
-        if trial.status != "completed":
-            what = "The original network" if design is None else f"The design {list(design)}"
-            raise InputError(f"{what} cannot be trained: {trial.reason}")
-        return trial
+        return _completed(trial)
 
-    def take_home(self, design: tuple[int, ...]) -> Path:
-        """The design's network, trained to convergence, in a file without code; trained again where the file is missing."""
+    def take_home(self, design: tuple[int, ...]) -> tuple[Trial, Path]:
+        """Final training of the design whose network the user takes home, and the file with it, which holds no code.
+
+        Raises:
+            InputError: if it cannot be trained, or the file not be written.
+        """
         from marl_hpo_env.saved_network import save_network
+        from marl_hpo_env.training import Trainer
 
         path = self.folder / "network.safetensors"
         made_of = f"{self.task.fingerprint} {list(design)}"
-        if not path.exists() or self.folder.store.about("network") != made_of:
-            with self.console.status("training the network to take home"):
-                network, trial = self.task.fit(design, str(self.device))
-            self.folder.store.put(self._alone.fingerprint, trial)
-            save_network(network, path)
-            self.folder.store.set_about("network", made_of)
-        return path
+        request = Request(design, self.task.seed, None)
+        stored = self.folder.store.get(self._alone.fingerprint, request)
+        if stored is not None and path.exists() and self.folder.store.about("network") == made_of:
+            return _completed(stored), path
+        with self.console.status("training the network to take home to convergence"):
+            network, trial = Trainer(self.task, self.device, measure_time=True).train(request)
+        self.folder.store.put(self._alone.fingerprint, trial)
+        _completed(trial)
+        assert network is not None
+        save_network(network, path)
+        self.folder.store.set_about("network", made_of)
+        return trial, path
 
     def write_episodes(self, played: Play) -> None:
         """Every episode as a line of `episodes-<learner>.csv`."""
@@ -170,6 +183,13 @@ class Tuning:
             for number, (episode, phase) in enumerate(zip(played.episodes, played.phases, strict=True), start=1):
                 values = [episode.objectives[name] for name in names]
                 writer.writerow([number, phase, episode.reward, int(episode.terminated), *values, *episode.design])
+
+
+def _completed(trial: Trial) -> Trial:
+    if trial.status != "completed":
+        what = "The original network" if trial.design is None else f"The design {list(trial.design)}"
+        raise InputError(f"{what} cannot be trained: {trial.reason}")
+    return trial
 
 
 def default_workers(device: torch.device) -> int:

@@ -17,7 +17,7 @@ Examples = tuple[torch.Tensor, torch.Tensor]
 """Inputs and targets, of equal length."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """A data set in memory.
 
@@ -44,8 +44,8 @@ class Data:
                     f"The {name} split has {len(inputs)} inputs and {len(targets)} targets; it needs as many of one as of "
                     "the other, and at least one."
                 )
-            if not inputs.is_floating_point():
-                raise InputError(f"The {name} split has inputs of {inputs.dtype}; they are floating point.")
+            if inputs.dtype != torch.float32:
+                raise InputError(f"The {name} split has inputs of {inputs.dtype}; they are float32.")
             classes = targets.dtype == torch.int64 and targets.dim() == 1 and targets.min() >= 0
             masks = targets.is_floating_point() and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
             if not classes and not masks:
@@ -129,8 +129,7 @@ def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15,
         raise InputError(
             f"There are {len(inputs)} inputs and {len(targets)} targets; give as many of one as of the other."
         )
-    if not inputs.is_floating_point():
-        inputs = inputs.float() / 255
+    inputs = inputs.float() if inputs.is_floating_point() else inputs.float() / 255
     targets = targets.long()
     classes, counts = targets.unique(return_counts=True)
     if len(classes) == 0 or counts.min() < 3:

@@ -15,7 +15,7 @@ from marl_hpo_env.game import Game
 from marl_hpo_env.reward import Reward
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.store import Store
-from marl_hpo_env.trial import TIME_METRICS, Request, Trial
+from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
 
@@ -57,7 +57,7 @@ class DesignEnvironment:
 
             evaluator = TrainingEvaluator(task)
         if not isinstance(evaluator, StoredEvaluator):
-            evaluator = StoredEvaluator(evaluator, Store())
+            evaluator = StoredEvaluator(evaluator, Store(), needs_time=evaluator.measures_time)
         self.task = task
         self.evaluator = evaluator
         self.reward = task.reward if reward is None else reward
@@ -70,7 +70,14 @@ class DesignEnvironment:
         self._seed = task.seed if seed is None else seed
         self._original: Trial | None = None
         for objective in self.reward.objectives:
-            if objective.metric in TIME_METRICS and not evaluator.measures_time:
+            if objective.metric.startswith("test_"):
+                raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
+            if objective.metric in getattr(evaluator, "unmeasured", ()):
+                raise InputError(
+                    f"The reward needs {objective.metric!r}, which is not measured here: memory on a GPU only, epochs to the "
+                    "loss limit only where there is one."
+                )
+            if objective.metric in CLOCK_METRICS and not evaluator.measures_time:
                 raise InputError(
                     f"The reward needs {objective.metric!r}, which is measured only where nothing runs beside it; use one worker."
                 )

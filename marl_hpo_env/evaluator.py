@@ -41,11 +41,13 @@ class StoredEvaluator:
     Args:
         inner: evaluates what is not stored.
         store: where trials are kept; `Store()` keeps them in memory.
+        needs_time: whether a stored trial without times, as side-by-side workers leave it, is taken again.
     """
 
-    def __init__(self, inner: Evaluator, store: Store) -> None:
+    def __init__(self, inner: Evaluator, store: Store, needs_time: bool = False) -> None:
         self.inner = inner
         self.store = store
+        self.needs_time = needs_time
 
     @property
     def space(self) -> SearchSpace:
@@ -59,6 +61,11 @@ class StoredEvaluator:
     def measures_time(self) -> bool:
         return self.inner.measures_time
 
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        """Metrics that the inner evaluator never measures, where it says so."""
+        return getattr(self.inner, "unmeasured", frozenset())
+
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
         """One trial per request: the stored ones first, then the others as they finish."""
         missing: dict[Request, int] = {}
@@ -69,14 +76,15 @@ class StoredEvaluator:
             else:
                 yield trial
         for trial in self.inner.evaluate(list(missing)) if missing else ():
-            self.store.put(self.fingerprint, trial)
+            if not trial.accidental:
+                self.store.put(self.fingerprint, trial)
             for _ in range(missing[trial.request]):
                 yield trial
 
     def _lacks_time(self, trial: Trial) -> bool:
-        """A trial stored by side-by-side workers has no times; one that measures alone takes it again."""
+        """Whether times are needed that side-by-side workers did not measure."""
         return (
-            self.measures_time
+            self.needs_time
             and trial.status == "completed"
             and any(trial.metrics.get(name) is None for name in TIME_METRICS)
         )

@@ -102,7 +102,10 @@ def _image(path: Path, size: int) -> np.ndarray | None:
     """One image as an array of shape (size, size, 3); None where it cannot be read."""
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits, which convert() would clip to white
+                upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
+            upright = upright.convert("RGB")
             return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None

@@ -16,6 +16,7 @@ from marl_hpo_env.space import Layer, SearchSpace
 from marl_hpo_env.tracing import Traced
 
 _FOLLOW_THE_INPUT = {"in_channels", "in_features", "num_features", "num_channels", "normalized_shape", "self"}
+_SIZES = {*WIDTHS, "kernel_size", "stride", "dilation", "groups"}
 _NOT_HYPERPARAMETERS = {*_FOLLOW_THE_INPUT, "device", "dtype"}
 
 Choices = Mapping[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None]
@@ -110,6 +111,12 @@ def _hyperparameters(
                 f"{hyperparameter!r} of {name!r} is no constructor argument of {type(module).__name__}; it has "
                 f"{', '.join(known)}."
             )
+        if hyperparameter in _SIZES:
+            for value in choices[hyperparameter]:
+                if not all(type(v) is int and v >= 1 for v in (value if isinstance(value, tuple | list) else [value])):
+                    raise InputError(
+                        f"{hyperparameter!r} of {name!r} cannot be {value!r}; it is a whole number from 1."
+                    )
     if is_depthwise(module) or fixed_width:
         return {key: values for key, values in choices.items() if key not in WIDTHS}
     return dict(choices)

@@ -106,7 +106,7 @@ def _channels(module: _ConvNd, new: dict[str, Any], shape: Sequence[int]) -> dic
     if is_depthwise(module):
         multiplier = module.out_channels // module.in_channels
         return {**new, "in_channels": channels, "out_channels": channels * multiplier, "groups": channels}
-    groups = math.gcd(new["groups"], channels, new["out_channels"])
+    groups = math.gcd(new["groups"], channels, new["out_channels"])  # as many as divide both
     return {**new, "in_channels": channels, "groups": groups}
 
 

@@ -20,7 +20,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from marl_hpo_env.alignment import interpolate_to, pool_to
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.module_rules import Replacement, constructor_arguments, replacement
-from marl_hpo_env.tracing import Traced, first_line, line_of
+from marl_hpo_env.tracing import Traced, first_line, line_of, owners
 
 _CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
 _ELEMENTWISE = {
@@ -125,7 +125,7 @@ class NetworkBuilder:
         """A module with these arguments and fresh weights; one that stays as it is needs no constructor."""
         if need.kind is type(original) and need.arguments == constructor_arguments(original):
             module = copy.deepcopy(original)
-            owning = [part for part in module.modules() if [*part.parameters(False), *part.buffers(False)]]
+            owning = owners(module)
             if all(hasattr(part, "reset_parameters") for part in owning):
                 if owning:
                     module = module.to_empty(device=device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -44,12 +45,12 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "epochs", "patience", "max_epochs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 1.")
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is a whole number from 1.")
         for name in ("momentum", "weight_decay", "min_improvement"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 0.")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
         if self.optimizer not in ("adam", "sgd"):
             raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.trial import METRICS, TIME_METRICS, Trial
+from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Trial
 
 
 class Objective(NamedTuple):
@@ -49,6 +49,9 @@ class Objective(NamedTuple):
             InputError: if the trial, or the original where it is needed, does not have the metric.
         """
         measured = trial.metrics.get(self.metric)
+        if measured is None and self.metric == "epochs_to_threshold":
+            # A training that completed without ever meeting the limit needed all its epochs (ours).
+            measured = trial.metrics.get("epochs")
         if measured is None:
             raise InputError(f"The reward needs {self.metric!r}, which was not measured; {_remedy(self.metric)}.")
         if not self.relative:
@@ -60,7 +63,7 @@ class Objective(NamedTuple):
 
 
 def _remedy(metric: str) -> str:
-    if metric in TIME_METRICS:
+    if metric in CLOCK_METRICS:
         return "times are measured by one worker alone, so use one worker"
     return "use a metric that this evaluator measures"
 
@@ -106,7 +109,11 @@ class PaperReward:
             raise InputError.unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
         self.accuracy_weight = accuracy_weight
         self.accuracy_score = accuracy_score
-        names = ["validation_accuracy", "model_size_mb", *(["epochs"] if accuracy_score == "per_epoch" else [])]
+        names = [
+            "validation_accuracy",
+            "model_size_mb",
+            *(["epochs_to_threshold"] if accuracy_score == "per_epoch" else []),
+        ]
         self.objectives = tuple(Objective(name, False) for name in names)
 
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
@@ -114,8 +121,7 @@ class PaperReward:
             return self.penalty
         accuracy, size, *epochs = (objective.value(trial, original) for objective in self.objectives)
         if epochs:
-            # A training that completed without ever meeting the limit needed all its epochs (ours).
-            accuracy /= trial.metrics.get("epochs_to_threshold") or epochs[0]
+            accuracy /= max(1, epochs[0])
         return self.accuracy_weight * 100 * accuracy - (1 - self.accuracy_weight) * size
 
     def __repr__(self) -> str:
@@ -173,8 +179,8 @@ class WeightedReward:
     """A weighted sum of any metrics, with constraints: the paper's "arbitrary set of objectives and constraints" (I).
 
     `sum(weight * value)`, where what is better small (size, times, loss) counts negatively, so that every weight is
-    positive. Ours: the sum is clipped below at minus the sum of the weights, and the penalty of a design that was
-    terminated, failed or broke a constraint is twice that, so that it lies below every feasible reward.
+    positive. Ours: the penalty of a design that was terminated, failed or broke a constraint is -2T, T being the sum of the
+    weights. It lies below every feasible reward: a sum s below -T becomes -2T - T^2/s, which keeps the order.
 
     Args:
         weights: by objective, such as `{"validation_accuracy": 1, "model_size_mb / original": 0.2}`.
@@ -183,6 +189,7 @@ class WeightedReward:
 
     Attributes:
         weights: as given.
+        constraints: as given.
 
     Raises:
         InputError: for a negative weight, weights that are all zero, or an objective or constraint that is not known.
@@ -204,8 +211,9 @@ class WeightedReward:
         total = sum(self._weights.values())
         if total == 0:
             raise InputError("The weights of the reward are all zero; give at least one that is positive.")
-        self._constraints = tuple(Constraint.parse(text) for text in constraints)
-        self._floor = -total
+        self.constraints = tuple(constraints)
+        self._constraints = tuple(Constraint.parse(text) for text in self.constraints)
+        self._total = total
         self.penalty = -2 * total
         self.relative = any(o.relative for o in self._weights) or any(c.relative for c in self._constraints)
         constrained = [constraint.objective for constraint in self._constraints]
@@ -214,13 +222,18 @@ class WeightedReward:
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
         if trial.status != "completed":
             return self.penalty
-        if not all(constraint.holds(trial, original) for constraint in self._constraints):
+        if self.broken(trial, original):
             return self.penalty
         total = sum(
             METRICS[objective.metric].better * weight * objective.value(trial, original)
             for objective, weight in self._weights.items()
         )
-        return max(total, self._floor)
+        # Below -T the sum is squeezed into the range down to the penalty, -2T, without ever reaching it or losing its order.
+        return total if total >= -self._total else self.penalty - self._total**2 / total
+
+    def broken(self, trial: Trial, original: Trial | None = None) -> list[str]:
+        """The constraints that a completed trial does not keep."""
+        return [str(constraint) for constraint in self._constraints if not constraint.holds(trial, original)]
 
     def __repr__(self) -> str:
         weights = {str(objective): weight for objective, weight in self._weights.items()}

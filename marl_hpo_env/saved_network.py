@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +38,21 @@ def save_network(network: nn.Module, path: Path | str) -> None:
         "inputs": json.dumps([[list(x.shape[1:]), str(x.dtype).removeprefix("torch.")] for x in meta["inputs"]]),
     }
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    partial = Path(f"{path}.partial")
     try:
-        save_file(tensors, str(path), metadata)
+        save_file(tensors, str(partial), metadata)
+        os.replace(partial, path)  # a file of this name is whole, whenever the process may end
     except (OSError, SafetensorError) as error:
         raise InputError(f"The network cannot be written to {str(path)!r}: {error}.") from error
 
 
-def load_network(path: Path | str, model: nn.Module) -> nn.Module:
+def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Module]] = ()) -> nn.Module:
     """Rebuilds a saved network.
 
     Args:
         path: written by `save_network`.
         model: the original network, as it was given to the task; its weights do not matter.
+        types: module types beside torch's own that were among the choices for `"type"`.
 
     Returns:
         The network in evaluation mode, on the CPU.
@@ -63,8 +68,9 @@ def load_network(path: Path | str, model: nn.Module) -> nn.Module:
         raise InputError(f"The file {str(path)!r} cannot be read as a saved network: {error}.") from error
     if metadata.get("format") != _FORMAT:
         raise InputError(f"The file {str(path)!r} is no saved network of this package; write one with save_network.")
+    own = {_type_name(kind)["type"]: kind for kind in types}
     hyperparameters = {
-        layer: {name: _value(value) for name, value in chosen.items()}
+        layer: {name: _value(value, own) for name, value in chosen.items()}
         for layer, chosen in json.loads(metadata["hyperparameters"]).items()
     }
     traced = Traced(model, lambda module, name: name in hyperparameters)
@@ -85,8 +91,10 @@ def load_network(path: Path | str, model: nn.Module) -> nn.Module:
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
+        differing = next((line.strip() for line in str(error).splitlines()[1:]), str(error)).rstrip(".")
         raise InputError(
-            f"The weights in {str(path)!r} do not fit the given model; give the model it was made of."
+            f"The weights in {str(path)!r} do not fit the given model; give the model it was made of, with as many classes: "
+            f"{differing}."
         ) from error
     loaded: nn.Module = network.eval()
     return loaded
@@ -99,13 +107,13 @@ def _type_name(value: Any) -> dict[str, str]:
     return {"type": f"{value.__module__}.{value.__qualname__}"}
 
 
-def _value(saved: Any) -> Any:
-    """A hyperparameter value from JSON. Only torch's own module types are looked up: a file runs no code."""
+def _value(saved: Any, own: Mapping[str, type]) -> Any:
+    """A hyperparameter value from JSON. Only torch's own module types and the given ones are looked up: a file runs no code."""
     if isinstance(saved, list):
-        return tuple(_value(v) for v in saved)
+        return tuple(_value(v, own) for v in saved)
     if isinstance(saved, dict):
         name = saved["type"].rpartition(".")[2]
-        found = getattr(nn, name, None) if saved["type"].startswith("torch.nn.") else None
+        found = own.get(saved["type"]) or (getattr(nn, name, None) if saved["type"].startswith("torch.nn.") else None)
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise InputError(
                 f"The saved network uses the module type {saved['type']!r}, which is not one of torch.nn's."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from marl_hpo_env.errors import InputError
@@ -53,11 +54,12 @@ class Store:
 
     def get(self, fingerprint: str, request: Request) -> Trial | None:
         """The stored trial of this request, or None."""
-        row = self._database.execute(
-            "select status, reason, metrics, history from trials"
-            " where fingerprint = ? and design = ? and seed = ? and epochs = ?",
-            (fingerprint, *_key(request)),
-        ).fetchone()
+        with _errors():
+            row = self._database.execute(
+                "select status, reason, metrics, history from trials"
+                " where fingerprint = ? and design = ? and seed = ? and epochs = ?",
+                (fingerprint, *_key(request)),
+            ).fetchone()
         if row is None:
             return None
         status, reason, metrics, history = row
@@ -75,14 +77,11 @@ class Store:
             json.dumps(dict(trial.metrics)),
             json.dumps([dict(e) for e in trial.history]),
         )
-        try:
-            with self._database:
-                self._database.execute(
-                    "insert or replace into trials values (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (fingerprint, *_key(trial.request), *row),
-                )
-        except sqlite3.Error as error:
-            raise InputError(f"A trial cannot be stored: {_reason(error)}.") from error
+        with _errors(), self._database:
+            self._database.execute(
+                "insert or replace into trials values (?, ?, ?, ?, ?, ?, ?, ?)",
+                (fingerprint, *_key(trial.request), *row),
+            )
 
     def trials(self) -> Iterator[tuple[str, Trial]]:
         """Every (fingerprint, trial), ordered by key."""
@@ -94,17 +93,27 @@ class Store:
 
     def about(self, name: str) -> str | None:
         """What the store says of `name`, such as the task that it belongs to; None where it says nothing."""
-        row = self._database.execute("select value from about where name = ?", (name,)).fetchone()
+        with _errors():
+            row = self._database.execute("select value from about where name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def set_about(self, name: str, value: str) -> None:
         """Writes what the store says of `name`."""
-        with self._database:
+        with _errors(), self._database:
             self._database.execute("insert or replace into about values (?, ?)", (name, value))
 
     def close(self) -> None:
         """Closes the database; the store cannot be used afterwards."""
         self._database.close()
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """A database that cannot be used is one sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise InputError(f"The store of trials cannot be used: {_reason(error)}.") from error
 
 
 def _key(request: Request) -> tuple[str, int, str]:

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized
 
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.module_rules import constructor_arguments
 
 _POOLS = {
     functional.max_pool1d: nn.MaxPool1d,
@@ -49,6 +51,7 @@ class Traced:
 
     def __init__(self, model: nn.Module, is_leaf: Callable[[nn.Module, str], bool]) -> None:
         self.name = type(model).__name__
+        _check_modules(model)
         self.saved = set(model.state_dict())
         self.modules: dict[str, nn.Module] = {}
         self.tensors: dict[str, torch.Tensor] = {}
@@ -108,17 +111,50 @@ class Traced:
 
     @property
     def signature(self) -> str:
-        """A digest of the network's code, modules and constants, not of its weights."""
+        """A digest of the network's code and modules, and of the tensors that a built network takes over; not of weights."""
         digest = hashlib.sha256()
         for graph in self.graphs.values():
             digest.update(str(graph).encode())
         for name, module in sorted(self.modules.items()):
-            digest.update(f"{name}:{module!r}".encode())
+            digest.update(f"{name}:{module!r}:{constructor_arguments(module)!r}".encode())
+            if not all(hasattr(part, "reset_parameters") for part in owners(module)):
+                for key, tensor in sorted(module.state_dict().items()):  # kept as they are, so they matter
+                    _add_tensor(digest, f"{name}.{key}", tensor)
         for name, tensor in sorted(self.tensors.items()):
-            digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-            if not isinstance(tensor, nn.Parameter) and tensor.device.type != "meta":
-                digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+            _add_tensor(digest, name, tensor)
         return digest.hexdigest()
+
+
+def owners(module: nn.Module) -> list[nn.Module]:
+    """The parts of a module that hold parameters or buffers of their own."""
+    return [part for part in module.modules() if [*part.parameters(False), *part.buffers(False)]]
+
+
+def _add_tensor(digest: Any, name: str, tensor: torch.Tensor) -> None:
+    digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+    if tensor.device.type != "meta":
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+
+
+def _check_modules(model: nn.Module) -> None:
+    """Refuses what would be lost when modules are made anew.
+
+    Raises:
+        InputError: for weights that two modules share, parametrizations, and hooks.
+    """
+    holders: dict[int, str] = {}
+    for name, module in model.named_modules():
+        if is_parametrized(module) or any("Norm" in type(hook).__name__ for hook in module._forward_pre_hooks.values()):
+            raise InputError(
+                f"The weights of module {name!r} are parametrized (weight or spectral norm), which cannot be rebuilt; remove the "
+                "parametrization."
+            )
+        for key, parameter in module.named_parameters(recurse=False):
+            other = holders.setdefault(id(parameter), f"{name}.{key}")
+            if other != f"{name}.{key}":
+                raise InputError(
+                    f"{other!r} and '{name}.{key}' are one parameter, which cannot be rebuilt; give each its own."
+                )
 
 
 @contextmanager

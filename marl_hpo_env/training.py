@@ -57,7 +57,7 @@ class Trainer:
         """The original network's median time per training batch on this device, where a limit asks for it (V-E)."""
         if self.task.limits.batch_ratio is None:
             return None
-        with _one_thread(self.device), _own_randomness(self.device):
+        with _on(self.device):
             network = self.network.build(None, self.device).train()
             optimizer = self._optimizer(network)
             x, y = (part[: self.task.recipe.batch_size] for part in self.data.train)
@@ -74,10 +74,10 @@ class Trainer:
         history: list[dict[str, float]] = []
         # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
         final = request.epochs is None or request.design is None
-        limits = EarlyTermination(Limits()) if final else EarlyTermination(self.task.limits, self.original_ms)
         network, status, reason = None, "completed", None
-        with _one_thread(self.device), _own_randomness(self.device):
+        with _on(self.device):
             try:
+                limits = EarlyTermination(Limits()) if final else EarlyTermination(self.task.limits, self.original_ms)
                 try:
                     network = self._attempt(request, 0, limits, metrics, history)
                 except Restart:
@@ -106,6 +106,7 @@ class Trainer:
         recipe = self.task.recipe
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
+            resident = torch.cuda.memory_allocated(self.device)
         network = self.network.build(request.design, self.device)
         metrics |= self._sizes(network)
         optimizer = self._optimizer(network)
@@ -114,6 +115,8 @@ class Trainer:
         for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
             train_loss = self._epoch(network, optimizer, order, limits, times)
             if not math.isfinite(train_loss):
+                if best_weights is not None:
+                    break  # final training: the best epoch so far is what it comes to
                 raise _Diverged(f"The training loss became {train_loss} in epoch {epoch}.")
             if metrics["epochs_to_threshold"] is None and self.task.limits.loss and train_loss <= self.task.limits.loss:
                 metrics["epochs_to_threshold"] = epoch
@@ -133,7 +136,8 @@ class Trainer:
             metrics["validation_accuracy"] = best_accuracy
         metrics["test_accuracy"] = self._accuracy(network, self.data.test)
         if self.device.type == "cuda":
-            metrics["peak_memory_mb"] = torch.cuda.max_memory_allocated(self.device) / 1e6
+            # Without the data, which are resident whatever the design.
+            metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
         if self.measure_time:
             metrics["train_ms_per_batch"] = median(times[WARM_UP_BATCHES:] or times)
             metrics["inference_ms_per_batch"] = self._inference_ms(network)
@@ -286,19 +290,17 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
-    """One CPU thread per training: bit-identical wherever it runs, and two side by side use two cores best."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
+def _on(device: torch.device) -> Iterator[None]:
+    """Training on this device: the caller's random generators and threads stay as they were.
+
+    On a CPU one thread trains: bit-identical wherever it runs, and two side by side use two cores better than one on two.
+    """
+    cuda = device.type == "cuda"
+    threads = torch.get_num_threads()
+    if not cuda:
         torch.set_num_threads(1)
     try:
-        yield
+        with torch.random.fork_rng(devices=[device] if cuda else []), torch.cuda.device(device if cuda else -1):
+            yield
     finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _own_randomness(device: torch.device) -> Iterator[None]:
-    """Leaves the caller's random generators as they were."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+        torch.set_num_threads(threads)

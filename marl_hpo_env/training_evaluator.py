@@ -29,6 +29,8 @@ class TrainingEvaluator:
     def __init__(self, task: Task, device: str | None = None, workers: int = 1) -> None:
         if workers < 1:
             raise InputError(f"The number of workers is {workers}; it is at least 1.")
+        if workers > 1 and task.limits.batch_ratio is not None:
+            raise InputError(f"{task.name!r} limits the time of a batch, which is measured only alone; use one worker.")
         self._task = task
         self._device = choose_device(device)
         self._count = workers
@@ -48,6 +50,13 @@ class TrainingEvaluator:
     @property
     def measures_time(self) -> bool:
         return self._count == 1
+
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        """Metrics that no trial of this evaluator has."""
+        memory = {"peak_memory_mb"} if self._device.type == "cpu" else set()
+        threshold = {"epochs_to_threshold"} if self._task.limits.loss is None else set()
+        return frozenset(memory | threshold)
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
         """One trial per request, as they finish.

@@ -24,9 +24,9 @@ METRICS: Mapping[str, Metric] = {
     "test_accuracy": Metric("fraction", +1),
     "train_loss": Metric("of the last epoch, while training", -1),
     "model_size_mb": Metric("MB, 10^6 bytes of float32 parameters and buffers", -1),
-    "parameters": Metric("trainable", -1),
+    "parameters": Metric("weights and biases", -1),
     "flops": Metric("per example, a multiply-add counts two", -1),
-    "peak_memory_mb": Metric("MB of device memory, CUDA only", -1),
+    "peak_memory_mb": Metric("MB of device memory for network and training, CUDA only", -1),
     "train_ms_per_batch": Metric("ms, median, measured alone", -1),
     "inference_ms_per_batch": Metric("ms, median, measured alone", -1),
     "epochs": Metric("trained", -1),
@@ -40,6 +40,10 @@ TIME_METRICS = ("train_ms_per_batch", "inference_ms_per_batch")
 
 CLOCK_METRICS = (*TIME_METRICS, "seconds")
 """What no seed can repeat: everything read off a clock."""
+
+
+ACCIDENTS = ("Out of memory", "The worker process died")
+"""How the reasons of failures begin that say nothing of the design alone."""
 
 
 class Request(NamedTuple):
@@ -78,6 +82,11 @@ class Trial:
     def design(self) -> Design | None:
         """The evaluated design; None for the original network."""
         return self.request.design
+
+    @property
+    def accidental(self) -> bool:
+        """Whether it failed by what happened around it, not by its key: such a trial is not stored, and is tried again."""
+        return self.status == "failed" and (self.reason or "").startswith(ACCIDENTS)
 
     def __str__(self) -> str:
         what = "original network" if self.design is None else f"design {self.design}"

@@ -76,7 +76,7 @@ class TunableNetwork:
         """A network with fresh weights, drawn from torch's generator of that device.
 
         Modules keep the original's names, so `build(None)` loads the original's state dict and then gives the same
-        outputs, bit for bit.
+        outputs, bit for bit. A module that `forward` never calls is left out.
 
         Args:
             design: one action per layer; None builds the original.

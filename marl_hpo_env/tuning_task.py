@@ -29,7 +29,7 @@ def _small_and_good() -> Reward:
     return WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Task:
     """Everything that a design is tuned for.
 

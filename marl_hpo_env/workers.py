@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from marl_hpo_env.errors import InputError
 from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
@@ -38,7 +40,8 @@ class Workers:
         self._training = False
 
     def train(self, requests: Sequence[Request]) -> Iterator[Trial]:
-        """One trial per request, as they finish. A process that dies makes a failed trial and is replaced.
+        """One trial per request, as they finish. A process that dies is replaced, and the request tried again; the second time
+        it makes a failed trial.
 
         Whoever abandons the iterator, as Ctrl-C does, leaves processes that still train: the next call starts new ones.
         """
@@ -50,6 +53,7 @@ class Workers:
         waiting = list(reversed(requests))
         busy: dict[Connection, tuple[_Worker, Request]] = {}
         idle = list(self._workers)
+        retried: set[Request] = set()
         try:
             while waiting or busy:
                 while waiting and idle:
@@ -62,9 +66,15 @@ class Workers:
                         trial = connection.recv()
                     except (EOFError, ConnectionError):
                         worker.process.join()
-                        reason = f"The worker process died with exit code {worker.process.exitcode}."
-                        trial = Trial(request, "failed", reason, dict.fromkeys(METRICS))
+                        code = worker.process.exitcode
                         worker = self._replace(worker)
+                        if request not in retried:  # perhaps it was the system, short of memory
+                            retried.add(request)
+                            worker = self._send(worker, request)
+                            busy[worker.connection] = worker, request
+                            continue
+                        reason = f"The worker process died with exit code {code}, twice."
+                        trial = Trial(request, "failed", reason, dict.fromkeys(METRICS))
                     if waiting:
                         worker = self._send(worker, waiting[-1])
                         busy[worker.connection] = worker, waiting.pop()
@@ -102,7 +112,13 @@ class Workers:
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, self._task, self._device), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise InputError(
+                f"The task {self._task.name!r} cannot be sent to workers: {error}; define its functions and classes at the top "
+                "of a module, or use one worker."
+            ) from error
         theirs.close()
         return _Worker(process, ours)
 

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -147,22 +148,37 @@ def measure() -> dict[str, Any]:
     for layers in LAYERS:
         episodes = max(20, 4000 // layers)
         phases = learner_ms(layers, episodes)
-        live, dead = step_us(lambda n=layers: _environment(n, True), lambda game: 3, layers, max(3, 2000 // layers))  # type: ignore[misc]
+        steps = {
+            wrapped: step_us(partial(_environment, layers, wrapped), lambda game: 3, layers, max(3, 2000 // layers))
+            for wrapped in (False, True)
+        }
         growth[str(layers)] = {
             "learner_exploration_ms_per_episode": phases["exploration"],
             "learner_exploitation_ms_per_episode": phases["exploration-exploitation"],
-            "live_step_us": live,
-            "finished_step_us": dead,
+            "loop_ms_per_episode": loop_ms(layers, max(5, 2000 // layers)),
+            "raw_live_step_us": steps[False][0],
+            "live_step_us": steps[True][0],
+            "finished_step_us": steps[True][1],
         }
     return {
         "command": "python -m experiments.benchmarks.overhead",
         "machine": f"{platform.machine()}, {platform.system()}",
         "versions": {name: version(name) for name in ("pettingzoo", "numpy")} | {"python": platform.python_version()},
-        "chain_of_20": {"loop_ms_per_episode": loop_ms(20, 300)},
         "raw": _beside_tictactoe(wrapped=False),
         "wrapped": _beside_tictactoe(wrapped=True),
         "layers": growth,
+        # Per layer at 1,000 layers relative to per layer at 10: 1 is linear.
+        "growth_per_layer": {
+            "learner_exploration": _per_layer(growth, "learner_exploration_ms_per_episode"),
+            "learner_exploitation": _per_layer(growth, "learner_exploitation_ms_per_episode"),
+            "raw_live_step": growth["1000"]["raw_live_step_us"] / growth["10"]["raw_live_step_us"],
+            "live_step": growth["1000"]["live_step_us"] / growth["10"]["live_step_us"],
+        },
     }
+
+
+def _per_layer(growth: dict[str, dict[str, float]], figure: str) -> float:
+    return (growth["1000"][figure] / 1000) / (growth["10"][figure] / 10)
 
 
 if __name__ == "__main__":

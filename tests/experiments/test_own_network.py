@@ -8,7 +8,7 @@ from PIL import Image
 
 from experiments import command_line
 from experiments.own_network import read_choices
-from marl_hpo_env import InputError, Store
+from marl_hpo_env import InputError, Store, load_network
 
 NETS = """
 from torch import nn
@@ -110,6 +110,30 @@ def test_an_engineers_network_and_folder_end_in_a_smaller_network_that_loads_els
     assert loaded.stdout.split(" ", 1) == [str(found.metrics["parameters"]), "(1, 2)\n"]
 
 
+def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.command_line",
+        "tune",
+        "--model",
+        "torchvision:resnet18",
+        "--data",
+        "photos",
+    ]
+    command += ["--image-size", "16", "--epochs", "1", "--learner", "random", "--episodes", "2", "--out", "out"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "added so that the network fits:" in run.stdout
+    from torchvision.models import resnet18
+
+    network = load_network(place / "out" / "network.safetensors", resnet18(num_classes=2))
+    assert tuple(network(torch.zeros(1, 3, 16, 16)).shape) == (1, 2)
+    assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in resnet18(num_classes=2).parameters())
+    with pytest.raises(InputError, match="with as many classes: size mismatch for fc.weight"):
+        load_network(place / "out" / "network.safetensors", resnet18())
+
+
 def refused(capsys, *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
         command_line.main(list(arguments))
@@ -147,6 +171,7 @@ def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(caps
         (("--model", "own_nets:Small"), "needs --data"),
         (("--model", "own_nets:Small", "--data", "nowhere"), "There is no folder 'nowhere'"),
         (("--task", "digits-convnet", "--data", "photos"), "A task brings its own data"),
+        (("--task", "digits-convnet", "--image-size", "8"), "A task brings its own data"),
         (("--task", "digits-convnet", "--within", "1", "--weight", "parameters=1"), "Both --within and --weight"),
     ],
 )

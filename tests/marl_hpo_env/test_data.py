@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from marl_hpo_env.data import Data, digits, digits_on_ground
+from marl_hpo_env.data import Data, as_data, digits, digits_on_ground
 from marl_hpo_env.errors import InputError
 
 
@@ -52,13 +52,13 @@ def test_the_split_is_the_same_every_time(data):
     assert digits().digest() == data.digest()
 
 
-def test_the_digest_depends_on_every_split_value_type_and_shape(data):
+def test_the_digest_depends_on_every_split_value_and_shape(data):
     digests = [data.digest()]
     for name, (x, y) in data.splits().items():
         changed_x, changed_y = x.clone(), y.clone()
         changed_x[-1, 0, 7, 7] += 0.5
         changed_y[-1] = (changed_y[-1] + 1) % 10
-        replacements = [(changed_x, y), (x, changed_y), (x.double(), y), (x.flatten(1), y), (x[:-1], y[:-1])]
+        replacements = [(changed_x, y), (x, changed_y), (x.flatten(1), y), (x[:-1], y[:-1])]
         digests += [dataclasses.replace(data, **{name: new}).digest() for new in replacements]
     digests.append(Data(data.train, data.test, data.validation).digest())
     assert len(set(digests)) == len(digests)
@@ -105,3 +105,49 @@ def test_masks_that_are_not_0_or_1_or_of_another_size_are_refused():
     for wrong in (masks * 0.5, masks[..., :2], masks.long()):
         with pytest.raises(InputError, match="The validation split has"):
             Data((images, masks), (images, wrong), (images, masks))
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Inputs with their classes, one by one."""
+
+    def __init__(self, inputs, classes):
+        self.pairs = list(zip(inputs, classes, strict=True))
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
+
+
+def test_a_dataset_and_a_tuple_are_split_alike_by_class_without_overlap():
+    inputs, classes = torch.arange(100.0).view(100, 1), torch.arange(100) % 4
+    data, same = as_data((inputs, classes)), as_data(Pairs(inputs, classes))
+    assert data.digest() == same.digest() == as_data((inputs, classes)).digest()
+    assert [len(x) for x, _ in data.splits().values()] == [68, 16, 16]
+    for x, y in data.splits().values():
+        assert torch.equal(x[:, 0].long() % 4, y)
+        assert y.unique().tolist() == [0, 1, 2, 3]
+    assert sorted(torch.cat([x for x, _ in data.splits().values()])[:, 0].tolist()) == list(range(100))
+
+
+def test_pixels_from_0_to_255_are_scaled_and_doubles_become_floats():
+    classes = torch.arange(12) % 2
+    pixels = torch.full((12, 1, 2, 2), 255, dtype=torch.uint8)
+    assert as_data((pixels, classes)).train[0].unique().tolist() == [1.0]
+    assert as_data((np.zeros((12, 3)), classes.numpy())).train[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((torch.zeros(5, 1), torch.zeros(4)), "There are 5 inputs and 4 targets"),
+        ((torch.zeros(5, 1), torch.tensor([0, 0, 0, 1, 1])), "class 1 has 2"),
+        ((torch.zeros(0, 1), torch.zeros(0)), "there are none"),
+        ("photos", "The data are a str"),
+        (Pairs([torch.zeros(1), torch.zeros(2)], [0, 1]), "cannot be read as tensors of one shape"),
+    ],
+)
+def test_data_that_cannot_be_used_are_one_sentence(given, sentence):
+    with pytest.raises(InputError, match=sentence):
+        as_data(given)

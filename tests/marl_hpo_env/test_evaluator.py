@@ -131,10 +131,35 @@ def test_a_trial_stored_without_times_is_taken_again_once_by_who_measures_them(i
     (trial,) = StoredEvaluator(untimed, store).evaluate([A])
     assert all(trial.metrics[name] is None for name in TIME_METRICS)
     for _ in range(2):
-        (trial,) = StoredEvaluator(inner, store).evaluate([A])
+        (trial,) = StoredEvaluator(inner, store, needs_time=True).evaluate([A])
         assert all(trial.metrics[name] is not None for name in TIME_METRICS)
     assert inner.asked == [A]
     assert len(list(store.trials())) == 1
+
+
+def test_a_trial_stored_without_times_serves_who_does_not_need_them(inner, untimed):
+    store = Store()
+    list(StoredEvaluator(untimed, store).evaluate([A]))
+    list(StoredEvaluator(inner, store).evaluate([A]))
+    assert inner.asked == []
+
+
+@pytest.mark.parametrize("reason", ["The worker process died with exit code -9, twice.", "Out of memory: CUDA."])
+def test_a_failure_that_says_nothing_of_the_design_is_not_stored_but_tried_again(spaces, reason):
+    class Unlucky:
+        space, fingerprint, measures_time = spaces["chain"], "unlucky", False
+        asked = 0
+
+        def evaluate(self, requests):
+            for request in requests:
+                self.asked += 1
+                yield Trial(request, "failed", reason)
+
+    unlucky, store = Unlucky(), Store()
+    for _ in range(2):
+        assert [trial.status for trial in StoredEvaluator(unlucky, store).evaluate([A])] == ["failed"]
+    assert unlucky.asked == 2
+    assert list(store.trials()) == []
 
 
 def test_a_trial_stored_with_or_without_times_serves_who_does_not_measure_them(inner, untimed):
@@ -148,7 +173,7 @@ def test_a_trial_stored_with_or_without_times_serves_who_does_not_measure_them(i
 def test_one_stored_request_without_times_is_taken_again_once_however_often_it_is_asked(inner, untimed):
     store = Store()
     list(StoredEvaluator(untimed, store).evaluate([A]))
-    trials = list(StoredEvaluator(inner, store).evaluate([A, B, A]))
+    trials = list(StoredEvaluator(inner, store, needs_time=True).evaluate([A, B, A]))
     assert [trial.request for trial in trials] == [A, A, B]
     assert inner.asked == [A, B]
     assert all(trial.metrics[name] is not None for trial in trials for name in TIME_METRICS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl_hpo_env import METRICS, PaperReward, Request, Trial, WeightedReward
+from marl_hpo_env import METRICS, InputError, PaperReward, Request, Trial, WeightedReward
 
 REWARDED = sorted(name for name in METRICS if not name.startswith("test_"))
 OBJECTIVES = [*REWARDED, *(f"{name} / original" for name in REWARDED)]
@@ -249,3 +249,40 @@ def test_a_reward_with_times_is_refused_where_times_are_not_measured(
             with refused(metric, "one worker"):
                 make(spaces["chain"], evaluator=formula_evaluator(spaces["chain"], measures_time=False), reward=reward)
             assert make(spaces["chain"], reward=reward).unwrapped.reward is reward
+
+
+def test_sums_below_minus_the_weights_keep_their_order_and_stay_above_the_penalty():
+    reward = WeightedReward({"validation_accuracy": 1, "inference_ms_per_batch": 0.1})
+    sums = []
+    for ms in (1, 19, 20, 21, 25, 50, 500, 50_000):
+        trial = Trial(
+            Request((0,), 0, 1), "completed", None, {"validation_accuracy": 0.9, "inference_ms_per_batch": ms}
+        )
+        sums.append(reward(trial))
+    assert sums[:3] == pytest.approx([0.9 - 0.1, 0.9 - 1.9, 0.9 - 2.0])  # T is 1.1: as they are down to -1.1
+    # Below -T: -2T - T^2 / s; at 25 ms s is -1.6.
+    assert sums[4] == pytest.approx(-2.2 + 1.21 / 1.6)
+    assert sums == sorted(sums, reverse=True)
+    assert len(set(sums)) == len(sums)
+    assert min(sums) > reward.penalty == -2.2
+
+
+def test_a_bound_can_be_the_originals_value_plus_or_minus_a_number():
+    def trial(accuracy, size=1.0):
+        metrics = {"validation_accuracy": accuracy, "model_size_mb": size}
+        return Trial(Request((0,), 0, 1), "completed", None, metrics)
+
+    reward = WeightedReward({"model_size_mb / original": 1}, ["validation_accuracy >= original - 0.005"])
+    original = trial(0.9)
+    assert reward.relative
+    assert reward(trial(0.8951, 0.5), original) == -0.5
+    assert reward(trial(0.8949, 0.5), original) == reward.penalty
+    assert reward.broken(trial(0.8), original) == ["validation_accuracy >= original -0.005"]
+    assert WeightedReward({"model_size_mb": 1}, ["parameters <= original"]).relative
+    for wrong in (
+        "validation_accuracy >= original 0.1",
+        "validation_accuracy >= original * 2",
+        "parameters <= originally",
+    ):
+        with pytest.raises(InputError, match="cannot be read"):
+            WeightedReward({"model_size_mb": 1}, [wrong])

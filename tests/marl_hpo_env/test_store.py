@@ -214,5 +214,5 @@ def test_a_trial_that_cannot_be_written_is_refused(path, refused):
     locked = sqlite3.connect(path)
     locked.execute("drop table trials")
     locked.commit()
-    with refused("cannot be stored"):
+    with refused("cannot be used"):
         store.put("task", COMPLETED)

@@ -224,7 +224,7 @@ def test_a_design_that_cannot_be_built_is_a_failed_trial():
         Request((1,), 0, 1),
     )
     assert trial.status == "failed"
-    assert "for a batch of 2" in trial.reason
+    assert "makes a batch of 4 of one of 2" in trial.reason
     assert trial.metrics["parameters"] is None
 
 

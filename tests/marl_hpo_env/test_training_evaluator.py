@@ -146,7 +146,7 @@ def test_a_worker_that_is_killed_makes_a_failed_trial_that_says_so_and_the_rest_
         None: "completed",
     }
     reasons = {trial.design: trial.reason for trial in trials}
-    assert reasons[KILLS] == "The worker process died with exit code -9."
+    assert reasons[KILLS] == "The worker process died with exit code -9, twice."
     assert reasons[RAISES] == "RuntimeError: no kernel for this."
     again = list(workers.evaluate([Request(GOOD, seed, 1) for seed in range(3)]))
     assert [trial.status for trial in again] == ["completed"] * 3

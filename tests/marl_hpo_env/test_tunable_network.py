@@ -685,3 +685,51 @@ def test_the_signature_depends_on_the_constants_that_the_network_computes_with()
 
     assert signature(1.0) == signature(1.0)
     assert signature(1.0) != signature(1000.0)
+
+
+def test_what_would_be_lost_when_modules_are_made_anew_is_refused():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return self.b(self.a(x))
+
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2))
+    for model, sentence in ((Tied(), "are one parameter"), (normed, "are parametrized")):
+        with pytest.raises(InputError, match=sentence):
+            TunableNetwork(model, torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize(
+    ("hyperparameter", "value"),
+    [
+        ("out_channels", 0),
+        ("kernel_size", 0),
+        ("kernel_size", -1),
+        ("stride", 1.5),
+        ("out_channels", "big"),
+        ("stride", True),
+    ],
+)
+def test_sizes_that_make_no_sense_are_refused_before_anything_is_built(hyperparameter, value):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))
+    with pytest.raises(InputError, match="it is a whole number from 1"):
+        TunableNetwork(model, torch.zeros(1, 1, 8, 8), {nn.Conv2d: {hyperparameter: (1, value)}})
+
+
+def test_the_signature_tells_apart_what_a_built_network_takes_over():
+    class Scaled(nn.Module):
+        def __init__(self, scale):
+            super().__init__()
+            self.scale = nn.Parameter(torch.tensor(scale))
+            self.layer = nn.Linear(4, 4)
+            self.output = nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.output(self.layer(x) * self.scale)
+
+    same, again, other = (TunableNetwork(Scaled(scale), torch.zeros(1, 4)).signature for scale in (1.0, 1.0, 0.5))
+    assert same == again != other

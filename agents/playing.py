@@ -46,8 +46,8 @@ def play(
     learner.reset(game.space, seed)
     played: list[Episode] = []
     while episodes is None or len(played) < episodes:
-        asked = learner.ask(batch if episodes is None else min(batch, episodes - len(played)))
-        designs = [game.space.check(design) for design in asked]
+        wanted = batch if episodes is None else min(batch, episodes - len(played))
+        designs = [game.space.check(design) for design in (learner.ask(wanted) or [])[:wanted]]
         if not designs:
             break
         trials = {}

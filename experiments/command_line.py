@@ -173,7 +173,7 @@ def show(
     data: DataFolder = None,
     image_size: ImageSize = None,
     choices: ChoicesFile = None,
-    picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("layers.png"),
+    picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
 ) -> None:
     """Show a network's layers: what each can choose from and what feeds it; and draw the graph."""
     from rich.console import Console
@@ -185,6 +185,7 @@ def show(
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
     network = _chosen(task_name, model, data, image_size, choices, {}, needs_data=False).network
     Console().print(rich_table(repr(network.space), *search_space(network)))
+    picture.parent.mkdir(parents=True, exist_ok=True)
     layer_graph(network.space, picture)
     typer.echo(f"Layer graph: {picture}")
 
@@ -304,6 +305,13 @@ def _read_reward(weights: Sequence[str], constraints: Sequence[str]) -> Callable
 def _play(tuning: Tuning, player: Learner, name: str, seed: int, episodes: int | None) -> Play:
     played = tuning.play(name, player, episodes, seed)
     tuning.write_episodes(played)
+    run = f"{name}, seed {seed}, {tuning.env.epochs} epochs, {tuning.reward}"
+    before = tuning.folder.store.about(f"run of {name}")
+    if before not in (None, run):
+        typer.echo(
+            f"The report in {str(tuning.folder.path)!r} was of {before}; it is replaced, its trials stay.", err=True
+        )
+    tuning.folder.store.set_about(f"run of {name}", run)
     return played
 
 
@@ -326,7 +334,7 @@ def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
         trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design)
     path = tuning.folder / f"rewards-{played.name}.png"
     rewards_per_episode(played, path, sum(phase == PHASES[0] for phase in played.phases))
-    lines = [line for each in plays for line in _outcome(each)]
+    lines = [f"Reward: {tuning.reward}."] + [line for each in plays for line in _outcome(each)]
     lines += _kept(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += _added(tuning.task, played.name, played.best.design)
     _report(tuning, trials, {each.name: each.best.design for each in plays}, lines)
@@ -357,6 +365,10 @@ def _outcome(played: Play) -> list[str]:
         lines.append(f"{played.name}: the tables converged to {same}.")
     elif played.phases[-1]:
         lines.append(f"{played.name}: the tables had not converged.")
+    for status in ("failed", "terminated"):
+        without = [trial for trial in played.trials.values() if trial.status == status]
+        if without:
+            lines.append(f"{played.name}: {len(without)} designs {status}, such as one because: {without[0].reason}")
     return lines
 
 

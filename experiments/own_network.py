@@ -53,7 +53,8 @@ def read_choices(path: Path) -> Choices:
     """Choices from a TOML file.
 
     A table per module type of torch (`[Conv2d]`) or name pattern (`["layer4.*"]`), with a list of values per constructor
-    argument, or `type` with a list of torch's module types; `"pattern" = false` at the top leaves modules out:
+    argument, or `type` with a list of torch's module types; `"pattern" = false` at the top leaves modules out. A name
+    pattern counts over a type, and `false` over both:
 
         "layer1.*" = false
         [Conv2d]
@@ -81,7 +82,8 @@ def read_choices(path: Path) -> Choices:
             raise InputError(
                 f"The choices for {key!r} in {str(path)!r} are {values!r}; give lists of values, or false."
             )
-    return choices
+    # TOML has its own order; here what says more of a module comes later, and so counts: types, then names, then `false`.
+    return dict(sorted(choices.items(), key=lambda item: (isinstance(item[0], str), item[1] is None)))
 
 
 def _options(name: str, options: list[Any]) -> list[Any]:

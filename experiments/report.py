@@ -56,7 +56,7 @@ def search_space(network: TunableNetwork) -> tuple[list[str], list[list[str]]]:
 
 def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """For the terminal."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for position, column in enumerate(header):
         numeric = position > 0 and all(_is_number(row[position]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", no_wrap=position == 0, overflow="fold")

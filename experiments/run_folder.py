@@ -39,7 +39,11 @@ class RunFolder:
         elif found != ours:
             self.store.close()
             name = found.rsplit(" ", 1)[0]
-            what = f"a run of the task {name!r}" if name != task.name else f"a run of an older {name!r}"
+            what = (
+                f"a run of the task {name!r}"
+                if name != task.name
+                else f"a run of {name!r} with another network, data, choices or recipe"
+            )
             raise InputError(f"The run folder {str(path)!r} holds {what}; choose another with --out.")
 
     def __truediv__(self, name: str) -> Path:

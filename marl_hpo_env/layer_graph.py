@@ -15,9 +15,11 @@ from marl_hpo_env.module_rules import WIDTHS, is_depthwise, sets_width
 from marl_hpo_env.space import Layer, SearchSpace
 from marl_hpo_env.tracing import Traced
 
-_FOLLOW_THE_INPUT = {"in_channels", "in_features", "num_features", "num_channels", "normalized_shape", "self"}
+FOLLOW_THE_INPUT = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
+"""Constructor arguments that are what reaches the module."""
+
 _SIZES = {*WIDTHS, "kernel_size", "stride", "dilation", "groups"}
-_NOT_HYPERPARAMETERS = {*_FOLLOW_THE_INPUT, "device", "dtype"}
+_NOT_HYPERPARAMETERS = {*FOLLOW_THE_INPUT, "self", "device", "dtype"}
 
 Choices = Mapping[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None]
 """Hyperparameter values by module type or by name pattern (`"features.*"`); the last key that matches a module counts,
@@ -104,7 +106,7 @@ def _hyperparameters(
 ) -> dict[str, Sequence[Any]]:
     known = [n for n in inspect.signature(type(module).__init__).parameters if n not in _NOT_HYPERPARAMETERS]
     for hyperparameter in choices:
-        if hyperparameter in _FOLLOW_THE_INPUT:
+        if hyperparameter in FOLLOW_THE_INPUT:
             raise InputError(f"{hyperparameter!r} of {name!r} follows what feeds it; choose among {', '.join(known)}.")
         if hyperparameter not in known and hyperparameter != "type":
             raise InputError(

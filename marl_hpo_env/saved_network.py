@@ -60,6 +60,10 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
     Raises:
         InputError: if the file cannot be read, is no saved network, or belongs to another model.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"The model is a {type(model).__name__}; give the network itself, as in load_network(path, make_net())."
+        )
     try:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from marl_hpo_env.layer_graph import Choices, default_choices, search_space
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.layer_graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
 from marl_hpo_env.module_rules import constructor_arguments
 from marl_hpo_env.network_builder import NetworkBuilder
 from marl_hpo_env.space import SearchSpace
@@ -50,6 +51,17 @@ class TunableNetwork:
         original = NetworkBuilder(self._traced, self._inputs, {}, torch.device("meta"))
         original.build()
         self._shapes = original.shapes
+        for name, need in original.needs.items():
+            own = constructor_arguments(self._traced.modules[name])
+            differing = [
+                key for key in FOLLOW_THE_INPUT if key in own and _plain(need.arguments[key]) != _plain(own[key])
+            ]
+            if differing or need.clamped:
+                what = f"has {differing[0]}={own[differing[0]]}" if differing else "is larger than what reaches it"
+                raise InputError(
+                    f"The example input of shape {tuple(inputs[0].shape)} does not fit the network: module {name!r} {what}; give "
+                    "one of the size that the network is made for."
+                )
 
     @property
     def original(self) -> dict[str, dict[str, Any]]:
@@ -100,3 +112,8 @@ class TunableNetwork:
         network: Any = NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
         network.meta |= {"hyperparameters": hyperparameters, "inputs": self._inputs}
         return network
+
+
+def _plain(value: Any) -> Any:
+    """Sizes as torch takes them: a list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value

@@ -120,7 +120,7 @@ def _keep_signal_handlers():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--task", "digits-convnt"], "There is no task 'digits-convnt'; did you mean 'digits-convnet'?"),
+        (["--task", "digits-convnt"], "There is no task 'digits-convnt'; did you mean 'digits-convnet'"),
         (["--learner", "pairwise"], "There is no learner 'pairwise'; did you mean 'pairwise-q'?"),
         (["--weight", "validation_accuracy=-1"], "The weight of 'validation_accuracy' is -1.0; weights are positive"),
         (["--weight", "accuracy=1"], "There is no metric 'accuracy'; did you mean 'validation_accuracy'?"),

@@ -130,7 +130,7 @@ def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
     network = load_network(place / "out" / "network.safetensors", resnet18(num_classes=2))
     assert tuple(network(torch.zeros(1, 3, 16, 16)).shape) == (1, 2)
     assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in resnet18(num_classes=2).parameters())
-    with pytest.raises(InputError, match="with as many classes: size mismatch for fc.weight"):
+    with pytest.raises(InputError, match=r"with as many classes: size mismatch for fc\.weight"):
         load_network(place / "out" / "network.safetensors", resnet18())
 
 
@@ -186,6 +186,11 @@ def test_show_lists_every_layer_and_draws_the_graph(capsys, place):
     for text in ("conv", "middle", "kernels 2 4 6 8", "size 1 3"):
         assert text in out
     assert (place / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_in_a_file_names_count_over_types_and_false_over_both(tmp_path):
+    (tmp_path / "c.toml").write_text('"b*" = false\n["*"]\nstride = [1]\n[Conv2d]\nstride = [2]\n')
+    assert list(read_choices(tmp_path / "c.toml")) == [torch.nn.Conv2d, "*", "b*"]
 
 
 def test_choices_are_read_from_toml(tmp_path):

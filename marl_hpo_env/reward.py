@@ -124,6 +124,9 @@ class PaperReward:
             accuracy /= max(1, epochs[0])
         return self.accuracy_weight * 100 * accuracy - (1 - self.accuracy_weight) * size
 
+    def __str__(self) -> str:
+        return f"Eq. 2 with c_A = {self.accuracy_weight:g}"
+
     def __repr__(self) -> str:
         return f"PaperReward(accuracy_weight={self.accuracy_weight}, accuracy_score={self.accuracy_score!r})"
 
@@ -234,6 +237,14 @@ class WeightedReward:
     def broken(self, trial: Trial, original: Trial | None = None) -> list[str]:
         """The constraints that a completed trial does not keep."""
         return [str(constraint) for constraint in self._constraints if not constraint.holds(trial, original)]
+
+    def __str__(self) -> str:
+        terms = [
+            f"{'+' if METRICS[objective.metric].better > 0 else '-'} {weight:g} {objective}"
+            for objective, weight in self._weights.items()
+        ]
+        bounds = f", if {' and '.join(self.constraints)}" if self.constraints else ""
+        return " ".join(terms).removeprefix("+ ") + bounds
 
     def __repr__(self) -> str:
         weights = {str(objective): weight for objective, weight in self._weights.items()}

@@ -286,3 +286,9 @@ def test_a_bound_can_be_the_originals_value_plus_or_minus_a_number():
     ):
         with pytest.raises(InputError, match="cannot be read"):
             WeightedReward({"model_size_mb": 1}, [wrong])
+
+
+def test_a_reward_says_what_it_is():
+    reward = WeightedReward({"validation_accuracy": 1, "model_size_mb / original": 0.2}, ["parameters <= 10"])
+    assert str(reward) == "1 validation_accuracy - 0.2 model_size_mb / original, if parameters <= 10"
+    assert str(PaperReward()) == "Eq. 2 with c_A = 0.5"

@@ -29,6 +29,7 @@ class DesignEnvironment:
         reward: in place of the task's.
         epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
+        render_mode: `"ansi"` makes `render` return the design so far.
 
     Attributes:
         task: the task.
@@ -45,8 +46,10 @@ class DesignEnvironment:
         task: Task | str,
         evaluator: Evaluator | None = None,
         reward: Reward | None = None,
+        *,
         epochs: Budget | None = None,
         seed: int | None = None,
+        render_mode: str | None = None,
     ) -> None:
         if isinstance(task, str):
             from marl_hpo_env.builtin_tasks import task as builtin_task
@@ -84,6 +87,12 @@ class DesignEnvironment:
         self.space: SearchSpace = evaluator.space
         self.game = Game(self.space)
         self.trial: Trial | None = None
+        self.render_mode = render_mode
+        self._make_spaces()
+
+    def _make_spaces(self) -> None:
+        """Makes what the environment's own interface says of observations and actions."""
+        raise NotImplementedError
 
     @property
     def design(self) -> Design | None:
@@ -139,6 +148,13 @@ class DesignEnvironment:
             return {str(objective): float("nan") for objective in self.reward.objectives}
         reference = self._reference()
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
+
+    def render(self) -> str | None:
+        """With `render_mode="ansi"`, the design so far, one line per layer."""
+        return self.game.render() if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        """Nothing to release: worker processes end with their evaluator."""
 
     def _reference(self) -> Trial | None:
         return self.original if self.reward.relative else None

@@ -13,11 +13,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from marl_hpo_env.design_environment import DesignEnvironment, TurnSpaces
-from marl_hpo_env.epoch_budget import Budget
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.evaluator import Evaluator
-from marl_hpo_env.reward import Reward
-from marl_hpo_env.tuning_task import Task
 
 Observation = dict[str, npt.NDArray[Any]]
 
@@ -27,18 +23,7 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
 
     metadata = {"render_modes": ["ansi"], "name": "marl_hpo_env"}
 
-    def __init__(
-        self,
-        task: Task | str,
-        evaluator: Evaluator | None = None,
-        reward: Reward | None = None,
-        *,
-        epochs: Budget | None = None,
-        seed: int | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        DesignEnvironment.__init__(self, task, evaluator, reward, epochs, seed)
-        self.render_mode = render_mode
+    def _make_spaces(self) -> None:
         self._spaces = TurnSpaces(self.space)
         self.possible_agents = list(self.space.names)
         self.agents: list[str] = []
@@ -88,13 +73,6 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
     def state(self) -> npt.NDArray[np.int64]:
         """Every layer's pick plus one, 0 where not yet picked; shape (number of layers,)."""
         return self.game.state()
-
-    def render(self) -> str | None:
-        """With `render_mode="ansi"`, the design so far, one line per layer."""
-        return self.game.render() if self.render_mode == "ansi" else None
-
-    def close(self) -> None:
-        """Nothing to release: worker processes end with their evaluator."""
 
     def _observations(self) -> dict[str, Observation]:
         return {

@@ -15,12 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from marl_hpo_env.design_environment import DesignEnvironment
-from marl_hpo_env.epoch_budget import Budget
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.evaluator import Evaluator
 from marl_hpo_env.padded import PaddedEncoding
-from marl_hpo_env.reward import Reward
-from marl_hpo_env.tuning_task import Task
 
 
 class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[np.float32], int]):
@@ -28,18 +24,7 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
 
     metadata = {"render_modes": ["ansi"]}
 
-    def __init__(
-        self,
-        task: Task | str,
-        evaluator: Evaluator | None = None,
-        reward: Reward | None = None,
-        *,
-        epochs: Budget | None = None,
-        seed: int | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        DesignEnvironment.__init__(self, task, evaluator, reward, epochs, seed)
-        self.render_mode = render_mode
+    def _make_spaces(self) -> None:
         self._encoding = PaddedEncoding(self.space)
         self._over = True
         self.observation_space = self._encoding.box
@@ -83,10 +68,6 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
         self._over = True
         reward, info = self._finish()
         return self._view(), reward, True, False, self._masked(info)
-
-    def render(self) -> str | None:
-        """With `render_mode="ansi"`, the design so far, one line per layer."""
-        return self.game.render() if self.render_mode == "ansi" else None
 
     def _turn(self) -> int:
         """The layer to pick for; once the design is complete, the last one."""

@@ -19,10 +19,6 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 
 from marl_hpo_env.design_environment import DesignEnvironment, TurnSpaces
-from marl_hpo_env.epoch_budget import Budget
-from marl_hpo_env.evaluator import Evaluator
-from marl_hpo_env.reward import Reward
-from marl_hpo_env.tuning_task import Task
 
 Observation = dict[str, npt.NDArray[Any]]
 
@@ -32,19 +28,7 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
 
     metadata = {"render_modes": ["ansi"], "name": "marl_hpo_env", "is_parallelizable": False}
 
-    def __init__(
-        self,
-        task: Task | str,
-        evaluator: Evaluator | None = None,
-        reward: Reward | None = None,
-        *,
-        epochs: Budget | None = None,
-        seed: int | None = None,
-        render_mode: str | None = None,
-    ) -> None:
-        AECEnv.__init__(self)
-        DesignEnvironment.__init__(self, task, evaluator, reward, epochs, seed)
-        self.render_mode = render_mode
+    def _make_spaces(self) -> None:
         self._spaces = TurnSpaces(self.space)
         self.possible_agents = list(self.space.names)
         self._position = {name: position for position, name in enumerate(self.space.names)}
@@ -101,10 +85,3 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
         self.terminations = dict.fromkeys(self.agents, True)
         self.infos = {agent: dict(info) for agent in self.agents}
         self.agent_selection = self.agents[0]
-
-    def render(self) -> str | None:
-        """With `render_mode="ansi"`, the design so far, one line per layer."""
-        return self.game.render() if self.render_mode == "ansi" else None
-
-    def close(self) -> None:
-        """Nothing to release: worker processes end with their evaluator."""

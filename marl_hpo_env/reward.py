@@ -232,7 +232,10 @@ class WeightedReward:
             for objective, weight in self._weights.items()
         )
         # Below -T the sum is squeezed into the range down to the penalty, -2T, without ever reaching it or losing its order.
-        return total if total >= -self._total else self.penalty - self._total**2 / total
+        if total >= -self._total:
+            return total
+        # The last float above the penalty, where the sum is so low that rounding would reach it.
+        return max(self.penalty - self._total**2 / total, math.nextafter(self.penalty, 0.0))
 
     def broken(self, trial: Trial, original: Trial | None = None) -> list[str]:
         """The constraints that a completed trial does not keep."""

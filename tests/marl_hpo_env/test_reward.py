@@ -265,6 +265,8 @@ def test_sums_below_minus_the_weights_keep_their_order_and_stay_above_the_penalt
     assert sums == sorted(sums, reverse=True)
     assert len(set(sums)) == len(sums)
     assert min(sums) > reward.penalty == -2.2
+    absurd = Trial(Request((0,), 0, 1), "completed", None, {"validation_accuracy": 0.0, "inference_ms_per_batch": 1e30})
+    assert min(sums) > reward(absurd) > reward.penalty
 
 
 def test_a_bound_can_be_the_originals_value_plus_or_minus_a_number():

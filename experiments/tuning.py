@@ -16,7 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from agents import Episode, Learner, play
 from experiments.run_folder import RunFolder
 from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
-from marl_hpo_env.training import choose_device
+from marl_hpo_env.saved_network import save_network
+from marl_hpo_env.training import Trainer, choose_device
 from marl_hpo_env.trial import CLOCK_METRICS
 
 BATCH = 8
@@ -156,9 +157,6 @@ class Tuning:
         Raises:
             InputError: if it cannot be trained, or the file not be written.
         """
-        from marl_hpo_env.saved_network import save_network
-        from marl_hpo_env.training import Trainer
-
         path = self.folder / "network.safetensors"
         made_of = f"{self.task.fingerprint} {list(design)}"
         request = Request(design, self.task.seed, None)

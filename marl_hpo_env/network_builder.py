@@ -92,7 +92,11 @@ class NetworkBuilder:
         self.keys: dict[Any, int] = {}
 
     def build(self) -> nn.Module:
-        """The network, with fresh weights, in training mode; `meta["added"]` counts what was added so that it fits."""
+        """The network, with fresh weights, in training mode.
+
+        Its `meta["added"]` counts what was added so that it fits; `meta["hyperparameters"]` and `meta["inputs"]` are what it
+        was built from.
+        """
         passes: dict[bool, fx.GraphModule] = {}
         with torch.no_grad():
             for training, graph in self.traced.graphs.items():
@@ -104,7 +108,7 @@ class NetworkBuilder:
         self.shapes.setdefault(False, self.shapes[True])
         two = len(passes) == 2
         module = TwoModes(passes[True], passes[False], self.root) if two else passes[True]
-        module.meta["added"] = self.added
+        module.meta |= {"added": self.added, "hyperparameters": self.chosen, "inputs": self.inputs}
         return module.train()
 
     def need(self, name: str, shape: Sequence[int]) -> Replacement:

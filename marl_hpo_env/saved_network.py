@@ -90,8 +90,7 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
     meta = torch.device("meta")
     original = NetworkBuilder(traced, inputs, {}, meta)
     original.build()
-    network: Any = NetworkBuilder(traced, inputs, hyperparameters, torch.device("cpu"), original.shapes).build()
-    network.meta |= {"hyperparameters": hyperparameters, "inputs": inputs}
+    network = NetworkBuilder(traced, inputs, hyperparameters, torch.device("cpu"), original.shapes).build()
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -100,8 +99,7 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
             f"The weights in {str(path)!r} do not fit the given model; give the model it was made of, with as many classes: "
             f"{differing}."
         ) from error
-    loaded: nn.Module = network.eval()
-    return loaded
+    return network.eval()
 
 
 def _type_name(value: Any) -> dict[str, str]:

@@ -109,9 +109,7 @@ class TunableNetwork:
     ) -> nn.Module:
         """The same from hyperparameter values by layer name, whether they are among the choices or not."""
         where = torch.device(device or torch.get_default_device())
-        network: Any = NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
-        network.meta |= {"hyperparameters": hyperparameters, "inputs": self._inputs}
-        return network
+        return NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
 
 
 def _plain(value: Any) -> Any:

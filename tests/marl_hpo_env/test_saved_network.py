@@ -117,6 +117,23 @@ def test_a_type_that_is_not_torchs_own_is_never_looked_up(network, tmp_path):
         load_network(tmp_path / "evil", Residual())
 
 
+class Doubled(nn.Module):
+    """An activation of the user's own."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+def test_a_module_type_of_the_users_own_loads_where_it_is_given(tmp_path):
+    tunable = TunableNetwork(Residual(), torch.zeros(1, 1, 8, 8), {nn.ReLU: {"type": (nn.ReLU, Doubled)}})
+    network = tunable.build([1]).eval()
+    save_network(network, tmp_path / "net")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(load_network(tmp_path / "net", Residual(), types=[Doubled])(x), network(x))
+    with pytest.raises(InputError, match="Doubled', which is not one of"):
+        load_network(tmp_path / "net", Residual())
+
+
 def test_a_network_exports_with_torch_export_and_onnx(network, tmp_path):
     x = torch.randn(2, 1, 8, 8)
     exported = torch.export.export(network, (x,))

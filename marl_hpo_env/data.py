@@ -172,18 +172,18 @@ def digits() -> Data:
 def digits_on_ground() -> Data:
     """Real digits on textured ground, to be told from it pixel by pixel; made on the spot, always the same.
 
-    Each image of 32x32 holds one to three of scikit-learn's digits, one and a half to two and a half times their size, drawn
-    over ground of smoothed noise; its mask is where their ink is. Each split has digits of its own, those of `digits`: 600
-    images for training, 200 each for validation and test. Inputs of shape (n, 1, 32, 32) within 0..1, masks of 0 and 1.
+    Each image of 24x24 holds one to three of scikit-learn's digits, one and a quarter to twice their size, drawn over ground
+    of smoothed noise; its mask is where their ink is. Each split has digits of its own, those of `digits`: 400 images for
+    training, 200 each for validation and test. Inputs of shape (n, 1, 24, 24) within 0..1, masks of 0 and 1.
     """
     generator = torch.Generator().manual_seed(0)
     parts = []
-    for (images, _), count in zip(digits().splits().values(), (600, 200, 200), strict=True):
+    for (images, _), count in zip(digits().splits().values(), (400, 200, 200), strict=True):
         parts.append(_scenes(images, count, generator))
     return Data(parts[0], parts[1], parts[2])
 
 
-def _scenes(digit_images: torch.Tensor, count: int, generator: torch.Generator, size: int = 32) -> Examples:
+def _scenes(digit_images: torch.Tensor, count: int, generator: torch.Generator, size: int = 24) -> Examples:
     def draw(low: int, high: int) -> int:
         return int(torch.randint(low, high + 1, (), generator=generator))
 
@@ -193,7 +193,7 @@ def _scenes(digit_images: torch.Tensor, count: int, generator: torch.Generator, 
     masks = torch.zeros_like(scenes)
     for scene, mask in zip(scenes, masks, strict=True):
         for _ in range(draw(1, 3)):
-            side = draw(12, 20)
+            side = draw(10, 16)
             digit = digit_images[draw(0, len(digit_images) - 1)][None]
             ink = functional.interpolate(digit, (side, side), mode="bilinear")[0]
             top, left = draw(0, size - side), draw(0, size - side)

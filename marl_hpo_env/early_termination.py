@@ -17,12 +17,14 @@ class EarlyTermination:
     """Counts consecutive violations of one episode's limits, over its restart if there is one.
 
     Args:
-        limits: the thresholds and how many consecutive violations each tolerates.
+        limits: how many consecutive violations each limit tolerates, and the ratio of batch times.
+        loss: the training loss above which an epoch violates its limit, or None (see `Task.loss_limit`).
         original_ms: the original network's median batch time on this device; needed with a `batch_ratio`.
     """
 
-    def __init__(self, limits: Limits, original_ms: float | None = None) -> None:
+    def __init__(self, limits: Limits, loss: float | None = None, original_ms: float | None = None) -> None:
         self._limits = limits
+        self._loss = loss
         self._batch_ms = None
         if limits.batch_ratio is not None:
             assert original_ms is not None
@@ -56,7 +58,7 @@ class EarlyTermination:
             Restart: at the last tolerated consecutive violation, the first time.
             Terminated: the second time.
         """
-        limit = self._limits.loss
+        limit = self._loss
         if limit is None:
             return
         self._high_losses = self._high_losses + 1 if loss > limit else 0

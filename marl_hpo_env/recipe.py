@@ -61,7 +61,8 @@ class Limits:
     """When a training is terminated (paper V-E, Fig. 7). The paper gives none of the four values: the defaults are ours.
 
     Args:
-        loss: an epoch's training loss above this is a violation; None turns the limit off.
+        loss: an epoch's training loss above this is a violation; `"guessing"` stands for 0.95 times the loss of a network
+            that guesses; None turns the limit off.
         loss_epochs: consecutive violating epochs after which the training is restarted once with fresh weights and, the
             second time, terminated.
         batch_ratio: a batch that takes longer than as many times the original network's median batch on this device is a
@@ -73,7 +74,7 @@ class Limits:
         InputError: for a value outside its range.
     """
 
-    loss: float | None = None
+    loss: float | Literal["guessing"] | None = None
     loss_epochs: int = 2
     batch_ratio: float | None = None
     batches: int = 5
@@ -81,8 +82,10 @@ class Limits:
     def __post_init__(self) -> None:
         for name in ("loss", "batch_ratio"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InputError(f"The limit {name} is {value}; it is above 0, or None for no limit.")
+            if isinstance(value, str) and (name, value) == ("loss", "guessing"):
+                continue
+            if value is not None and (isinstance(value, str) or not value > 0):
+                raise InputError(f"The limit {name} is {value!r}; it is above 0, or None for no limit.")
         for name in ("loss_epochs", "batches"):
             if getattr(self, name) < 1:
                 raise InputError(f"The limit {name} is {getattr(self, name)}; it is at least 1.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary head's loss (GoogLeNet, [42], section 5)."""
 
 
-def loss(output: Any, targets: torch.Tensor) -> torch.Tensor:
-    """The training loss of a batch.
+def losses(output: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a batch is trained by, and the part of it that is the network's own: without auxiliary heads, so that networks
+    with and without them compare, and so that a limit means the same for both.
 
     Args:
         output: of the network: scores of shape (n, classes) or (n, planes, h, w); or several, the first of which is the
@@ -22,16 +24,17 @@ def loss(output: Any, targets: torch.Tensor) -> torch.Tensor:
     """
     one = _dice_loss if targets.is_floating_point() else functional.cross_entropy
     if isinstance(output, torch.Tensor):
-        return one(output, targets)
-    main, *auxiliary = (one(scores, targets) for scores in output if scores is not None)
-    return main + AUXILIARY_WEIGHT * sum(auxiliary)
+        own = one(output, targets)
+        return own, own
+    own, *auxiliary = (one(scores, targets) for scores in output if scores is not None)
+    return own + AUXILIARY_WEIGHT * sum(auxiliary), own
 
 
 def guessing_loss(targets: torch.Tensor) -> float:
     """The loss of a network that knows nothing: equal scores for every class, or one half in every pixel."""
     if targets.is_floating_point():
         return float(_dice_loss(torch.zeros_like(targets), targets))
-    return float(torch.tensor(float(targets.max()) + 1).log())
+    return math.log(int(targets.max()) + 1)
 
 
 def _dice_loss(scores: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ from marl_hpo_env.data import Examples
 from marl_hpo_env.early_termination import EarlyTermination, Restart, Terminated
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.recipe import Limits
-from marl_hpo_env.scoring import Score, loss
+from marl_hpo_env.scoring import Score, losses
 from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
@@ -61,7 +61,7 @@ class Trainer:
             network = self.network.build(None, self.device).train()
             optimizer = self._optimizer(network)
             x, y = (part[: self.task.recipe.batch_size] for part in self.data.train)
-            clocks = [self._step(network, optimizer, x, y)[1] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
+            clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
         return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
 
     def train(self, request: Request) -> tuple[nn.Module | None, Trial]:
@@ -77,7 +77,9 @@ class Trainer:
         network, status, reason = None, "completed", None
         with _on(self.device):
             try:
-                limits = EarlyTermination(Limits()) if final else EarlyTermination(self.task.limits, self.original_ms)
+                limits = EarlyTermination(Limits())
+                if not final:
+                    limits = EarlyTermination(self.task.limits, self.task.loss_limit, self.original_ms)
                 try:
                     network = self._attempt(request, 0, limits, metrics, history)
                 except Restart:
@@ -113,16 +115,23 @@ class Trainer:
         times: list[float] = []
         best_accuracy, best_epoch, best_weights = -math.inf, 0, None
         for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
-            train_loss = self._epoch(network, optimizer, order, limits, times)
+            train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times)
             if not math.isfinite(train_loss):
                 if best_weights is not None:
                     break  # final training: the best epoch so far is what it comes to
                 raise _Diverged(f"The training loss became {train_loss} in epoch {epoch}.")
-            if metrics["epochs_to_threshold"] is None and self.task.limits.loss and train_loss <= self.task.limits.loss:
+            threshold = self.task.loss_limit
+            if metrics["epochs_to_threshold"] is None and threshold is not None and train_loss <= threshold:
                 metrics["epochs_to_threshold"] = epoch
-            accuracy = self._accuracy(network, self.data.validation)
-            history.append({"train_loss": train_loss, "validation_accuracy": accuracy})
-            metrics |= {"epochs": epoch, "train_loss": train_loss, "validation_accuracy": accuracy}
+            accuracy, validation_loss = self._evaluate(network, self.data.validation)
+            figures = {
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "validation_loss": validation_loss,
+                "validation_accuracy": accuracy,
+            }
+            history.append(figures)
+            metrics |= {"epochs": epoch, **figures}
             limits.epoch(train_loss)
             if request.epochs is None:
                 # Final training (VII). The weights of the best epoch are kept: ours, the paper does not say.
@@ -133,8 +142,8 @@ class Trainer:
                     break
         if best_weights is not None:
             network.load_state_dict(best_weights)
-            metrics["validation_accuracy"] = best_accuracy
-        metrics["test_accuracy"] = self._accuracy(network, self.data.test)
+            metrics |= history[best_epoch - 1]
+        metrics["test_accuracy"], _ = self._evaluate(network, self.data.test)
         if self.device.type == "cuda":
             # Without the data, which are resident whatever the design.
             metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
@@ -150,14 +159,16 @@ class Trainer:
         generator: torch.Generator,
         limits: EarlyTermination,
         times: list[float],
-    ) -> float:
-        """One pass over the training split; returns the mean loss over its examples."""
+    ) -> tuple[float, float]:
+        """One pass over the training split; returns the mean loss over its examples and their accuracy, both as they were
+        trained on: augmented, and by weights that changed from batch to batch."""
         network.train()
         inputs, targets = self.data.train
         order = torch.randperm(len(inputs), generator=generator).to(self.device)
         size = self.task.recipe.batch_size
         total = torch.zeros((), device=self.device)
         seen = 0
+        score = Score()
         clocks: list[_Clock] = []
         for start in range(0, len(order), size):
             batch = order[start : start + size]
@@ -166,34 +177,40 @@ class Trainer:
             x, y = inputs[batch], targets[batch]
             if self.task.recipe.augmentation is not None:
                 x, y = self.task.recipe.augmentation(x, y, generator)
-            batch_loss, clock = self._step(network, optimizer, x, y)
+            output, batch_loss, clock = self._step(network, optimizer, x, y)
             total += batch_loss * len(batch)
+            score.add(output, y)
             seen += len(batch)
             clocks.append(clock)
             if limits.watches_batches:
                 limits.batch(clock.ms())
         times += [clock.ms() for clock in clocks]
-        return float(total) / seen
+        return float(total) / seen, score.value()
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
-    ) -> tuple[torch.Tensor, _Clock]:
-        """One batch: its loss, and the time that it took."""
+    ) -> tuple[Any, torch.Tensor, _Clock]:
+        """One batch: the network's output, its own loss, and the time that it took."""
         clock = _Clock(self.device)
         optimizer.zero_grad(set_to_none=True)
-        batch_loss = loss(network(x), y)
+        output = network(x)
+        batch_loss, own = losses(output, y)
         batch_loss.backward()
         optimizer.step()
         clock.stop()
-        return batch_loss.detach(), clock
+        return output, own.detach(), clock
 
     @torch.inference_mode()
-    def _accuracy(self, network: nn.Module, examples: Examples) -> float:
+    def _evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
+        """Accuracy and mean loss over a split, without augmentation."""
         network.eval()
         score = Score()
+        total = torch.zeros((), device=self.device)
         for inputs, targets in zip(*(part.split(self._evaluation_batch) for part in examples), strict=True):
-            score.add(network(inputs), targets)
-        return score.value()
+            output = network(inputs)
+            score.add(output, targets)
+            total += losses(output, targets)[1] * len(targets)
+        return score.value(), float(total) / len(examples[0])
 
     @torch.inference_mode()
     def _inference_ms(self, network: nn.Module) -> float:

@@ -22,7 +22,9 @@ class Metric(NamedTuple):
 METRICS: Mapping[str, Metric] = {
     "validation_accuracy": Metric("fraction", +1),
     "test_accuracy": Metric("fraction", +1),
-    "train_loss": Metric("of the last epoch, while training", -1),
+    "train_loss": Metric("while training, in the epoch whose weights are kept", -1),
+    "train_accuracy": Metric("fraction, likewise", +1),
+    "validation_loss": Metric("of the network as it is kept", -1),
     "model_size_mb": Metric("MB, 10^6 bytes of float32 parameters and buffers", -1),
     "parameters": Metric("weights and biases", -1),
     "flops": Metric("per example, a multiply-add counts two", -1),
@@ -69,7 +71,7 @@ class Trial:
         status: whether it completed, was terminated by a limit, or failed.
         reason: one sentence where it did not complete.
         metrics: a value, or None where not measured, for every name in `METRICS`.
-        history: per epoch, its `train_loss` and `validation_accuracy`.
+        history: per epoch, its `train_loss`, `train_accuracy`, `validation_loss` and `validation_accuracy`.
     """
 
     request: Request

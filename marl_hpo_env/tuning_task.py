@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from marl_hpo_env.tunable_network import TunableNetwork
 
 
+GUESSING_RATIO = 0.95
+"""Of the loss of guessing: the limit `"guessing"` (ours, DESIGN 6.9)."""
+
+
 def _small_and_good() -> Reward:
     return WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2})
 
@@ -104,6 +108,15 @@ class Task:
     def space(self) -> SearchSpace:
         """The designs of this task."""
         return self.network.space
+
+    @cached_property
+    def loss_limit(self) -> float | None:
+        """The training loss above which an epoch violates the limit; None where there is no limit."""
+        if self.limits.loss != "guessing":
+            return self.limits.loss
+        from marl_hpo_env.scoring import guessing_loss
+
+        return GUESSING_RATIO * guessing_loss(self.splits.train[1])
 
     @cached_property
     def fingerprint(self) -> str:

@@ -87,9 +87,9 @@ def test_a_split_that_is_empty_or_uneven_is_refused_by_name(split, wrong, words)
 def test_digits_on_ground_are_always_the_same_scenes_with_masks():
     data = digits_on_ground()
     assert {name: tuple(x.shape) for name, (x, _) in data.splits().items()} == {
-        "train": (600, 1, 32, 32),
-        "validation": (200, 1, 32, 32),
-        "test": (200, 1, 32, 32),
+        "train": (400, 1, 24, 24),
+        "validation": (200, 1, 24, 24),
+        "test": (200, 1, 24, 24),
     }
     assert data.digest() == digits_on_ground().digest()
     assert data.number_of_classes == 1

@@ -19,7 +19,7 @@ LIMITS = Limits(loss=2.0, loss_epochs=2, batch_ratio=10.0, batches=3)
 
 def outcome(script, limits=LIMITS):
     """What became of a training: where it was restarted and where it ended, as indices of the script."""
-    watch = EarlyTermination(limits, original_ms=1.0)
+    watch = EarlyTermination(limits, limits.loss, original_ms=1.0)
     restarts = []
     for index, (what, value) in enumerate(script):
         try:
@@ -97,12 +97,12 @@ def test_no_clock_reaches_a_reward_unless_it_is_asked_for():
 
 
 def test_the_reason_says_which_limit_was_violated_and_how_often():
-    watch = EarlyTermination(LIMITS, original_ms=1.0)
+    watch = EarlyTermination(LIMITS, LIMITS.loss, original_ms=1.0)
     watch.batch(11)
     watch.batch(12)
     with pytest.raises(Terminated, match="3 consecutive batches took longer than 10 ms"):
         watch.batch(13)
-    watch = EarlyTermination(Limits(loss=2.5, loss_epochs=1))
+    watch = EarlyTermination(Limits(loss_epochs=1), loss=2.5)
     with pytest.raises(Restart):
         watch.epoch(3)
     with pytest.raises(Terminated, match=r"above 2\.5 for 1 consecutive epochs"):
@@ -142,7 +142,7 @@ def scripted(monkeypatch, losses):
 
     def epoch(trainer, network, optimizer, generator, limits, times):
         times.append(1.0)
-        return next(remaining)
+        return next(remaining), 0.5
 
     monkeypatch.setattr(Trainer, "_epoch", epoch)
     return remaining
@@ -181,8 +181,9 @@ def test_the_restart_has_fresh_weights(monkeypatch):
     epoch = Trainer._epoch
 
     def recorded(*arguments):
-        first_losses.append(epoch(*arguments))
-        return first_losses[-1]
+        seen = epoch(*arguments)
+        first_losses.append(seen[0])
+        return seen
 
     monkeypatch.setattr(Trainer, "_epoch", recorded)
     train(Limits(loss=1e-9, loss_epochs=1))

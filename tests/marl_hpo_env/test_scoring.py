@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from marl_hpo_env.scoring import Score, guessing_loss, loss
+from marl_hpo_env.scoring import Score, guessing_loss, losses
 
 
 def test_the_dice_loss_and_coefficient_by_hand():
@@ -12,7 +12,7 @@ def test_the_dice_loss_and_coefficient_by_hand():
     scores = torch.tensor([[[[big, big], [-big, -big]], [[-big, -big], [-big, -big]]]])
     masks = torch.tensor([[[[1.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]])
     # Plane 1: overlap 1, predicted 2, true 2: (2*1 + 1) / (2 + 2 + 1) = 0.6. Plane 2: (0 + 1) / (0 + 0 + 1) = 1.
-    assert float(loss(scores, masks)) == pytest.approx(1 - (0.6 + 1) / 2)
+    assert float(losses(scores, masks)[0]) == pytest.approx(1 - (0.6 + 1) / 2)
     score = Score()
     score.add(scores, masks)
     # Without smoothing: plane 1: 2*1 / (2 + 2) = 0.5; plane 2, empty and predicted so: 1.
@@ -41,7 +41,9 @@ def test_auxiliary_heads_weigh_three_tenths_each_and_only_in_the_loss():
     main, side = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 3.0], [3.0, 0.0]])
     ce = torch.nn.functional.cross_entropy
     expected = ce(main, targets) + 0.3 * ce(side, targets) + 0.3 * ce(side, targets)
-    assert loss((main, side, side), targets) == pytest.approx(float(expected))
+    total, own = losses((main, side, side), targets)
+    assert total == pytest.approx(float(expected))
+    assert own == pytest.approx(float(ce(main, targets)))
     score = Score()
     score.add((main, side), targets)
     assert score.value() == 1

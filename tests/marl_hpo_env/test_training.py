@@ -105,7 +105,7 @@ def real() -> Trainer:
 def scripted_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> Callable[[], int]:
     """Makes epochs have these losses; returns how many there were."""
     remaining = iter(losses)
-    monkeypatch.setattr(Trainer, "_epoch", lambda *_: next(remaining))
+    monkeypatch.setattr(Trainer, "_epoch", lambda *_: (next(remaining), 0.5))
     return lambda: len(losses) - len(list(remaining))
 
 

@@ -5,7 +5,7 @@ Convolutional Neural Networks". Importing this package registers its tasks with 
 import torch.
 
     >>> import marl_hpo_env
-    >>> marl_hpo_env.tasks()
+    >>> marl_hpo_env.tasks()[:2]
     ['digits-convnet', 'digits-unet']
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from marl_hpo_env.augmentation import Augmentation
 from marl_hpo_env.builtin_tasks import task, tasks
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator, StoredEvaluator
@@ -27,9 +28,13 @@ from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
 if TYPE_CHECKING:
-    from marl_hpo_env.augmentation import Augmentation
+    from marl_hpo_env.brats import brats18
+    from marl_hpo_env.cifar_files import cifar
     from marl_hpo_env.data import Data
+    from marl_hpo_env.image_files import ImageFiles
+    from marl_hpo_env.imagenet_files import imagenet
     from marl_hpo_env.images import image_folder
+    from marl_hpo_env.isic import isic18
     from marl_hpo_env.saved_network import load_network, save_network
     from marl_hpo_env.training_evaluator import TrainingEvaluator
     from marl_hpo_env.tunable_network import TunableNetwork
@@ -41,6 +46,7 @@ __all__ = [
     "Design",
     "Evaluator",
     "Game",
+    "ImageFiles",
     "InputError",
     "Layer",
     "Limits",
@@ -57,8 +63,12 @@ __all__ = [
     "Trial",
     "TunableNetwork",
     "WeightedReward",
+    "brats18",
+    "cifar",
     "env",
     "image_folder",
+    "imagenet",
+    "isic18",
     "load_network",
     "parallel_env",
     "save_network",
@@ -67,11 +77,15 @@ __all__ = [
 ]
 
 _WITH_TORCH = {
-    "Augmentation": "augmentation",
     "Data": "data",
+    "ImageFiles": "image_files",
     "TrainingEvaluator": "training_evaluator",
     "TunableNetwork": "tunable_network",
+    "brats18": "brats",
+    "cifar": "cifar_files",
     "image_folder": "images",
+    "imagenet": "imagenet_files",
+    "isic18": "isic",
     "load_network": "saved_network",
     "save_network": "saved_network",
 }

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import torch
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from marl_hpo_env.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,9 @@ class Augmentation:
                 stay 0 or 1.
             generator: on the CPU.
         """
+        import torch
+        from torch.nn import functional
+
         n, _, height, width = images.shape
         draws = torch.rand((4, n), generator=generator)
         angle = (2 * draws[0] - 1) * math.radians(self.rotation)

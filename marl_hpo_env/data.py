@@ -12,21 +12,24 @@ from torch.nn import functional
 from torch.utils.data import Dataset
 
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.image_files import ImageFiles, Inputs
 
-Examples = tuple[torch.Tensor, torch.Tensor]
+Examples = tuple[Inputs, torch.Tensor]
 """Inputs and targets, of equal length."""
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set in memory.
+    """A data set.
 
     Args:
-        train: inputs, float32 of shape (n, channels, ...), and targets: int64 class indices of shape (n,), or for
-            segmentation float32 masks of 0 and 1 of shape (n, planes, h, w), of the inputs' height and width.
+        train: inputs, float32 of shape (n, channels, ...), or `ImageFiles` where they do not fit into memory; and targets:
+            int64 class indices of shape (n,), or for segmentation float32 masks of 0 and 1 of shape (n, planes, h, w), of the
+            inputs' height and width.
         validation: the same; what rewards see.
         test: the same; reported, never told to a learner.
         notes: sentences about what was left out or changed while reading.
+        exploration: indices of the training examples that episodes train on; final training takes all. None for all.
 
     Raises:
         InputError: if a split is empty, its inputs and targets differ in number, or the inputs are not numbers.
@@ -36,6 +39,7 @@ class Data:
     validation: Examples
     test: Examples
     notes: tuple[str, ...] = ()
+    exploration: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, (inputs, targets) in self.splits().items():
@@ -57,7 +61,7 @@ class Data:
                 raise InputError(
                     f"The {name} split has masks with other values than 0 and 1; give one plane per class."
                 )
-            if not torch.isfinite(inputs).all():
+            if isinstance(inputs, torch.Tensor) and not torch.isfinite(inputs).all():
                 raise InputError(f"The {name} split has inputs that are not finite numbers; leave those out.")
 
     def splits(self) -> dict[str, Examples]:
@@ -79,12 +83,15 @@ class Data:
         return moved
 
     def digest(self) -> str:
-        """A digest of every value of every split."""
-        digest = hashlib.sha256()
+        """A digest of every value of every split; of files, their names and sizes."""
+        digest = hashlib.sha256(b"" if self.exploration is None else self.exploration.numpy().tobytes())
         for inputs, targets in self.splits().values():
-            for tensor in (inputs, targets):
-                digest.update(str((tensor.shape, tensor.dtype)).encode())
-                digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            for part in (inputs, targets):
+                if isinstance(part, ImageFiles):
+                    digest.update(part.digest().encode())
+                else:
+                    digest.update(str((part.shape, part.dtype)).encode())
+                    digest.update(part.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
 
@@ -179,6 +186,7 @@ def digits_on_ground() -> Data:
     generator = torch.Generator().manual_seed(0)
     parts = []
     for (images, _), count in zip(digits().splits().values(), (400, 200, 200), strict=True):
+        assert isinstance(images, torch.Tensor)
         parts.append(_scenes(images, count, generator))
     return Data(parts[0], parts[1], parts[2])
 

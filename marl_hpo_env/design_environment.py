@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from marl_hpo_env.epoch_budget import MOST_EPOCHS, Budget, calibrated, check, lowered
+from marl_hpo_env.epoch_budget import MOST_EPOCHS, calibrated, lowered
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator, StoredEvaluator, evaluate_one
 from marl_hpo_env.game import Game
+from marl_hpo_env.recipe import Budget, check_budget
 from marl_hpo_env.reward import Reward
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.store import Store
@@ -29,6 +31,7 @@ class DesignEnvironment:
         reward: in place of the task's.
         epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
+        data_dir: of a task that is given by name, the folder with its data.
         render_mode: `"ansi"` makes `render` return the design so far.
 
     Attributes:
@@ -49,12 +52,17 @@ class DesignEnvironment:
         *,
         epochs: Budget | None = None,
         seed: int | None = None,
+        data_dir: Path | str | None = None,
         render_mode: str | None = None,
     ) -> None:
         if isinstance(task, str):
             from marl_hpo_env.builtin_tasks import task as builtin_task
 
-            task = builtin_task(task)
+            task = builtin_task(task, data_dir)
+        elif data_dir is not None:
+            raise InputError(
+                f"The task {task.name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}."
+            )
         if evaluator is None:
             from marl_hpo_env.training_evaluator import TrainingEvaluator
 
@@ -64,7 +72,7 @@ class DesignEnvironment:
         self.task = task
         self.evaluator = evaluator
         self.reward = task.reward if reward is None else reward
-        self._budget = check(task.recipe.epochs if epochs is None else epochs)
+        self._budget = check_budget(task.recipe.epochs if epochs is None else epochs)
         self._epochs = self._budget if isinstance(self._budget, int) else None
         if self._epochs is None and task.limits.loss is None:
             raise InputError(

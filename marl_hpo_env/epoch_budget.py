@@ -7,34 +7,15 @@ and a few random designs, and then fixed, so that rewards stay comparable. The p
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 
-from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator
 from marl_hpo_env.trial import Request, Trial
 
 MOST_EPOCHS = 10
 FEWEST_EPOCHS = 3
 CALIBRATION_DESIGNS = 3
-
-Budget = int | Literal["calibrated", "running"]
-"""A fixed number of epochs; or found out once before a run; or the paper's running minimum."""
-
-
-def check(budget: Budget) -> Budget:
-    """The same.
-
-    Raises:
-        InputError: if it is none of the three.
-    """
-    if isinstance(budget, str):
-        if budget not in ("calibrated", "running"):
-            raise InputError.unknown("epoch budget", budget, ("calibrated", "running"))
-    elif budget < 1:
-        raise InputError(f"The number of epochs is {budget}; it is at least 1, or 'calibrated' or 'running'.")
-    return budget
 
 
 def lowered(epochs: int, trials: Iterable[Trial]) -> int:

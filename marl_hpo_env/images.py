@@ -12,12 +12,9 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from marl_hpo_env.data import Data, Examples, split
+from marl_hpo_env.data import Data, split
 from marl_hpo_env.errors import InputError
-
-# What torchvision's own pre-processing subtracts and divides by, so that a network trained here is used as any other.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from marl_hpo_env.image_files import MEAN, STD
 
 _EXPECTED = "put each class's images into a folder of its own, as in photos/cat/1.jpg and photos/dog/2.jpg"
 
@@ -49,7 +46,7 @@ def image_folder(root: Path | str, image_size: int) -> Data:
         whole = split(inputs, targets)
         return Data(whole.train, whole.validation, whole.test, tuple(notes))
     classes = _classes(divided["train"])
-    parts: list[Examples] = []
+    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
     for path in (divided["train"], validation, *([divided["test"]] if "test" in divided else [])):
         if _classes(path) != classes:
             raise InputError(
@@ -71,7 +68,7 @@ def _classes(root: Path) -> list[str]:
     return classes
 
 
-def _read(root: Path, classes: Sequence[str], image_size: int, notes: list[str]) -> Examples:
+def _read(root: Path, classes: Sequence[str], image_size: int, notes: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     paths = [
         (path, number)
         for number, name in enumerate(classes)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from marl_hpo_env.data import Data, Examples
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.images import MEAN, STD
+from marl_hpo_env.image_files import MEAN, STD
 
 HELD_OUT_FRACTION = 0.15
 _WHERE = "https://challenge.isic-archive.com/data/#2018"

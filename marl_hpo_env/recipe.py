@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from marl_hpo_env.augmentation import Augmentation
 from marl_hpo_env.errors import InputError
 
-if TYPE_CHECKING:
-    from marl_hpo_env.augmentation import Augmentation
+Budget = int | Literal["calibrated", "running"]
+"""How many epochs an episode trains: a fixed number; or found out once before a run; or the paper's running minimum."""
+
+
+def check_budget(budget: Budget) -> Budget:
+    """The same.
+
+    Raises:
+        InputError: if it is none of the three.
+    """
+    if isinstance(budget, str):
+        if budget not in ("calibrated", "running"):
+            raise InputError.unknown("epoch budget", budget, ("calibrated", "running"))
+    elif type(budget) is not int or budget < 1:
+        raise InputError(f"The number of epochs is {budget}; it is at least 1, or 'calibrated' or 'running'.")
+    return budget
 
 
 @dataclass(frozen=True)
@@ -18,12 +33,14 @@ class Recipe:
 
     Args:
         batch_size: examples per step. A last batch of one example is left out: batch norm cannot train on it.
-        epochs: of one episode (VI-A); the least that the paper found to say enough is 3.
+        epochs: of one episode (VI-A), or `"calibrated"` or `"running"`, which need a loss limit (see `epoch_budget`); the least
+            that the paper found to say enough is 3.
         optimizer: `"adam"` or `"sgd"` (Table II).
         learning_rate: of the optimizer.
         momentum: of SGD.
         weight_decay: of the optimizer.
         augmentation: of every training batch; None for none.
+        initialization: `"he"` draws every convolution and dense layer as He et al.; `"torch"` leaves them as torch draws them.
         min_improvement: in percentage points of validation accuracy; what counts as an improvement in final training (VII).
         patience: epochs without improvement after which final training ends (VII).
         max_epochs: final training ends here at the latest (ours; the paper names no end).
@@ -33,18 +50,20 @@ class Recipe:
     """
 
     batch_size: int = 64
-    epochs: int = 3
+    epochs: Budget = 3
     optimizer: Literal["adam", "sgd"] = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: Augmentation | None = None
+    initialization: Literal["he", "torch"] = "he"
     min_improvement: float = 0.01
     patience: int = 10
     max_epochs: int = 500
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "epochs", "patience", "max_epochs"):
+        check_budget(self.epochs)
+        for name in ("batch_size", "patience", "max_epochs"):
             if type(getattr(self, name)) is not int or getattr(self, name) < 1:
                 raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is a whole number from 1.")
         for name in ("momentum", "weight_decay", "min_improvement"):
@@ -54,6 +73,8 @@ class Recipe:
             raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
         if self.optimizer not in ("adam", "sgd"):
             raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
+        if self.initialization not in ("he", "torch"):
+            raise InputError.unknown("initialization", self.initialization, ("he", "torch"))
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from marl_hpo_env.data import Examples
 from marl_hpo_env.early_termination import EarlyTermination, Restart, Terminated
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.image_files import in_batches
+from marl_hpo_env.initialization import he
 from marl_hpo_env.recipe import Limits
 from marl_hpo_env.scoring import Score, losses
+from marl_hpo_env.space import Design
 from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
@@ -58,7 +61,7 @@ class Trainer:
         if self.task.limits.batch_ratio is None:
             return None
         with _on(self.device):
-            network = self.network.build(None, self.device).train()
+            network = self._fresh(None).train()
             optimizer = self._optimizer(network)
             x, y = (part[: self.task.recipe.batch_size] for part in self.data.train)
             clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
@@ -109,13 +112,14 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             resident = torch.cuda.memory_allocated(self.device)
-        network = self.network.build(request.design, self.device)
+        network = self._fresh(request.design)
         metrics |= self._sizes(network)
         optimizer = self._optimizer(network)
         times: list[float] = []
+        examples = self._examples(request)
         best_accuracy, best_epoch, best_weights = -math.inf, 0, None
         for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
-            train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times)
+            train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
             if not math.isfinite(train_loss):
                 if best_weights is not None:
                     break  # final training: the best epoch so far is what it comes to
@@ -152,6 +156,19 @@ class Trainer:
             metrics["inference_ms_per_batch"] = self._inference_ms(network)
         return network
 
+    def _fresh(self, design: Design | None) -> nn.Module:
+        """The network with the weights that its training starts from."""
+        network = self.network.build(design, self.device)
+        if self.task.recipe.initialization == "he":
+            he(network)
+        return network
+
+    def _examples(self, request: Request) -> torch.Tensor:
+        """Indices of the training examples: episodes may see fewer than final training does (VIII-D)."""
+        if request.epochs is not None and self.data.exploration is not None:
+            return self.data.exploration
+        return torch.arange(len(self.data.train[0]))
+
     def _epoch(
         self,
         network: nn.Module,
@@ -159,24 +176,25 @@ class Trainer:
         generator: torch.Generator,
         limits: EarlyTermination,
         times: list[float],
+        examples: torch.Tensor,
     ) -> tuple[float, float]:
-        """One pass over the training split; returns the mean loss over its examples and their accuracy, both as they were
-        trained on: augmented, and by weights that changed from batch to batch."""
+        """One pass over these training examples; returns their mean loss and accuracy, both as they were trained on:
+        augmented, and by weights that changed from batch to batch."""
         network.train()
         inputs, targets = self.data.train
-        order = torch.randperm(len(inputs), generator=generator).to(self.device)
-        size = self.task.recipe.batch_size
+        order = examples[torch.randperm(len(examples), generator=generator)].to(targets.device)
+        batches = list(order.split(self.task.recipe.batch_size))
+        if len(batches[-1]) == 1 < min(len(batches), self.task.recipe.batch_size):
+            batches.pop()  # batch norm cannot train on one example
         total = torch.zeros((), device=self.device)
         seen = 0
         score = Score()
         clocks: list[_Clock] = []
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            if len(batch) == 1 < size and len(order) > 1:
-                continue  # batch norm cannot train on one example
-            x, y = inputs[batch], targets[batch]
-            if self.task.recipe.augmentation is not None:
-                x, y = self.task.recipe.augmentation(x, y, generator)
+        augmentation = self.task.recipe.augmentation
+        for batch, given in zip(batches, in_batches(inputs, batches), strict=True):
+            x, y = given, targets[batch]
+            if augmentation is not None:
+                x, y = augmentation(x, y, generator)
             output, batch_loss, clock = self._step(network, optimizer, x, y)
             total += batch_loss * len(batch)
             score.add(output, y)
@@ -206,11 +224,14 @@ class Trainer:
         network.eval()
         score = Score()
         total = torch.zeros((), device=self.device)
-        for inputs, targets in zip(*(part.split(self._evaluation_batch) for part in examples), strict=True):
-            output = network(inputs)
-            score.add(output, targets)
-            total += losses(output, targets)[1] * len(targets)
-        return score.value(), float(total) / len(examples[0])
+        inputs, targets = examples
+        size = self._evaluation_batch
+        batches = [slice(start, start + size) for start in range(0, len(inputs), size)]
+        for batch, x in zip(batches, in_batches(inputs, batches), strict=True):
+            output, y = network(x), targets[batch]
+            score.add(output, y)
+            total += losses(output, y)[1] * len(y)
+        return score.value(), float(total) / len(targets)
 
     @torch.inference_mode()
     def _inference_ms(self, network: nn.Module) -> float:

@@ -49,6 +49,8 @@ class Task:
         limits: when a training is terminated.
         description: one line for `marl-hpo tasks`.
         seed: of every training in the search; more seeds are more trials, never an average.
+        input_shape: of one example, so that the network can be looked at without its data; None takes the data's.
+        exploration_episodes: of the paper's learner's first phase, where the paper says how many (VIII-D).
 
     With several workers a task is pickled, so functions must then stand at the top of a module.
     """
@@ -67,6 +69,8 @@ class Task:
     limits: Limits = field(default_factory=Limits)
     description: str = ""
     seed: int = 0
+    input_shape: tuple[int, ...] | None = None
+    exploration_episodes: int | None = None
 
     @cached_property
     def splits(self) -> Data:
@@ -96,6 +100,8 @@ class Task:
             torch.default_generator.manual_seed(0)
             model = self.model if isinstance(self.model, nn.Module) else self.model()
         choices = self.choices() if callable(self.choices) else self.choices
+        if self.input_shape is not None:
+            return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices)
         network = TunableNetwork(model, self.splits.train[0][:1], choices)
         classes = self.splits.number_of_classes
         if network.output_shape[1] < classes:

@@ -124,7 +124,12 @@ class FormulaEvaluator:
         }
         if not self.measures_time:
             metrics |= dict.fromkeys(TIME_METRICS)
-        epoch_figures = {"train_loss": 2.0 - x, "train_accuracy": 0.9, "validation_loss": 1.0, "validation_accuracy": accuracy}
+        epoch_figures = {
+            "train_loss": 2.0 - x,
+            "train_accuracy": 0.9,
+            "validation_loss": 1.0,
+            "validation_accuracy": accuracy,
+        }
         history = tuple(epoch_figures for _ in range(epochs))
         return Trial(request, "completed", None, metrics, history)
 

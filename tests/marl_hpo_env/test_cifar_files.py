@@ -12,7 +12,7 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from marl_hpo_env import InputError
-from marl_hpo_env.cifar import _a_part_of_each_class, cifar
+from marl_hpo_env.cifar_files import _a_part_of_each_class, cifar
 
 TEN = [f"data_batch_{i}" for i in range(1, 6)], "test_batch", "batches.meta", "cifar-10-batches-py"
 HUNDRED = ["train"], "test", "meta", "cifar-100-python"

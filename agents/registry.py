@@ -23,7 +23,7 @@ def learner(name: str, **settings: Any) -> Learner:
     Raises:
         InputError: if there is no such learner or setting, or a setting is outside its range.
     """
-    known = inspect.signature(_class(name)).parameters
+    known = settings_of(name)
     for setting in settings:
         if setting not in known:
             if not known:
@@ -36,6 +36,15 @@ def learner(name: str, **settings: Any) -> Learner:
 def learners() -> list[str]:
     """The names of the learners."""
     return sorted(_LEARNERS)
+
+
+def settings_of(name: str) -> tuple[str, ...]:
+    """The names of a learner's settings.
+
+    Raises:
+        InputError: if there is no such learner.
+    """
+    return tuple(inspect.signature(_class(name)).parameters)
 
 
 def summary(name: str) -> str:

@@ -38,7 +38,12 @@ Model = Annotated[
     typer.Option(help="In place of a task, your network: torchvision:NAME, or package.module:FUNCTION that makes it."),
 ]
 DataFolder = Annotated[
-    Path | None, typer.Option("--data", help="With --model: a folder with one folder of images per class.")
+    Path | None,
+    typer.Option(
+        "--data",
+        "--data-dir",
+        help="The folder with the task's data; with --model one with a folder of images per class.",
+    ),
 ]
 ImageSize = Annotated[
     int | None, typer.Option(min=1, help="With --model: height and width to which images are scaled. [default: 64]")
@@ -50,7 +55,12 @@ ChoicesFile = Annotated[
     ),
 ]
 Epochs = Annotated[
-    int | None, typer.Option(min=1, help="Epochs of each design's training. [default: the task's; with --model 3]")
+    str | None,
+    typer.Option(
+        metavar="N|calibrated|running",
+        help="Epochs of each design's training: a number; or found out on the original and a few designs before the run, "
+        "3 to 10; or lowered as the run goes on, as in the paper. [default: the task's; with --model calibrated]",
+    ),
 ]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per step. [default: the task's; with --model 64]")]
 LearningRate = Annotated[
@@ -123,9 +133,10 @@ def tune(
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped."""
     from agents import learner as make_learner
+    from experiments.tuning import paper_settings
 
-    player = make_learner(learner)
-    recipe = {"batch_size": batch_size, "epochs": epochs, "learning_rate": learning_rate}
+    make_learner(learner)
+    recipe = {"batch_size": batch_size, "epochs": _read_epochs(epochs), "learning_rate": learning_rate}
     weights, constraints = weight or [], constraint or []
     if within is not None:
         if weights:
@@ -135,6 +146,7 @@ def tune(
     reward = _read_reward(weights, constraints)
     chosen = _chosen(task_name, model, data, image_size, choices, recipe)
     tuning = _tuning(chosen, out, device, workers, reward(chosen))
+    player = make_learner(learner, **paper_settings(learner, chosen))
     _close(tuning, _play(tuning, player, learner, seed, episodes))
 
 
@@ -251,16 +263,16 @@ def _chosen(
             "Say what to tune: either --task with a name, or --model with your network and --data with images."
         )
     if name is not None:
-        if not (data is choices is image_size is None):
-            raise InputError("A task brings its own data and choices; leave out --data, --image-size and --choices.")
-        chosen = task(name)
+        if not (choices is image_size is None):
+            raise InputError("A task brings its own choices and image size; leave out --choices and --image-size.")
+        chosen = task(name, data)
         return replace(chosen, recipe=replace(chosen.recipe, **given))
     assert model is not None
     if data is None and needs_data:
         raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
     from experiments.own_network import own_task
 
-    return own_task(model, data, image_size or 64, choices, Recipe(**given))
+    return own_task(model, data, image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
 
 
 def _tuning(
@@ -268,6 +280,9 @@ def _tuning(
 ) -> Tuning:
     from experiments.tuning import Tuning
 
+    if chosen.limits.batch_ratio is not None and (workers or 1) > 1:
+        typer.echo(f"The batch-time limit is off: with {workers} workers no training is alone.", err=True)
+        chosen = replace(chosen, limits=replace(chosen.limits, batch_ratio=None))
     tuning = Tuning(chosen, out or Path("runs") / chosen.name, reward=reward, device=device, workers=workers)
     for note in chosen.splits.notes:
         typer.echo(note, err=True)
@@ -276,6 +291,14 @@ def _tuning(
             f"A design's batch may take {chosen.limits.batch_ratio:g} times the original's: a clock decides.", err=True
         )
     return tuning
+
+
+def _read_epochs(text: str | None) -> int | str | None:
+    """A number as a number; what it may be is checked by the recipe."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return text
 
 
 def _read_reward(weights: Sequence[str], constraints: Sequence[str]) -> Callable[[Task], Reward | None]:
@@ -317,7 +340,8 @@ def _play(tuning: Tuning, player: Learner, name: str, seed: int, episodes: int |
 
 def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     """The closing report: the original network and what was found, each trained to convergence the same way."""
-    from experiments.pictures import rewards_per_episode
+    from experiments.pictures import pareto_front, predicted_masks, rewards_per_episode
+    from experiments.report import front, front_objectives, front_table
     from experiments.tuning import PHASES
 
     plays = [played] if baseline is None else [played, baseline]
@@ -337,7 +361,21 @@ def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     lines = [f"Reward: {tuning.reward}."] + [line for each in plays for line in _outcome(each)]
     lines += _kept(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += _added(tuning.task, played.name, played.best.design)
-    _report(tuning, trials, {each.name: each.best.design for each in plays}, lines)
+    objectives = front_objectives(tuning.reward)
+    seen = {design: trial for each in plays for design, trial in each.trials.items() if trial.status == "completed"}
+    original = tuning.env.original
+    best = front(seen, objectives, original)
+    tables = {f"No other of the {len(seen)} designs is better in all": front_table(best, objectives)}
+    _report(tuning, trials, {each.name: each.best.design for each in plays}, lines, tables)
+    picture = tuning.folder / "pareto-front.png"
+    points = [[objective.value(trial, original) for objective in objectives] for trial in seen.values()]
+    at_first = [objective.value(original, original) for objective in objectives]
+    pareto_front(points, [values for _, values in best], at_first, [str(o) for o in objectives], picture)
+    typer.echo(f"Pareto front: {picture}")
+    if tuning.task.splits.test[1].is_floating_point():
+        masks = tuning.folder / "masks.png"
+        predicted_masks(tuning.network(network), tuning.task.splits.test, masks)
+        typer.echo(f"Predicted masks: {masks}")
     typer.echo(f"The network found by {played.name}: {network}")
     typer.echo(
         f"  network = marl_hpo_env.load_network({str(network)!r}, model)  # model: the original, with as many classes"
@@ -380,7 +418,11 @@ def _added(chosen: Task, name: str, design: tuple[int, ...]) -> list[str]:
 
 
 def _report(
-    tuning: Tuning, trials: dict[str, Trial], designs: dict[str, tuple[int, ...]], lines: Sequence[str] = ()
+    tuning: Tuning,
+    trials: dict[str, Trial],
+    designs: dict[str, tuple[int, ...]],
+    lines: Sequence[str] = (),
+    more: dict[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
     from rich.console import Console
 
@@ -391,6 +433,7 @@ def _report(
     for title, (header, rows) in {
         "Trained to convergence": comparison(trials),
         "Layer by layer": layers(tuning.task.network, designs),
+        **(more or {}),
     }.items():
         console.print(rich_table(title, header, rows))
         text.append(f"## {title}\n\n{markdown_table(header, rows)}")

@@ -12,12 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marl_hpo_env import InputError, Recipe, Task
+from marl_hpo_env import InputError, Limits, Recipe, Task
 
 if TYPE_CHECKING:
     from torch import nn
 
     from marl_hpo_env.layer_graph import Choices
+
+
+_LIMITS = Limits(loss="guessing")
+"""A design that learns nothing is stopped, and the epoch budget can be calibrated."""
 
 
 def own_task(model: str, data: Path | None, image_size: int, choices: Path | None, recipe: Recipe) -> Task:
@@ -43,10 +47,12 @@ def own_task(model: str, data: Path | None, image_size: int, choices: Path | Non
     name = model.rpartition(":")[2]
     if data is None:
         nothing = torch.zeros(1, 3, image_size, image_size), torch.zeros(1, dtype=torch.int64)
-        return Task(name, partial(_make, make, model, None), Data(nothing, nothing, nothing), read, recipe)
+        return Task(
+            name, partial(_make, make, model, None), Data(nothing, nothing, nothing), read, recipe, limits=_LIMITS
+        )
     images = image_folder(data, image_size)
     name = f"{name}-{data.expanduser().resolve().name}"
-    return Task(name, partial(_make, make, model, images.number_of_classes), images, read, recipe)
+    return Task(name, partial(_make, make, model, images.number_of_classes), images, read, recipe, limits=_LIMITS)
 
 
 def read_choices(path: Path) -> Choices:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
+import torch
+from torch import nn
 
 mpl.use("Agg")
 
@@ -12,6 +15,7 @@ from matplotlib import pyplot as plt
 
 from experiments.tuning import Play
 from marl_hpo_env import SearchSpace
+from marl_hpo_env.data import Examples
 
 
 def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
@@ -39,6 +43,70 @@ def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
     axes[0][0].set_ylabel("reward")
     axes[0][0].legend(loc="lower right", fontsize="small")
     figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def pareto_front(
+    seen: Sequence[Sequence[float]],
+    front: Sequence[Sequence[float]],
+    original: Sequence[float],
+    names: Sequence[str],
+    path: Path,
+) -> None:
+    """Every design that was seen, those that no other dominates, and the original network, by the first two objectives.
+
+    Args:
+        seen: per completed design, its objectives.
+        front: likewise of those that no other dominates.
+        original: the original network's objectives.
+        names: of the objectives.
+        path: of the PNG file.
+    """
+    figure, axis = plt.subplots(figsize=(5, 3.6))
+    axis.plot(*_first_two(seen), ".", markersize=4, color="0.6", label="designs")
+    axis.plot(
+        *_first_two(front), "o-", markersize=4, linewidth=1, color="tab:orange", label="no other is better in all"
+    )
+    axis.plot(*_first_two([original]), "*", markersize=9, color="tab:blue", label="original")
+    axis.set_xlabel(names[1])
+    axis.set_ylabel(names[0])
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _first_two(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    ordered = sorted((point[1], point[0]) for point in points)
+    return [x for x, _ in ordered], [y for _, y in ordered]
+
+
+def predicted_masks(network: nn.Module, examples: Examples, path: Path, count: int = 6) -> None:
+    """Images, their true masks, and what a network predicts: the first plane of each.
+
+    Args:
+        network: trained; scores above 0 are inside.
+        examples: inputs and masks; the first `count` are drawn.
+        path: of the PNG file.
+        count: columns of the picture.
+    """
+    images, masks = examples[0][:count], examples[1][:count]
+    with torch.inference_mode():
+        scores = network.eval()(images)
+    predicted = (scores if isinstance(scores, torch.Tensor) else scores[0]) > 0
+    figure, axes = plt.subplots(3, len(images), figsize=(1.3 * len(images), 4), squeeze=False)
+    for row, (label, planes) in enumerate((("image", images), ("true mask", masks), ("predicted", predicted))):
+        for axis, plane in zip(axes[row], planes, strict=True):
+            drawn = plane.float()
+            colour = row == 0 and len(drawn) == 3
+            drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min()).clamp(min=1e-9)
+            axis.imshow(drawn.permute(1, 2, 0) if colour else drawn[0], cmap="gray", vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[row][0].set_ylabel(label, fontsize="small")
+    figure.tight_layout(pad=0.3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
 

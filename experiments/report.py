@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 from rich import box
 from rich.table import Table
 
-from marl_hpo_env import Trial, TunableNetwork
+from marl_hpo_env import METRICS, Reward, Trial, TunableNetwork
+from marl_hpo_env.pareto import non_dominated
+from marl_hpo_env.reward import Objective
 
 COLUMNS = (
     ("val %", "validation_accuracy", lambda v: f"{100 * v:.2f}"),
@@ -41,6 +44,42 @@ def layers(network: TunableNetwork, designs: Mapping[str, tuple[int, ...]]) -> t
     columns = [network.original, *(network.space.hyperparameters(design) for design in designs.values())]
     rows = [[layer.name, *(_values(column[layer.name]) for column in columns)] for layer in network.space.layers]
     return ["layer", "original", *designs], rows
+
+
+def front_objectives(reward: Reward) -> tuple[Objective, ...]:
+    """What a front of a run weighs: what its reward sees; accuracy against size where it sees one thing only."""
+    if len(reward.objectives) > 1:
+        return reward.objectives
+    return Objective("validation_accuracy", False), Objective("model_size_mb", False)
+
+
+def front(
+    trials: Mapping[tuple[int, ...], Trial], objectives: Sequence[Objective], original: Trial
+) -> list[tuple[tuple[int, ...], list[float]]]:
+    """The designs that no other dominates, with what they reach, the best in the first objective first.
+
+    Args:
+        trials: of the designs that were seen; what did not complete is left out.
+        objectives: what counts; `METRICS` says which way is better.
+        original: the original network's trial, where an objective is relative to it.
+    """
+    seen = [
+        (design, [objective.value(trial, original) for objective in objectives])
+        for design, trial in trials.items()
+        if trial.status == "completed"
+    ]
+    signs = np.array([METRICS[objective.metric].better for objective in objectives])
+    kept = non_dominated(-signs * np.array([values for _, values in seen]))
+    best = [one for one, keep in zip(seen, kept, strict=True) if keep]
+    return sorted(best, key=lambda one: -signs[0] * one[1][0])
+
+
+def front_table(
+    designs: Sequence[tuple[tuple[int, ...], list[float]]], objectives: Sequence[Objective]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a front, one row per design."""
+    rows = [[",".join(map(str, design)), *(f"{value:.4g}" for value in values)] for design, values in designs]
+    return ["design", *map(str, objectives)], rows
 
 
 def search_space(network: TunableNetwork) -> tuple[list[str], list[list[str]]]:

@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
 
 from agents import Episode, Learner, play
+from agents.registry import settings_of
 from experiments.run_folder import RunFolder
 from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
-from marl_hpo_env.saved_network import save_network
+from marl_hpo_env.saved_network import load_network, save_network
 from marl_hpo_env.training import Trainer, choose_device
 from marl_hpo_env.trial import CLOCK_METRICS
 
@@ -100,7 +102,10 @@ class Tuning:
 
     def play(self, name: str, learner: Learner, episodes: int | None, seed: int) -> Play:
         """Lets a learner play; what is stored already is replayed, not trained again."""
-        self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
+        with self.console.status(
+            "training the original network, and finding out the epoch budget where it is not given"
+        ):
+            self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
         learner.reset(self.env.space, seed)
         total = getattr(learner, "total_episodes", None)
         if episodes is None and total is None:
@@ -172,6 +177,11 @@ class Tuning:
         self.folder.store.set_about("network", made_of)
         return trial, path
 
+    def network(self, path: Path) -> nn.Module:
+        """The network that was taken home, from its file."""
+        model = self.task.model
+        return load_network(path, model if isinstance(model, nn.Module) else model())
+
     def write_episodes(self, played: Play) -> None:
         """Every episode as a line of `episodes-<learner>.csv`."""
         names = [str(objective) for objective in self.reward.objectives]
@@ -188,6 +198,13 @@ def _completed(trial: Trial) -> Trial:
         what = "The original network" if trial.design is None else f"The design {list(trial.design)}"
         raise InputError(f"{what} cannot be trained: {trial.reason}")
     return trial
+
+
+def paper_settings(learner: str, task: Task) -> dict[str, int]:
+    """What the paper says of this learner in this task: the length of its first phase (VIII-D)."""
+    if task.exploration_episodes is None or "exploration_episodes" not in settings_of(learner):
+        return {}
+    return {"exploration_episodes": task.exploration_episodes}
 
 
 def default_workers(device: torch.device) -> int:

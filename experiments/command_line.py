@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from marl_hpo_env import InputError, Recipe, Reward, Task, WeightedReward, task, tasks
-
-if TYPE_CHECKING:
-    from agents import Learner
-    from experiments.tuning import Play, Tuning
-    from marl_hpo_env import Trial
-
-_STARTED = time.perf_counter()
 
 app = typer.Typer(
     help="Let multi-agent learners design convolutional networks: every layer is an agent that picks its hyperparameters.",
@@ -80,11 +72,12 @@ Workers = Annotated[
 def demo(out: Out = None, device: Device = None, workers: Workers = None) -> None:
     """Tune a real CNN on real digits with the paper's agents, and compare with random search: two minutes on two cores."""
     from agents import learner
+    from experiments.session import close, play_learner, prepare
 
-    tuning = _tuning(task("digits-convnet"), out or Path("runs/demo"), device, workers)
+    tuning = prepare(task("digits-convnet"), out or Path("runs/demo"), device, workers)
     # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
-    team = _play(tuning, learner("pairwise-q", max_exploitation_episodes=100), "pairwise-q", 0, None)
-    _close(tuning, team, _play(tuning, learner("random"), "random", 0, team.evaluations))
+    team = play_learner(tuning, learner("pairwise-q", max_exploitation_episodes=100), "pairwise-q", 0, None)
+    close(tuning, team, play_learner(tuning, learner("random"), "random", 0, team.evaluations))
 
 
 @app.command()
@@ -133,6 +126,7 @@ def tune(
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped."""
     from agents import learner as make_learner
+    from experiments.session import close, play_learner, prepare
     from experiments.tuning import paper_settings
 
     make_learner(learner)
@@ -145,9 +139,9 @@ def tune(
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
     reward = _read_reward(weights, constraints)
     chosen = _chosen(task_name, model, data, image_size, choices, recipe)
-    tuning = _tuning(chosen, out, device, workers, reward(chosen))
+    tuning = prepare(chosen, out, device, workers, reward(chosen))
     player = make_learner(learner, **paper_settings(learner, chosen))
-    _close(tuning, _play(tuning, player, learner, seed, episodes))
+    close(tuning, play_learner(tuning, player, learner, seed, episodes))
 
 
 @app.command()
@@ -164,6 +158,8 @@ def fit(
     out: Out = None,
 ) -> None:
     """Train one design to convergence beside the original network, and save it."""
+    from experiments.session import added, prepare, write_report
+
     try:
         actions = [int(action) for action in design.split(",")]
     except ValueError:
@@ -171,10 +167,10 @@ def fit(
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
     chosen = _chosen(task_name, model, data, image_size, choices, recipe)
     checked = chosen.space.check(actions)
-    tuning = _tuning(chosen, out, device, 1)
+    tuning = prepare(chosen, out, device, 1)
     trials = {"original": tuning.converge("original", None)}
     trials["design"], network = tuning.take_home(checked)
-    _report(tuning, trials, {"design": checked}, _added(chosen, "design", checked))
+    write_report(tuning, trials, {"design": checked}, added(chosen, "design", checked))
     typer.echo(f"The design's network: {network}")
 
 
@@ -275,24 +271,6 @@ def _chosen(
     return own_task(model, data, image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
 
 
-def _tuning(
-    chosen: Task, out: Path | None, device: str | None, workers: int | None, reward: Reward | None = None
-) -> Tuning:
-    from experiments.tuning import Tuning
-
-    if chosen.limits.batch_ratio is not None and (workers or 1) > 1:
-        typer.echo(f"The batch-time limit is off: with {workers} workers no training is alone.", err=True)
-        chosen = replace(chosen, limits=replace(chosen.limits, batch_ratio=None))
-    tuning = Tuning(chosen, out or Path("runs") / chosen.name, reward=reward, device=device, workers=workers)
-    for note in chosen.splits.notes:
-        typer.echo(note, err=True)
-    if chosen.limits.batch_ratio is not None:
-        typer.echo(
-            f"A design's batch may take {chosen.limits.batch_ratio:g} times the original's: a clock decides.", err=True
-        )
-    return tuning
-
-
 def _read_epochs(text: str | None) -> int | str | None:
     """A number as a number; what it may be is checked by the recipe."""
     try:
@@ -323,126 +301,6 @@ def _read_reward(weights: Sequence[str], constraints: Sequence[str]) -> Callable
         return WeightedReward(chosen.reward.weights, constraints)
 
     return with_constraints
-
-
-def _play(tuning: Tuning, player: Learner, name: str, seed: int, episodes: int | None) -> Play:
-    played = tuning.play(name, player, episodes, seed)
-    tuning.write_episodes(played)
-    run = f"{name}, seed {seed}, {tuning.env.epochs} epochs, {tuning.reward}"
-    before = tuning.folder.store.about(f"run of {name}")
-    if before not in (None, run):
-        typer.echo(
-            f"The report in {str(tuning.folder.path)!r} was of {before}; it is replaced, its trials stay.", err=True
-        )
-    tuning.folder.store.set_about(f"run of {name}", run)
-    return played
-
-
-def _close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
-    """The closing report: the original network and what was found, each trained to convergence the same way."""
-    from experiments.pictures import pareto_front, predicted_masks, rewards_per_episode
-    from experiments.report import front, front_objectives, front_table
-    from experiments.tuning import PHASES
-
-    plays = [played] if baseline is None else [played, baseline]
-    if played.best.terminated or played.best.reward == tuning.reward.penalty:
-        typer.echo(
-            f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play more episodes: "
-            "the same command with more --episodes continues.",
-            err=True,
-        )
-        sys.exit(1)
-    trials = {"original": tuning.converge("original", None)}
-    trials[played.name], network = tuning.take_home(played.best.design)
-    if baseline is not None:
-        trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design)
-    path = tuning.folder / f"rewards-{played.name}.png"
-    rewards_per_episode(played, path, sum(phase == PHASES[0] for phase in played.phases))
-    lines = [f"Reward: {tuning.reward}."] + [line for each in plays for line in _outcome(each)]
-    lines += _kept(tuning.reward, played.name, trials[played.name], trials["original"])
-    lines += _added(tuning.task, played.name, played.best.design)
-    objectives = front_objectives(tuning.reward)
-    seen = {design: trial for each in plays for design, trial in each.trials.items() if trial.status == "completed"}
-    original = tuning.env.original
-    best = front(seen, objectives, original)
-    tables = {f"No other of the {len(seen)} designs is better in all": front_table(best, objectives)}
-    _report(tuning, trials, {each.name: each.best.design for each in plays}, lines, tables)
-    picture = tuning.folder / "pareto-front.png"
-    points = [[objective.value(trial, original) for objective in objectives] for trial in seen.values()]
-    at_first = [objective.value(original, original) for objective in objectives]
-    pareto_front(points, [values for _, values in best], at_first, [str(o) for o in objectives], picture)
-    typer.echo(f"Pareto front: {picture}")
-    if tuning.task.splits.test[1].is_floating_point():
-        masks = tuning.folder / "masks.png"
-        predicted_masks(tuning.network(network), tuning.task.splits.test, masks)
-        typer.echo(f"Predicted masks: {masks}")
-    typer.echo(f"The network found by {played.name}: {network}")
-    typer.echo(
-        f"  network = marl_hpo_env.load_network({str(network)!r}, model)  # model: the original, with as many classes"
-    )
-    typer.echo(f"Reward per episode: {path}")
-    typer.echo(f"Every trial: {tuning.folder / 'trials.sqlite'}")
-
-
-def _kept(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
-    """Whether the constraints that held after a few epochs hold for the networks that are taken home, in a sentence."""
-    if not isinstance(reward, WeightedReward) or not reward.constraints:
-        return []
-    broken = reward.broken(found, original)
-    said = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
-    return [f"{name}: trained to convergence, the network {said}."]
-
-
-def _outcome(played: Play) -> list[str]:
-    """What a learner's play came to, in sentences."""
-    counts = f"{len(played.episodes)} episodes, {played.evaluations} distinct designs"
-    lines = [f"{played.name}: best reward {played.best.reward:.4f} ({counts})."]
-    if played.converged is not None:
-        last = next(e.reward for e in reversed(played.episodes) if e.design == played.converged)
-        same = "the best" if played.converged == played.best.design else f"{list(played.converged)}, reward {last:.4f}"
-        lines.append(f"{played.name}: the tables converged to {same}.")
-    elif played.phases[-1]:
-        lines.append(f"{played.name}: the tables had not converged.")
-    for status in ("failed", "terminated"):
-        without = [trial for trial in played.trials.values() if trial.status == status]
-        if without:
-            lines.append(f"{played.name}: {len(without)} designs {status}, such as one because: {without[0].reason}")
-    return lines
-
-
-def _added(chosen: Task, name: str, design: tuple[int, ...]) -> list[str]:
-    """What the found network needed so that its branches fit, in a sentence; none where it needed nothing."""
-    network: Any = chosen.network.build(design, "meta")
-    parts = [f"{count} {what}" for what, count in network.meta["added"].items() if count]
-    return [f"{name}: added so that the network fits: {', '.join(parts)}."] if parts else []
-
-
-def _report(
-    tuning: Tuning,
-    trials: dict[str, Trial],
-    designs: dict[str, tuple[int, ...]],
-    lines: Sequence[str] = (),
-    more: dict[str, tuple[list[str], list[list[str]]]] | None = None,
-) -> None:
-    from rich.console import Console
-
-    from experiments.report import comparison, layers, markdown_table, measured_with, rich_table
-
-    console = Console()
-    text = [f"# {tuning.task.name}\n"]
-    for title, (header, rows) in {
-        "Trained to convergence": comparison(trials),
-        "Layer by layer": layers(tuning.task.network, designs),
-        **(more or {}),
-    }.items():
-        console.print(rich_table(title, header, rows))
-        text.append(f"## {title}\n\n{markdown_table(header, rows)}")
-    for line in lines:
-        typer.echo(line)
-    sentences = "".join(f"- {line}\n" for line in lines)
-    (tuning.folder / "report.md").write_text(
-        "\n".join([*text, sentences, measured_with(tuning.device, time.perf_counter() - _STARTED)]) + "\n"
-    )
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def measured_with(device: torch.device, seconds: float) -> str:
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return (
         f"Measured by `{command}` with {versions}, Python {platform.python_version()}, on {platform.machine()} "
-        f"{platform.system()}, {hardware}; the command took {seconds:.0f} s. Times are of one training alone, on a CPU with one "
+        f"{platform.system()}, {hardware}; the run took {seconds:.0f} s. Times are of one training alone, on a CPU with one "
         "thread."
     )
 

@@ -35,11 +35,11 @@ class IndependentQ(TurnBasedLearner):
     """
 
     def __init__(self, alpha: float = 0.1, epsilon_decay: float = 0.99, least_epsilon: float = 0.05) -> None:
-        for name, rate in (("alpha", alpha), ("epsilon_decay", epsilon_decay)):
-            if not 0 < rate <= 1:
-                raise InputError(f"{name} is {rate}; it is above 0 and at most 1.")
-        if not 0 <= least_epsilon <= 1:
-            raise InputError(f"least_epsilon is {least_epsilon}; it lies within 0 and 1.")
+        for name, rate in (("alpha", alpha), ("epsilon_decay", epsilon_decay), ("least_epsilon", least_epsilon)):
+            if isinstance(rate, bool) or not isinstance(rate, int | float):
+                raise InputError(f"{name} is {rate!r}; it is a number.")
+            if not 0 <= rate <= 1 or (rate == 0 and name != "least_epsilon"):
+                raise InputError(f"{name} is {rate}; it lies within 0 and 1, and only least_epsilon can be 0.")
         self.alpha = alpha
         self.epsilon_decay = epsilon_decay
         self.least_epsilon = least_epsilon

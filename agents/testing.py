@@ -64,8 +64,9 @@ def _completed(design: Design) -> Episode:
     return Episode(design, reward, {"validation_accuracy": (1 + reward) / 2}, False)
 
 
-def _terminated(design: Design, penalty: float = -2.0) -> Episode:
-    return Episode(design, penalty, {"validation_accuracy": math.nan}, True)
+def _terminated(design: Design) -> Episode:
+    """An episode with a penalty below every reward of a completed one."""
+    return Episode(design, -2.0, {"validation_accuracy": math.nan}, True)
 
 
 class LearnerConformance:
@@ -112,10 +113,14 @@ class LearnerConformance:
                 return
             learner.tell([_completed(design) for design in designs])
 
-    def test_what_it_returned_is_its_caller_s(self) -> None:
+    def test_the_lists_it_gave_and_got_are_its_caller_s(self) -> None:
+        def clear(designs: list[Design], told: list[Episode]) -> None:
+            designs.clear()
+            told.clear()
+
         kept = self._run(self.make(), SPACES["diamond"])
-        cleared = self._run(self.make(), SPACES["diamond"], after=lambda designs, told: designs.clear())
-        assert cleared == kept, "The learner asked for other designs after its caller had cleared the list that it got."
+        cleared = self._run(self.make(), SPACES["diamond"], after=clear)
+        assert cleared == kept, "The learner asked for other designs after its caller had cleared the lists passed."
 
     # --- seeds and state -------------------------------------------------------------------------------------------
 
@@ -138,7 +143,7 @@ class LearnerConformance:
         other = self.make()
         other.reset(SPACES["diamond"], 7)
 
-        def play_other(designs: list[Design], told: Sequence[Episode]) -> None:
+        def play_other(designs: list[Design], told: list[Episode]) -> None:
             other.tell([_completed(design) for design in other.ask(2)])
 
         beside = self._run(self.make(), SPACES["diamond"], after=play_other)
@@ -160,7 +165,8 @@ class LearnerConformance:
         self._run(self.make(), SPACES["diamond"], outcome=_terminated, when="told of terminated episodes only")
 
     def test_it_takes_in_rewards_of_any_size(self) -> None:
-        # As an unscaled number of operations has; a learner that means to divide by zero says so with its own np.errstate.
+        # Huge ones come of an unscaled number of operations. NumPy's silent NaN and infinity are errors here; a learner that
+        # means them says so with an np.errstate of its own.
         sizes: dict[str, Callable[[float], float]] = {
             "huge": lambda reward: 1e15 * reward,
             "tiny": lambda reward: 1e-15 * reward,
@@ -214,7 +220,7 @@ class LearnerConformance:
         *,
         batches: Sequence[int] = (1, 3, 8, 2),
         outcome: Outcome = _completed,
-        after: Callable[[list[Design], Sequence[Episode]], Any] = lambda designs, told: None,
+        after: Callable[[list[Design], list[Episode]], None] = lambda designs, told: None,
         when: str = "in an ordinary run",
     ) -> list[tuple[Design, ...]]:
         """Plays from the beginning, and returns what was asked for, batch by batch."""

@@ -91,6 +91,20 @@ class ReadsItsListLater(RandomSearch):
         return self.last
 
 
+class KeepsWhatItIsTold(RandomSearch):
+    def reset(self, space, seed):
+        super().reset(space, seed)
+        self.told = None
+
+    def ask(self, n):
+        if self.told == []:
+            self._space.sample(self._rng)
+        return super().ask(n)
+
+    def tell(self, episodes):
+        self.told = episodes
+
+
 class Unseeded(RandomSearch):
     def reset(self, space, seed):
         super().reset(space, None)
@@ -185,7 +199,8 @@ PLAYS = "test_it_asks_for_designs_of_any_space_and_replays_them"
         (TooMany, "test_it_asks_for_all_that_is_wanted_at_once"),
         (WantsToBeTold, "test_it_can_be_asked_again_before_it_is_told"),
         (OnAndOff, "test_once_it_has_no_more_designs_it_stays_so"),
-        (ReadsItsListLater, "test_what_it_returned_is_its_caller_s"),
+        (ReadsItsListLater, "test_the_lists_it_gave_and_got_are_its_caller_s"),
+        (KeepsWhatItIsTold, "test_the_lists_it_gave_and_got_are_its_caller_s"),
         (IgnoresItsSeed, "test_other_seeds_are_other_runs"),
         (ForgetsNothing, "test_reset_forgets_everything"),
         (SharesItsGenerator, "test_two_learners_share_nothing"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from gymnasium import spaces
@@ -17,6 +18,7 @@ from marl_hpo_env.recipe import Budget, check_budget
 from marl_hpo_env.reward import Reward
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.store import Store
+from marl_hpo_env.table_evaluator import TableEvaluator
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
@@ -27,7 +29,7 @@ class DesignEnvironment:
     Args:
         task: a task or its name.
         evaluator: turns designs into trials; trains them, on the best device there is, where None. Trials are kept in
-            memory, so that a design is evaluated once.
+            memory, so that a design is evaluated once. `"table"` looks them up in the task's table.
         reward: in place of the task's.
         epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
@@ -41,13 +43,13 @@ class DesignEnvironment:
         trial: the finished episode's; None until then.
 
     Raises:
-        InputError: if there is no such task, or the reward needs what the evaluator does not measure.
+        InputError: if there is no such task or table, or the reward needs what the evaluator does not measure.
     """
 
     def __init__(
         self,
         task: Task | str,
-        evaluator: Evaluator | None = None,
+        evaluator: Evaluator | Literal["table"] | None = None,
         reward: Reward | None = None,
         *,
         epochs: Budget | None = None,
@@ -67,7 +69,11 @@ class DesignEnvironment:
             from marl_hpo_env.training_evaluator import TrainingEvaluator
 
             evaluator = TrainingEvaluator(task)
-        if not isinstance(evaluator, StoredEvaluator):
+        elif isinstance(evaluator, str):
+            if evaluator != "table":
+                raise InputError(f"The evaluator is {evaluator!r}; name 'table', or give an evaluator.")
+            evaluator = TableEvaluator.of_task(task)
+        if not isinstance(evaluator, StoredEvaluator | TableEvaluator):
             evaluator = StoredEvaluator(evaluator, Store(), needs_time=evaluator.measures_time)
         self.task = task
         self.evaluator = evaluator
@@ -79,14 +85,19 @@ class DesignEnvironment:
                 f"The epoch budget {self._budget!r} needs a loss limit, which {task.name!r} does not have."
             )
         self._seed = task.seed if seed is None else seed
+        if isinstance(evaluator, TableEvaluator) and self._epochs is not None:
+            evaluator.table.check(self._seed, self._epochs)
         self._original: Trial | None = None
+        # By the number of epochs: the reward of the table's best design, and the best found.
+        self._highest: dict[int, float] = {}
+        self._found: dict[int, float] = {}
         for objective in self.reward.objectives:
             if objective.metric.startswith("test_"):
                 raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
             if objective.metric in getattr(evaluator, "unmeasured", ()):
                 raise InputError(
                     f"The reward needs {objective.metric!r}, which is not measured here: memory on a GPU only, epochs to the "
-                    "loss limit only where there is one."
+                    "loss limit only where there is one, and from a table only what it holds."
                 )
             if objective.metric in CLOCK_METRICS and not evaluator.measures_time:
                 raise InputError(
@@ -129,6 +140,24 @@ class DesignEnvironment:
             self._original = trial
         return self._original
 
+    @property
+    def regret(self) -> float:
+        """The reward of the table's best design minus the best found so far in this environment; infinite before the first.
+
+        Raises:
+            AttributeError: if the evaluator is not a table: only there is the best design known.
+        """
+        if not isinstance(self.evaluator, TableEvaluator):
+            raise AttributeError(
+                "The best design is known on a table only; make the environment with evaluator='table'."
+            )
+        epochs = self.epochs
+        if epochs not in self._highest:
+            designs = map(self.space.design_at, range(self.space.size))
+            trials = self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs])
+            self._highest[epochs] = max(map(self.score, trials))
+        return self._highest[epochs] - self._found.get(epochs, -math.inf)
+
     def evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
         """One trial per design, as they finish: many at once, beside the game. For learners that ask in batches.
 
@@ -142,6 +171,9 @@ class DesignEnvironment:
         trials = []
         for trial in self.evaluator.evaluate(requests):
             trials.append(trial)
+            if isinstance(self.evaluator, TableEvaluator):
+                epochs = self.epochs
+                self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
             yield trial
         if self._budget == "running":
             self._epochs = lowered(self.epochs, trials)

@@ -256,6 +256,33 @@ class SearchSpace:
             for layer in self.layers
         ]
 
+    @classmethod
+    def described(cls, description: Iterable[Mapping[str, Any]]) -> SearchSpace:
+        """The space that `describe` described; a type among the choices stays what it is there, its name.
+
+        Raises:
+            InputError: if it describes no space.
+        """
+        try:
+            return cls(
+                Layer(
+                    layer["name"],
+                    layer["kind"],
+                    {name: [_tuples(value) for value in values] for name, values in layer["choices"]},
+                    layer["inputs"],
+                )
+                for layer in description
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"The description of a search space cannot be read: {error}; use what describe() made."
+            ) from error
+
+
+def _tuples(value: Any) -> Any:
+    """A hyperparameter value from JSON: a list as a tuple, all else as it is."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
 
 def _plain(value: Any) -> Any:
     """A hyperparameter value as JSON: a type by its name, a tuple as a list, all else as it is."""

@@ -1,0 +1,130 @@
+"""The file of a table: one compressed `.npz` without pickle, which any zip program and `numpy.load` can open.
+
+| entry | type | meaning |
+|---|---|---|
+| `header` | uint8 | UTF-8 JSON, see below |
+| `status` | uint8, (seeds, rows) | index into the header's `statuses` |
+| `reason` | (seeds, rows) | 0, or one more than the index into the header's `reasons` |
+| `length` | (seeds, rows) | epochs that the history covers |
+| `network` | (designs,) | equal for designs that are the same network; absent where all differ |
+| `metric/NAME` | (seeds, rows) | the trial's metric |
+| `history/NAME` | (seeds, epochs, rows) | its value after each epoch |
+
+A row is a design by its number (`SearchSpace.index`, the first layer varies fastest); the last row is the original network.
+A column that no seed changes has one seed only. A metric that always equals the last epoch of its history is not repeated.
+
+Every column has the smallest type that is exact: the value is `stored / scale`, `scale` standing in the header, so that an
+accuracy over 400 images is a whole number of images. The highest number of an integer type, and NaN of a floating one,
+mean "not measured". What was read off a clock is rounded to float32.
+
+The header has `task` (a name), `fingerprint` (the task's), `evaluator` (its fingerprint, device included), `space`
+(`SearchSpace.describe`), `seeds`, `epochs`, `units` (by metric), `statuses`, `reasons`, `scales` (by column), and what the
+maker of the table says of it: `recipe`, `limits`, `splits` (their sizes), `versions`, `hardware`, `command`, `notes`.
+
+The zip archive's comment, the last bytes of the file, is `marl-hpo-env table VERSION sha256 DIGEST`; the digest is of every
+byte before it. A file whose bytes do not give it is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from marl_hpo_env.errors import InputError
+
+VERSION = 1
+
+Column = npt.NDArray[np.float64]
+
+_COMMENT = f"marl-hpo-env table {VERSION} sha256 "
+_DIGEST_LENGTH = 64
+_INTEGERS = (np.uint8, np.uint16, np.uint32)
+
+
+def pack(header: Mapping[str, Any], columns: Mapping[str, Column], scales: Iterable[int] = ()) -> bytes:
+    """The bytes of a table's file; equal contents give equal bytes.
+
+    Args:
+        header: JSON values; `scales` is added.
+        columns: by entry; NaN where not measured.
+        scales: numbers that values may be exact multiples of the inverse of, such as the sizes of the splits.
+    """
+    candidates = sorted({1, 100, *scales})
+    encoded = {name: _encode(column, candidates) for name, column in columns.items()}
+    text = json.dumps({**header, "scales": {name: scale for name, (_, scale) in encoded.items()}})
+    entries = {"header": np.frombuffer(text.encode(), np.uint8)} | {name: array for name, (array, _) in encoded.items()}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in entries.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, array, allow_pickle=False)
+            # A ZipInfo of its own has no time of day in it.
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED, 9)
+        archive.comment = _COMMENT.encode() + bytes(_DIGEST_LENGTH)
+    content = file.getvalue()[:-_DIGEST_LENGTH]
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Column], str]:
+    """The header, columns and digest of a table's file.
+
+    Args:
+        content: its bytes.
+        name: of the file, for the sentences.
+
+    Raises:
+        InputError: if it is no table, a damaged one, or one of another version.
+    """
+    comment = re.search(rb"marl-hpo-env table (\d+) sha256 ([0-9a-f]{64})\Z", content[-200:])
+    if not comment:
+        raise InputError(f"The file {name!r} is no table, or only a part of one; `marl-hpo table build` makes one.")
+    if int(comment[1]) != VERSION:
+        raise InputError(
+            f"The table {name!r} is of version {int(comment[1])} and this package reads version {VERSION}; build it anew, or "
+            "install the package that made it."
+        )
+    digest = hashlib.sha256(content[:-_DIGEST_LENGTH]).hexdigest()
+    if digest.encode() != comment[2]:
+        raise InputError(f"The table {name!r} is damaged: its checksum does not fit; get it, or build it, anew.")
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {entry: archive[entry] for entry in archive.files}
+        header = json.loads(arrays.pop("header").tobytes())
+        columns = {entry: _decode(array, header["scales"][entry]) for entry, array in arrays.items()}
+    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"The table {name!r} does not hold what a table holds: {error}.") from error
+    return header, columns, digest
+
+
+def _encode(column: Column, scales: Iterable[int]) -> tuple[npt.NDArray[Any], int]:
+    """The column in the smallest exact type, and its scale."""
+    missing = np.isnan(column)
+    with np.errstate(over="ignore"):
+        for scale in scales:
+            whole = np.rint(column * scale)
+            if ((whole / scale == column) | missing).all() and np.min(whole, initial=0, where=~missing) == 0:
+                top = np.max(whole, initial=0, where=~missing)
+                for integer in _INTEGERS:
+                    if top < np.iinfo(integer).max:
+                        return np.where(missing, np.iinfo(integer).max, whole).astype(integer), scale
+        for scale in scales:
+            short = (column * scale).astype(np.float32)
+            if ((short.astype(np.float64) / scale == column) | missing).all():
+                return short, scale
+    return column, 1
+
+
+def _decode(array: npt.NDArray[Any], scale: int) -> Column:
+    if array.dtype.kind == "u":
+        return np.where(array == np.iinfo(array.dtype).max, np.nan, array / scale)
+    if array.dtype.kind != "f":
+        raise ValueError(f"a column of {array.dtype}")
+    return array.astype(np.float64) / scale

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from experiments.table_commands import table_app
 from marl_hpo_env import InputError, Recipe, Reward, Task, WeightedReward, task, tasks
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(table_app, name="table")
 
 Out = Annotated[
     Path | None,

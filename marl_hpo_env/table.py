@@ -330,16 +330,17 @@ class Table:
         return self.mean("test_accuracy")
 
     def pareto_front(self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb")) -> IntArray:
-        """The numbers of the designs that none beats in every objective, by the means over the seeds; best first in the
-        first objective.
+        """The numbers of the designs that no other dominates, by the means over the seeds, and one design of each network; best
+        first in the first objective.
 
         Raises:
             InputError: if the table does not have such a metric.
         """
         numbers, points = self._points(objectives)
         front = non_dominated(points)
-        numbers, points = numbers[front], points[front]
-        return numbers[np.argsort(points[:, 0], kind="stable")]
+        numbers = numbers[front][np.argsort(points[front, 0], kind="stable")]
+        _, first = np.unique(self.networks[numbers], return_index=True)
+        return numbers[np.sort(first)]
 
     def reference_point(self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb")) -> dict[str, float]:
         """The worst value of each objective among all designs: the point from which `hypervolume` is measured (ours)."""
@@ -475,7 +476,8 @@ class _Gathered:
 
 def shipped() -> list[str]:
     """The names of the tables that come with the package."""
-    return sorted(entry.name.removesuffix(".npz") for entry in _SHIPPED.iterdir()) if _SHIPPED.is_dir() else []
+    found = [Path(entry.name) for entry in _SHIPPED.iterdir()] if _SHIPPED.is_dir() else []
+    return sorted(path.stem for path in found if path.suffix == ".npz")
 
 
 def _last(by_epoch: Column, length: npt.NDArray[Any]) -> Column:

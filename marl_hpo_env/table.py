@@ -314,7 +314,9 @@ class Table:
             InputError: if the table does not have it.
         """
         if metric not in self.measured:
-            raise InputError.unknown("metric of this table", metric, self.measured)
+            raise InputError(
+                f"The table of {self.task_name!r} has no {metric!r}; it has {', '.join(sorted(self.measured))}."
+            )
         values, counts = np.zeros(self.space.size), np.zeros(self.space.size)
         for seed in self.seeds:
             column = self._at(seed, self.epochs)[metric][:-1]
@@ -464,11 +466,13 @@ class _Gathered:
             self._status[absent] = _STATUSES.index("failed")
             self._reason[absent] = self.reasons.setdefault(reason, len(self.reasons))
         columns = {"status": self._status, "reason": self._reason, "length": self._length}
-        for name, column in self.metrics.items():
+        unmeasured = np.full(self._shape, np.nan)
+        for name in METRICS:
+            last = _last(self.history[name], self._length) if name in self.history else unmeasured
+            column = self.metrics.get(name, unmeasured)
             if name in CLOCK_METRICS:
-                column = column.astype(np.float32).astype(np.float64)  # noqa: PLW2901
-            repeated = name in self.history and _equal(column, _last(self.history[name], self._length))
-            if not repeated:
+                column = column.astype(np.float32).astype(np.float64)
+            if not _equal(column, last):
                 same = _equal(column, np.broadcast_to(column[:1], column.shape))
                 columns[f"metric/{name}"] = column[:1] if same else column
         return columns | {f"history/{name}": column for name, column in self.history.items()}

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import marl_hpo_env
 from marl_hpo_env import METRICS, Design, InputError, Layer, Request, SearchSpace, Trial
 from marl_hpo_env.single_controller import SingleControllerEnvironment
+from marl_hpo_env.table import Table
 from marl_hpo_env.trial import TIME_METRICS
 
 # CI repeats the examples that it passed with; a developer's run looks for new ones.
@@ -181,6 +182,21 @@ def space(request: pytest.FixtureRequest) -> SearchSpace:
 def formula_evaluator() -> type[FormulaEvaluator]:
     """The class of the fast evaluator."""
     return FormulaEvaluator
+
+
+@pytest.fixture(scope="session")
+def table_of() -> Callable[..., Table]:
+    """Makes a table of a space, by the fast evaluator unless another is given."""
+
+    def make(
+        space: SearchSpace, evaluator: Any = None, seeds: Sequence[int] = (0, 1), epochs: int = 4, **about: Any
+    ) -> Table:
+        designs = [None, *map(space.design_at, range(space.size))]
+        requests = [Request(design, seed, epochs) for seed in seeds for design in designs]
+        trials = (evaluator or FormulaEvaluator(space)).evaluate(requests)
+        return Table.from_trials("digits-convnet", space, seeds, epochs, trials, about=about)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -111,6 +111,33 @@ def test_the_description_is_json_and_tells_spaces_apart(search_spaces, data):
     assert (described == second.describe()) == (first == second)
 
 
+@given(data=st.data())
+def test_a_described_space_is_the_same_space(search_spaces, data):
+    space = data.draw(search_spaces)
+    assert SearchSpace.described(json.loads(json.dumps(space.describe()))) == space
+
+
+def test_a_value_of_any_depth_is_described_and_comes_back():
+    space = SearchSpace([Layer("conv", "Conv2d", {"padding": (((1, 2), (3, 4)), "same", None)})])
+    assert SearchSpace.described(json.loads(json.dumps(space.describe()))) == space
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        3,
+        [3],
+        [{}],
+        [{"name": "conv", "kind": "Conv2d", "choices": [], "inputs": []}],
+        [{"name": "conv", "kind": "Conv2d", "choices": [["stride"]], "inputs": []}],
+        [{"name": "conv", "kind": "Conv2d", "choices": [["stride", [1]]], "inputs": ["stem"]}],
+    ],
+)
+def test_what_describes_no_space_is_refused(description, refused):
+    with refused("describe"):
+        SearchSpace.described(description)
+
+
 def test_a_type_among_the_choices_is_described_by_its_name():
     space = SearchSpace([Layer("relu", "Activation", {"type": (dict, list)})])
     assert space.describe()[0]["choices"] == [["type", ["builtins.dict", "builtins.list"]]]

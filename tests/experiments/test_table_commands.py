@@ -1,0 +1,277 @@
+"""The commands `marl-hpo table`, on a task of a few designs that are trained for real."""
+
+from __future__ import annotations
+
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments import command_line, table_commands
+from experiments.table_analysis import autocorrelation, explained, local_optima, noise_floor, seed_deviation
+from experiments.table_commands import deviations
+from marl_hpo_env import Layer, Request, SearchSpace, Store, TrainingEvaluator, Trial, builtin_tasks, task
+from marl_hpo_env.table import Table
+from marl_hpo_env.table_file import pack, unpack
+
+
+def choices():
+    from torch import nn
+
+    return {nn.MaxPool2d: {"kernel_size": (1, 2)}, nn.Linear: {"out_features": (4, 16)}}
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    """A task of four designs of one epoch, known by name."""
+    digits = builtin_tasks._TASKS["digits-convnet"]()
+    made = replace(digits, name="tiny", choices=choices, recipe=replace(digits.recipe, epochs=1))
+    monkeypatch.setitem(builtin_tasks._TASKS, "tiny", lambda: made)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handlers():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    """The command in this process: exit code, output and error stream."""
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["table", *arguments])
+    said = capsys.readouterr()
+    return int(ended.value.code or 0), said.out, said.err
+
+
+def build(capsys, folder: Path, *arguments: str) -> tuple[int, str, str]:
+    alone = ("--workers", "1", "--device", "cpu", "--seeds", "2")
+    return run(capsys, "build", "--task", "tiny", "--out", str(folder), *alone, *arguments)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Iterator[Path]:
+    """Filled by the first test that asks for it."""
+    return tmp_path_factory.mktemp("built")
+
+
+@pytest.fixture
+def path(built, capsys) -> str:
+    """Of a table of the tiny task."""
+    if not (built / "tiny.npz").exists():
+        assert build(capsys, built)[0] == 0
+    return str(built / "tiny.npz")
+
+
+def test_a_table_has_the_trials_of_the_training_and_says_how_they_came_about(path, built, tiny):
+    table = Table.open(path)
+    stored = [trial for _, trial in Store(built / "trials.sqlite").trials()]
+    assert {trial.request for trial in stored} == {
+        Request(design, seed, 1) for design in [(0, 0), (1, 0), (0, 1), (1, 1), None] for seed in (0, 1)
+    }
+    for trial in stored:
+        found = table.trial(trial.request)
+        assert (found.status, list(found.history)) == (trial.status, list(trial.history))
+        assert {name: value for name, value in found.metrics.items() if value is not None} == pytest.approx(
+            {name: value for name, value in trial.metrics.items() if value is not None}
+        )
+    assert table.about["fingerprint"] == tiny.fingerprint
+    assert table.about["evaluator"] == TrainingEvaluator(tiny, "cpu").fingerprint
+    assert table.about["splits"] == {"train": 997, "validation": 400, "test": 400}
+    assert table.about["command"] == "marl-hpo table build --task tiny --seeds 2"
+    assert set(table.about) >= {"recipe", "limits", "versions", "hardware", "notes", "units"}
+
+
+def test_what_is_in_the_folder_is_not_trained_again(path, built, tiny, capsys, tmp_path, monkeypatch):
+    trained = []
+    evaluate = TrainingEvaluator.evaluate
+
+    def recorded(self, requests):
+        trained.extend(requests)
+        return evaluate(self, requests)
+
+    monkeypatch.setattr(TrainingEvaluator, "evaluate", recorded)
+    fingerprint = TrainingEvaluator(tiny, "cpu").fingerprint
+    there, partial = Store(built / "trials.sqlite"), Store(tmp_path / "trials.sqlite")
+    for _, trial in list(there.trials())[:-1]:
+        partial.put(fingerprint, trial)
+    partial.close()
+    assert build(capsys, tmp_path)[0] == 0
+    assert len(trained) == 1
+    assert build(capsys, tmp_path)[0] == 0
+    assert len(trained) == 1
+    assert Table.open(tmp_path / "tiny.npz").about == Table.open(path).about
+
+
+def test_a_build_that_is_stopped_keeps_its_trials_and_makes_no_table(capsys, tmp_path, monkeypatch):
+    evaluate = TrainingEvaluator.evaluate
+
+    def stopped(self, requests):
+        for done, trial in enumerate(evaluate(self, requests)):
+            if done == 2:
+                signal.raise_signal(signal.SIGINT)
+            yield trial
+
+    monkeypatch.setattr(TrainingEvaluator, "evaluate", stopped)
+    code, _, err = build(capsys, tmp_path)
+    assert code == 130
+    assert "the same command continues" in err
+    assert len(list(Store(tmp_path / "trials.sqlite").trials())) == 2
+    assert not (tmp_path / "tiny.npz").exists()
+
+
+def test_trainings_that_failed_by_accident_make_no_table(capsys, tmp_path, monkeypatch):
+    def out_of_memory(self, requests):
+        return (Trial(request, "failed", "Out of memory: 4 GB.") for request in requests)
+
+    monkeypatch.setattr(TrainingEvaluator, "evaluate", out_of_memory)
+    code, _, err = build(capsys, tmp_path)
+    assert code == 2
+    assert "10 trainings failed" in err
+    assert "Out of memory: 4 GB." in err
+    assert not (tmp_path / "tiny.npz").exists()
+
+
+def test_a_space_that_is_too_large_is_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_commands, "MOST_DESIGNS", 3)
+    code, _, err = build(capsys, tmp_path / "run")
+    assert code == 2
+    assert "has 4 designs; a table has at most 3" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_rows_train_again_to_the_last_bit(path, capsys):
+    code, out, _ = run(capsys, "check", path, "--rows", "3", "--workers", "1", "--device", "cpu")
+    assert (code, out.strip()) == (0, "3 trials trained again, 3 the same to the last bit.")
+
+
+def altered(path: str, tmp_path: Path, points: float, **header) -> str:
+    """The same table with every test accuracy lower by as many points."""
+    about, columns, _ = unpack(Path(path).read_bytes(), path)
+    columns["metric/test_accuracy"] = columns["metric/test_accuracy"] - points / 100
+    (tmp_path / "other.npz").write_bytes(pack({**about, **header}, columns))
+    return str(tmp_path / "other.npz")
+
+
+def test_rows_that_do_not_train_again_to_the_last_bit_fail_where_nothing_explains_it(path, capsys, tmp_path):
+    arguments = ("check", altered(path, tmp_path, 0.001), "--rows", "2", "--workers", "1", "--device", "cpu")
+    code, out, _ = run(capsys, *arguments)
+    assert code == 1
+    assert "2 trials trained again, 0 the same" in out
+    assert "0.001 points from the table" in out
+
+
+@pytest.mark.parametrize(("points", "code"), [(0.001, 0), (50, 1)])
+def test_elsewhere_rows_train_again_within_the_spread_between_seeds(path, capsys, tmp_path, points, code):
+    other = altered(path, tmp_path, points, hardware="an abacus")
+    ended, out, _ = run(capsys, "check", other, "--rows", "2", "--workers", "1", "--device", "cpu")
+    assert ended == code
+    assert "with the hardware an abacus" in out
+
+
+def test_a_table_of_another_network_is_not_checked(path, capsys, monkeypatch):
+    monkeypatch.setitem(builtin_tasks._TASKS, "tiny", lambda: replace(task("digits-convnet"), name="tiny"))
+    code, _, err = run(capsys, "check", path, "--rows", "1")
+    assert code == 2
+    assert "is of another network, data, choices or recipe than 'tiny' has now" in err
+
+
+def test_a_table_is_described(path, capsys):
+    code, out, _ = run(capsys, "describe", path)
+    table = Table.open(path)
+    best = ",".join(map(str, table.space.design_at(int(table.mean_test_accuracy.argmax()))))
+    assert code == 0
+    for text in ("4 designs", f"{100 * table.mean_test_accuracy.max():.2f}% ({best})", "local optima", "Pareto front"):
+        assert text in out
+    code, _, err = run(capsys, "describe", "tinny")
+    assert (code, "There is no table 'tinny'" in err) == (2, True)
+
+
+# --- the figures -----------------------------------------------------------------------------------------------------
+
+GRID = SearchSpace([Layer("a", "Conv2d", {"stride": (1, 2)}), Layer("b", "Conv2d", {"stride": (1, 2)}, ("a",))])
+LINE = SearchSpace([Layer("a", "Conv2d", {"stride": (1, 2, 3)}), Layer("b", "Conv2d", {"stride": (1,)}, ("a",))])
+
+
+def test_variance_explained_worked_by_hand():
+    # Numbers run over the first layer first: additive; the exclusive or; a half of each.
+    assert explained(GRID, np.array([0.0, 1.0, 2.0, 3.0])) == pytest.approx((1, 1))
+    assert explained(GRID, np.array([0.0, 1.0, 1.0, 0.0])) == pytest.approx((0, 1))
+    assert explained(GRID, np.array([0.0, 0.0, 0.0, 4.0])) == pytest.approx((2 / 3, 1))
+    # Without the last design, three values are what three terms explain.
+    assert explained(GRID, np.array([0.0, 1.0, 5.0, np.nan])) == pytest.approx((1, 1))
+
+
+def test_autocorrelation_worked_by_hand():
+    # Every step of the exclusive or goes to the other value; one layer in two decides.
+    assert autocorrelation(GRID, np.array([0.0, 1.0, 1.0, 0.0])) == pytest.approx(-1)
+    assert autocorrelation(GRID, np.array([0.0, 1.0, 0.0, 1.0])) == pytest.approx(0)
+    # -1, 0, 1: from each to the two others; the products -1 * 0, -1 * 1, 0 * 1, mean -1/3, variance 2/3.
+    assert autocorrelation(LINE, np.array([1.0, 2.0, 3.0])) == pytest.approx(-0.5)
+    assert math.isnan(autocorrelation(LINE, np.array([1.0, 1.0, 1.0])))
+
+
+@given(values=st.lists(st.floats(-5, 5) | st.just(np.nan), min_size=24, max_size=24))
+def test_local_optima_and_autocorrelation_are_those_of_all_neighbours(values):
+    space = SearchSpace(Layer(name, "Conv2d", {"stride": range(size)}) for name, size in (("a", 2), ("b", 3), ("c", 4)))
+    landscape = np.array(values)
+    designs = [space.design_at(n) for n in range(24)]
+    neighbours = [
+        [m for m, other in enumerate(designs) if sum(a != b for a, b in zip(design, other, strict=True)) == 1]
+        for design in designs
+    ]
+    optima = [
+        n for n in range(24) if not math.isnan(values[n]) and not any(values[m] > values[n] for m in neighbours[n])
+    ]
+    assert local_optima(space, landscape) == len(optima)
+    steps = []  # a layer at random, then another action at random
+    for n, m in [(i, j) for i in range(24) for j in neighbours[i]]:
+        size = next(s for a, b, s in zip(designs[n], designs[m], space.sizes, strict=True) if a != b)
+        if not math.isnan(values[n] + values[m]):
+            steps.append((1 / (size - 1), values[n], values[m]))
+    if steps and np.nanvar(landscape) > 1e-9:
+        mean = np.nanmean(landscape)
+        covariance = sum(w * (x - mean) * (y - mean) for w, x, y in steps) / sum(w for w, _, _ in steps)
+        assert autocorrelation(space, landscape) == pytest.approx(covariance / np.nanvar(landscape), abs=1e-9)
+
+
+def test_noise_worked_by_hand():
+    assert seed_deviation(np.array([[0.0, 0.5, np.nan], [0.2, 0.5, 0.9]])) == pytest.approx(math.sqrt(0.02 / 2))
+    assert math.isnan(seed_deviation(np.array([[0.0, 0.5]])))
+
+
+def noisy_table() -> Table:
+    """Validation and test accuracy of three designs under two seeds."""
+    figures = {
+        0: [(0.9, 0.5), (0.7, 0.7), (0.9, 0.8)],
+        1: [(0.6, 0.5), (0.8, 0.7), (0.7, 0.6)],
+    }
+    trials = [
+        Trial(Request((n, 0), seed, 1), "completed", None, {"validation_accuracy": validation, "test_accuracy": test})
+        for seed, row in figures.items()
+        for n, (validation, test) in enumerate(row)
+    ]
+    return Table.from_trials("noisy", LINE, [0, 1], 1, trials)
+
+
+def test_the_noise_floor_is_what_the_best_on_validation_leaves():
+    # Means on test: 0.5, 0.7, 0.7. Seed 0 picks the first or the last, 0.6 in the mean; seed 1 the middle one.
+    assert noise_floor(noisy_table()) == pytest.approx((0.1 + 0.0) / 2)
+
+
+def test_deviations_worked_by_hand():
+    table = noisy_table()
+    trained = [
+        Trial(Request((0, 0), 0, 1), "completed", None, {"test_accuracy": 0.53}),
+        Trial(Request((2, 0), 1, 1), "terminated"),
+    ]
+    # From the table 0.03 and 0.6 (terminated is 0); between its seeds 0 and 0.2.
+    assert deviations(table, trained) == pytest.approx((math.sqrt((0.0009 + 0.36) / 2), math.sqrt(0.04 / 2)))

@@ -362,14 +362,12 @@ class Table:
             InputError: if the table does not have such a metric or design.
         """
         numbers, points = self._points(objectives)
-        if designs is not None:
-            points = points[np.isin(numbers, self.numbers(designs))]
-        reference = self._points(objectives)[1].max(axis=0)
-        return hypervolume(points, reference)
+        reference = points.max(axis=0)
+        return hypervolume(points if designs is None else points[np.isin(numbers, self.numbers(designs))], reference)
 
     def _points(self, objectives: Sequence[str]) -> tuple[IntArray, npt.NDArray[np.float64]]:
         """The numbers of the designs that completed, and their objectives, all to be minimised."""
-        points = np.stack([-METRICS[name].better * self.mean(name) for name in objectives], axis=1)
+        points = np.stack([self.mean(name) * -METRICS[name].better for name in objectives], axis=1)
         there = ~np.isnan(points).any(axis=1)
         return np.flatnonzero(there), points[there]
 

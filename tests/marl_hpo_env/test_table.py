@@ -445,6 +445,13 @@ def test_front_and_hypervolume_worked_by_hand():
     assert made.hypervolume(objectives, made.designs[[]]) == 0
 
 
+def test_objectives_that_the_table_lacks_are_refused(refused):
+    for look_up in (two_objectives().pareto_front, two_objectives().hypervolume, two_objectives().reference_point):
+        for name in ("flops", "accuracy"):
+            with refused(repr(name), "parameters, test_accuracy"):
+                look_up(("test_accuracy", name))
+
+
 @given(points=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=6, max_size=6))
 def test_the_front_is_what_nothing_dominates(points):
     made, objectives = two_objectives(points), ("test_accuracy", "parameters")

@@ -17,6 +17,7 @@ check: .venv/installed
 
 benchmark: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.overhead
+	$(BIN)/python -m experiments.benchmarks.tables
 
 .venv/installed: pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \

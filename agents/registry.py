@@ -5,12 +5,23 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from agents.independent_q import IndependentQ
+from agents.local_search import LocalSearch
+from agents.manas import Manas
 from agents.pairwise_q import PairwiseQ
 from agents.protocol import Learner
 from agents.random_search import RandomSearch
+from agents.regularized_evolution import RegularizedEvolution
 from marl_hpo_env import InputError
 
-_LEARNERS: dict[str, type] = {"pairwise-q": PairwiseQ, "random": RandomSearch}
+_LEARNERS: dict[str, type] = {
+    "independent-q": IndependentQ,
+    "local-search": LocalSearch,
+    "manas": Manas,
+    "pairwise-q": PairwiseQ,
+    "random": RandomSearch,
+    "regularized-evolution": RegularizedEvolution,
+}
 
 
 def learner(name: str, **settings: Any) -> Learner:

@@ -165,6 +165,8 @@ def _trainer(chosen: Task, device: str | None, workers: int | None) -> TrainingE
 
 def _table(chosen: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) -> Table:
     space, epochs = chosen.space, chosen.recipe.epochs
+    if isinstance(epochs, str):
+        raise InputError(f"The epochs of {chosen.name!r} are {epochs!r}; a table needs a fixed number.")
     designs = [None, *map(space.design_at, range(space.size))]
     requests = [Request(design, seed, epochs) for seed in range(seeds) for design in designs]
     with _followed(f"{chosen.name}: table", evaluator, requests) as trials:

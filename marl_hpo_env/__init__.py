@@ -24,6 +24,8 @@ from marl_hpo_env.registration import env, parallel_env, register
 from marl_hpo_env.reward import PaperReward, Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.store import Store
+from marl_hpo_env.table import Table
+from marl_hpo_env.table_evaluator import TableEvaluator
 from marl_hpo_env.trial import METRICS, Request, Trial
 from marl_hpo_env.tuning_task import Task
 
@@ -58,6 +60,8 @@ __all__ = [
     "SearchSpace",
     "Store",
     "StoredEvaluator",
+    "Table",
+    "TableEvaluator",
     "Task",
     "TrainingEvaluator",
     "Trial",

@@ -20,8 +20,9 @@ def env(task: Task | str, **settings: Any) -> OrderEnforcingWrapper[str, Any, An
 
     Args:
         task: a task or its name.
-        **settings: `evaluator` (trains where not given), `reward` and `epochs` (the task's where not given), `seed` (of
-            every trial; the task's where not given), `data_dir` (of a named task's data), `render_mode` (None or `"ansi"`).
+        **settings: `evaluator` (trains where not given; `"table"` looks designs up), `reward` and `epochs` (the task's where
+            not given), `seed` (of every trial; the task's where not given), `data_dir` (of a named task's data), `render_mode`
+            (None or `"ansi"`).
 
     Raises:
         InputError: if there is no such task, or the settings do not fit together.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.protocol import Episode, Learner
-from marl_hpo_env import InputError, Trial
+from marl_hpo_env import Design, InputError, Trial
 
 OnEpisode = Callable[[Episode, Trial], None]
 
@@ -16,6 +16,7 @@ def play(
     learner: Learner,
     episodes: int | None = None,
     *,
+    evaluations: int | None = None,
     seed: int = 0,
     batch: int = 1,
     on_trial: Callable[[Trial], None] | None = None,
@@ -26,7 +27,8 @@ def play(
     Args:
         env: any of the package's environments; its evaluator turns the learner's designs into trials.
         learner: is reset with the environment's space and `seed`.
-        episodes: how many to play; None plays until the learner is finished.
+        episodes: how many to play at most; None plays until the learner is finished.
+        evaluations: distinct designs after which to stop; repeats are episodes, and no evaluations.
         seed: of the learner.
         batch: designs asked at a time. The result depends on it, not on how many workers evaluate a batch.
         on_trial: is called with each distinct trial of a batch, as it finishes.
@@ -36,17 +38,25 @@ def play(
         Every episode, in the order asked.
 
     Raises:
-        InputError: if `batch` or `episodes` is not positive, or the learner asks for a design that does not exist.
+        InputError: if `batch`, `episodes` or `evaluations` is not positive, or the learner asks for a design that does not exist.
     """
     if batch < 1:
         raise InputError(f"The batch is {batch}; it is at least 1.")
-    if episodes is not None and episodes < 1:
-        raise InputError(f"The number of episodes is {episodes}; it is at least 1.")
+    for what, number in (("episodes", episodes), ("evaluations", evaluations)):
+        if number is not None and number < 1:
+            raise InputError(f"The number of {what} is {number}; it is at least 1.")
     game = env.unwrapped
     learner.reset(game.space, seed)
     played: list[Episode] = []
-    while episodes is None or len(played) < episodes:
-        wanted = batch if episodes is None else min(batch, episodes - len(played))
+    seen: set[Design] = set()
+    while (episodes is None or len(played) < episodes) and (evaluations is None or len(seen) < evaluations):
+        # A batch has at most as many new designs as it has designs, so neither number is exceeded.
+        left = [
+            batch,
+            *([episodes - len(played)] if episodes else []),
+            *([evaluations - len(seen)] if evaluations else []),
+        ]
+        wanted = min(left)
         designs = [game.space.check(design) for design in (learner.ask(wanted) or [])[:wanted]]
         if not designs:
             break
@@ -61,6 +71,7 @@ def play(
         ]
         learner.tell(told)
         played += told
+        seen.update(designs)
         if on_episode is not None:
             for episode in told:
                 on_episode(episode, trials[episode.design])

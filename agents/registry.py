@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import inspect
+import os
+import sys
 from typing import Any
 
 from agents.independent_q import IndependentQ
@@ -28,12 +32,15 @@ def learner(name: str, **settings: Any) -> Learner:
     """The learner with this name.
 
     Args:
-        name: one of `learners()`.
+        name: one of `learners()`, or `package.module:Class` for one's own; settings can stand behind it, as in
+            `"pairwise-q(update=averaged)"`.
         **settings: what its class takes.
 
     Raises:
         InputError: if there is no such learner or setting, or a setting is outside its range.
     """
+    name, written = _parsed(name)
+    settings = {**written, **settings}
     known = settings_of(name)
     for setting in settings:
         if setting not in known:
@@ -55,7 +62,7 @@ def settings_of(name: str) -> tuple[str, ...]:
     Raises:
         InputError: if there is no such learner.
     """
-    return tuple(inspect.signature(_class(name)).parameters)
+    return tuple(inspect.signature(_class(_parsed(name)[0])).parameters)
 
 
 def summary(name: str) -> str:
@@ -63,7 +70,35 @@ def summary(name: str) -> str:
     return (inspect.getdoc(_class(name)) or "").splitlines()[0]
 
 
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """A name and the settings behind it: numbers, None, True and False as such, all else as text."""
+    name, _, inside = text.removesuffix(")").partition("(")
+    settings: dict[str, Any] = {}
+    for part in filter(None, inside.split(",")):
+        setting, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals:
+            raise InputError(f"The setting {part!r} of {text!r} cannot be read; write it as {name}(setting=value).")
+        try:
+            settings[setting] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            settings[setting] = value
+    return name.strip(), settings
+
+
 def _class(name: str) -> type:
-    if name not in _LEARNERS:
-        raise InputError.unknown("learner", name, _LEARNERS)
-    return _LEARNERS[name]
+    place, colon, own = name.partition(":")
+    if not colon:
+        if name not in _LEARNERS:
+            raise InputError.unknown("learner", name, _LEARNERS)
+        return _LEARNERS[name]
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(place), own)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"The learner {name!r} cannot be found: {error}; name a class in a module on the path."
+        ) from error
+    if not isinstance(found, type):
+        raise InputError(f"The learner {name!r} is a {type(found).__name__}; name a class.")
+    return found

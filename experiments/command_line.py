@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from experiments.compare_command import compare
+from experiments.reward_options import read_reward
 from experiments.table_commands import table_app
-from marl_hpo_env import InputError, Recipe, Reward, Task, WeightedReward, task, tasks
+from marl_hpo_env import InputError, Recipe, Task, task, tasks
 
 app = typer.Typer(
     help="Let multi-agent learners design convolutional networks: every layer is an agent that picks its hyperparameters.",
@@ -21,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(table_app, name="table")
+app.command()(compare)
 
 Out = Annotated[
     Path | None,
@@ -139,7 +142,7 @@ def tune(
             raise InputError("Both --within and --weight say what to reward; give one of them.")
         weights = ["model_size_mb / original=1"]
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
-    reward = _read_reward(weights, constraints)
+    reward = read_reward(weights, constraints)
     chosen = _chosen(task_name, model, data, image_size, choices, recipe)
     tuning = prepare(chosen, out, device, workers, reward(chosen))
     player = make_learner(learner, **paper_settings(learner, chosen))
@@ -279,30 +282,6 @@ def _read_epochs(text: str | None) -> int | str | None:
         return None if text is None else int(text)
     except ValueError:
         return text
-
-
-def _read_reward(weights: Sequence[str], constraints: Sequence[str]) -> Callable[[Task], Reward | None]:
-    """What the options say of the reward, given the task; checked before the task is loaded."""
-    parsed = {}
-    for text in weights:
-        metric, _, value = text.rpartition("=")
-        try:
-            parsed[metric.strip()] = float(value)
-        except ValueError:
-            raise InputError(f"The weight {text!r} cannot be read; write it as validation_accuracy=1.") from None
-    if parsed:
-        reward = WeightedReward(parsed, constraints)
-        return lambda chosen: reward
-    WeightedReward({"validation_accuracy": 1.0}, constraints)  # the constraints can be read
-
-    def with_constraints(chosen: Task) -> Reward | None:
-        if not constraints:
-            return None
-        if not isinstance(chosen.reward, WeightedReward):
-            raise InputError(f"The reward of {chosen.name!r} takes no constraints; say what to reward with --weight.")
-        return WeightedReward(chosen.reward.weights, constraints)
-
-    return with_constraints
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""The command `marl-hpo compare`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from marl_hpo_env import InputError
+
+
+def compare(
+    tasks: Annotated[
+        list[str],
+        typer.Option(
+            "--task",
+            help="A task with a table in the package, a table's path (.npz), or NAS-Bench-Macro's (.json); repeat for more.",
+        ),
+    ],
+    seeds: Annotated[int, typer.Option(min=2, help="Of every learner.")] = 50,
+    episodes: Annotated[int, typer.Option(min=1, help="Evaluations of every run: distinct designs.")] = 200,
+    learners: Annotated[
+        str | None,
+        typer.Option(
+            help="Separated by commas; package.module:Class is your own, and settings stand behind a name, as in "
+            "'pairwise-q(update=averaged)'. [default: all that play by a reward]"
+        ),
+    ] = None,
+    weight: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=WEIGHT", help="As in `tune`, in place of the tasks' rewards.")
+    ] = None,
+    constraint: Annotated[list[str] | None, typer.Option(metavar="BOUND", help="As in `tune`; needs --weight.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: one per core]")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs and reports; what is in it is not run again.")] = Path(
+        "runs/compare"
+    ),
+) -> None:
+    """Compare learners on tables: regret with confidence intervals, curves and profiles, in minutes."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from agents import learner
+    from experiments.comparison import Contest, Run, Runs, benchmark, run_all
+    from experiments.comparison_report import Curves, write
+    from experiments.report import rich_table
+    from experiments.reward_options import read_weights
+
+    names = _split(learners) if learners else _default()
+    for name in names:
+        learner(name)  # fails before anything runs
+    weights = tuple(read_weights(weight or []).items())
+    constraints = tuple(constraint or [])
+    if constraints and not weights:
+        raise InputError("The --constraint needs a reward beside it; give it with --weight.")
+    grounds = {table: benchmark(table, weights, constraints) for table in tasks}
+    contests = [
+        Contest(name, table, weights, constraints, seed, episodes)
+        for seed in range(seeds)
+        for table in grounds
+        for name in names
+    ]
+    runs = Runs(out)
+    finished: dict[Contest, Run] = {}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}")
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("runs", total=len(contests), best="")
+        lowest = float("inf")
+        for run in run_all(contests, runs, jobs or os.cpu_count() or 1):
+            finished[run.contest] = run
+            ground = grounds[run.contest.table]
+            told = ground.rewards(ground.table_seed(run.contest.seed))
+            regret = 100 * float(told.max() - told[list(run.designs)].max())
+            lowest = min(lowest, regret)
+            progress.update(bar, advance=1, best=f"best regret {lowest:.3g}, last {run.contest.learner}")
+    all_curves = []
+    for table, ground in grounds.items():
+        played = {
+            name: [finished[Contest(name, table, weights, constraints, seed, episodes)] for seed in range(seeds)]
+            for name in names
+        }
+        all_curves.append(Curves(ground, played, episodes))
+    console = Console()
+    for title, header, rows in write(all_curves, out):
+        console.print(rich_table(title, header, rows))
+    typer.echo(f"Tables, curves, profiles and every run: {out / 'report.md'}, {out / 'runs.csv'}")
+
+
+def _split(text: str) -> list[str]:
+    """Names separated by commas, but not by those inside brackets."""
+    names, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            names.append("")
+        else:
+            names[-1] += character
+    found = [name.strip() for name in names if name.strip()]
+    if len(set(found)) < len(found) or not found:
+        raise InputError(f"The learners {text!r} cannot be compared; name each once, separated by commas.")
+    return found
+
+
+def _default() -> list[str]:
+    """Every learner that can be made here: those of an extra that is not installed are left out, with a word."""
+    from agents import learner
+    from agents import learners as all_learners
+
+    names = []
+    for name in all_learners():
+        try:
+            learner(name)
+        except InputError as error:
+            typer.echo(f"{name} is left out: {error}", err=True)
+            continue
+        names.append(name)
+    return names

@@ -1,0 +1,272 @@
+"""Learners against each other on tables: many seeds each, all with as many evaluations.
+
+A run is one learner with one seed on one benchmark. It is rewarded on one of the table's seeds (they take turns, so that no
+verdict hangs on one draw of the trainings) and never told anything of the test. Every finished run is a line of `runs.jsonl`,
+so a comparison that was stopped continues.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agents import Episode, Learner, learner, play
+from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
+from marl_hpo_env.nas_bench_macro import nas_bench_macro
+from marl_hpo_env.pareto import hypervolume
+
+EPISODES_PER_EVALUATION = 10
+"""A learner that repeats itself more often than this is stopped short of its evaluations."""
+
+Array = npt.NDArray[np.float64]
+
+
+class Contest(NamedTuple):
+    """Which run: plain values, so that it can be sent to another process and kept in a file.
+
+    Args:
+        learner: as `agents.learner` reads it.
+        table: the name of a table in the package, or the path of an `.npz` or of NAS-Bench-Macro's `.json`.
+        weights: of a `WeightedReward`, or nothing for the task's own reward.
+        constraints: of that reward.
+        seed: of the learner.
+        evaluations: distinct designs.
+    """
+
+    learner: str
+    table: str
+    weights: tuple[tuple[str, float], ...]
+    constraints: tuple[str, ...]
+    seed: int
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a contest.
+
+    Args:
+        contest: which run.
+        designs: the number of each episode's design (`SearchSpace.index`).
+        ms_per_episode: of the learner alone, in milliseconds.
+    """
+
+    contest: Contest
+    designs: Sequence[int]
+    ms_per_episode: float
+
+
+class Benchmark:
+    """A table under one reward, with what is known of every design.
+
+    Args:
+        table: as in `Contest`.
+        weights: as in `Contest`.
+        constraints: as in `Contest`.
+
+    Raises:
+        InputError: if there is no such table, or it lacks what the reward needs.
+    """
+
+    def __init__(self, table: str, weights: Sequence[tuple[str, float]] = (), constraints: Sequence[str] = ()) -> None:
+        self.table = nas_bench_macro(table) if table.endswith(".json") else Table.open(table)
+        self.evaluator = TableEvaluator(self.table)
+        self.task = self.evaluator.task
+        self.name = self.table.task_name
+        self.reward: Reward = WeightedReward(dict(weights), constraints) if weights else self.task.reward
+        self._designs = list(map(self.table.space.design_at, range(self.table.space.size)))
+        self._rewards: dict[int, Array] = {}
+        self._points: dict[int, Array] = {}
+        self.environment(self.table.seeds[0])  # fails if reward and table do not fit together
+
+    def table_seed(self, seed: int) -> int:
+        """The table's seed that a learner of this seed is rewarded on."""
+        return self.table.seeds[seed % len(self.table.seeds)]
+
+    def environment(self, table_seed: int) -> Any:
+        """The environment that a run plays."""
+        return env(
+            self.task, evaluator=self.evaluator, reward=self.reward, seed=table_seed, epochs=self.table.epochs
+        ).unwrapped
+
+    def rewards(self, table_seed: int) -> Array:
+        """Of every design, shape (designs,)."""
+        if table_seed not in self._rewards:
+            score = self.environment(table_seed).score
+            self._rewards[table_seed] = np.array([score(trial) for trial in self._trials(table_seed)])
+        return self._rewards[table_seed]
+
+    @cached_property
+    def worth(self) -> Array:
+        """What every design is worth by figures that no learner saw: its reward with the mean test accuracy over the table's
+        seeds in place of one seed's validation accuracy, and the means of the other metrics. Shape (designs,)."""
+        means = {name: self.table.mean(name) for name in self.table.measured}
+        if "test_accuracy" in means:
+            means["validation_accuracy"] = means["test_accuracy"]
+        original = self.environment(self.table.seeds[0]).original if self.reward.relative else None
+        values = []
+        for number, design in enumerate(self._designs):
+            metrics = {name: None if np.isnan(mean[number]) else float(mean[number]) for name, mean in means.items()}
+            never = metrics["validation_accuracy"] is None
+            trial = Trial(Request(design, 0, None), "terminated" if never else "completed", None, metrics)
+            values.append(self.reward(trial, original))
+        return np.array(values)
+
+    def points(self, table_seed: int) -> Array:
+        """Every design's objectives, shape (designs, objectives), from 0 for the best value in the table to 1 for the worst;
+        infinite where the trial did not complete."""
+        if table_seed not in self._points:
+            game = self.environment(table_seed)
+            signs = np.array([-METRICS[objective.metric].better for objective in self.reward.objectives])
+            told = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
+            values = signs * np.array(told, dtype=float)
+            low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+            scaled = (values - low) / np.where(high > low, high - low, 1.0)
+            self._points[table_seed] = np.where(np.isnan(scaled), np.inf, scaled)
+        return self._points[table_seed]
+
+    def covered(self, designs: Sequence[int], table_seed: int) -> float:
+        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference."""
+        points = self.points(table_seed)
+        reference = np.ones(points.shape[1])
+        return hypervolume(points[list(designs)], reference) / hypervolume(points, reference)
+
+    def _trials(self, table_seed: int) -> Iterable[Trial]:
+        return self.evaluator.evaluate([Request(design, table_seed, self.table.epochs) for design in self._designs])
+
+
+@cache
+def benchmark(table: str, weights: tuple[tuple[str, float], ...], constraints: tuple[str, ...]) -> Benchmark:
+    """The benchmark, made once per process."""
+    return Benchmark(table, weights, constraints)
+
+
+def run(contest: Contest) -> Run:
+    """Plays a contest to its end.
+
+    Raises:
+        InputError: if there is no such learner or benchmark, or the learner asks for a design that does not exist.
+    """
+    ground = benchmark(contest.table, contest.weights, contest.constraints)
+    timed = _Timed(learner(contest.learner))
+    episodes = play(
+        ground.environment(ground.table_seed(contest.seed)),
+        timed,
+        EPISODES_PER_EVALUATION * contest.evaluations,
+        evaluations=contest.evaluations,
+        seed=contest.seed,
+    )
+    if not episodes:
+        raise InputError(f"The learner {contest.learner!r} asks for nothing.")
+    designs = [ground.table.space.index(episode.design) for episode in episodes]
+    return Run(contest, designs, 1e3 * timed.seconds / len(designs))
+
+
+class _Timed:
+    """A learner, and how long it took to think."""
+
+    def __init__(self, inner: Learner) -> None:
+        self.inner = inner
+        self.seconds = 0.0
+
+    def reset(self, space: Any, seed: int) -> None:
+        self.inner.reset(space, seed)
+
+    def ask(self, n: int) -> list[Design]:
+        started = time.perf_counter()
+        designs = self.inner.ask(n)
+        self.seconds += time.perf_counter() - started
+        return designs
+
+    def tell(self, episodes: Sequence[Episode]) -> None:
+        started = time.perf_counter()
+        self.inner.tell(episodes)
+        self.seconds += time.perf_counter() - started
+
+
+class Runs:
+    """The finished runs of a folder.
+
+    Args:
+        folder: made where absent.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "runs.jsonl").open("a+")
+        except OSError as error:
+            raise InputError(
+                f"The folder {str(folder)!r} cannot be written: {error.strerror}; choose another --out."
+            ) from error
+        self._file.seek(0)
+        self._finished: dict[Contest, Run] = {}
+        for line in self._file:
+            try:
+                learner_name, table, weights, constraints, seed, evaluations, designs, ms = json.loads(line)
+            except ValueError:  # the line at which the last command was killed
+                continue
+            weighed = tuple((name, weight) for name, weight in weights)
+            contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
+            self._finished[contest] = Run(contest, designs, ms)
+
+    def get(self, contest: Contest) -> Run | None:
+        """The finished run, or None."""
+        return self._finished.get(contest)
+
+    def put(self, finished: Run) -> None:
+        """Keeps a run at once."""
+        self._finished[finished.contest] = finished
+        line = json.dumps([*finished.contest, list(finished.designs), round(finished.ms_per_episode, 4)])
+        # A line of its own even after one that was cut off.
+        self._file.write(f"{line}\n")
+        self._file.flush()
+
+
+def run_all(contests: Sequence[Contest], runs: Runs, jobs: int) -> Iterable[Run]:
+    """Every run, the finished ones first, then the others as they end.
+
+    Args:
+        contests: what to run.
+        runs: where finished ones are kept.
+        jobs: processes side by side; 1 runs in this one.
+    """
+    missing = []
+    for contest in contests:
+        finished = runs.get(contest)
+        if finished is None:
+            missing.append(contest)
+        else:
+            yield finished
+    if jobs == 1 or len(missing) < 2:
+        for contest in missing:
+            played = run(contest)
+            runs.put(played)
+            yield played
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process: they use the cores side by side
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
+    try:
+        for future in as_completed([pool.submit(run, contest) for contest in missing]):
+            played = future.result()
+            runs.put(played)
+            yield played
+    finally:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()

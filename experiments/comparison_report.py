@@ -1,0 +1,254 @@
+"""What a comparison says: tables, curves and profiles, with intervals over the seeds."""
+
+from __future__ import annotations
+
+import csv
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+
+from experiments.comparison import Benchmark, Run
+from experiments.regret import episodes_played, first_episodes, incumbent_regret, simple_regret
+from experiments.report import markdown_table
+from experiments.statistics import bootstrap, interquartile_mean, performance_profile, probability_of_improvement
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+THE_PAPERS = "pairwise-q"
+Array = npt.NDArray[np.float64]
+Table = tuple[str, list[str], list[list[str]]]
+"""Title, header and rows."""
+
+
+class Curves:
+    """What every run of one benchmark reached after each of its evaluations.
+
+    Args:
+        benchmark: what was played.
+        runs: by learner, one per seed, with the same seeds for all.
+        evaluations: the length of the curves.
+
+    Attributes:
+        regret: by learner, shape (seeds, evaluations), in the reward's unit: of the best design under the reward that the
+            learner saw.
+        worth: likewise, of the best design under the mean test figures: the regret of the incumbent, which was chosen by
+            its reward.
+        floor: what the design with the best reward leaves of that, on average over the table's seeds: no learner can be
+            expected below it.
+        chance: the mean regret of one random design.
+        covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
+    """
+
+    def __init__(self, benchmark: Benchmark, runs: Mapping[str, Sequence[Run]], evaluations: int) -> None:
+        self.benchmark, self.runs, self.evaluations = benchmark, runs, evaluations
+        self.checkpoints = [n for n in (25, 50, 100, 200) if n < evaluations] + [evaluations]
+        best = float(benchmark.worth.max())
+        picked = [benchmark.worth[benchmark.rewards(seed).argmax()] for seed in benchmark.table.seeds]
+        self.floor = best - float(np.mean(picked))
+        rewards = [benchmark.rewards(seed) for seed in benchmark.table.seeds]
+        self.chance = float(np.mean([told.max() - told.mean() for told in rewards]))
+        self.regret: dict[str, Array] = {}
+        self.worth: dict[str, Array] = {}
+        self.covered: dict[str, Array] = {}
+        several = len(benchmark.reward.objectives) > 1
+        for name, played in runs.items():
+            own, test, share = zip(*(self._of(run, best, several) for run in played), strict=True)
+            self.regret[name], self.worth[name] = np.array(own), np.array(test)
+            if several:
+                self.covered[name] = np.array(share)
+
+    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, list[float]]:
+        table_seed = self.benchmark.table_seed(run.contest.seed)
+        told = self.benchmark.rewards(table_seed)
+        designs = [(number,) for number in run.designs]
+        rewards = told[list(run.designs)]
+        own = simple_regret(designs, rewards, float(told.max()), self.evaluations)
+        test = incumbent_regret(designs, rewards, self.benchmark.worth[list(run.designs)], best, self.evaluations)
+        new = [run.designs[i] for i in first_episodes(designs)]
+        share = [self.benchmark.covered(new[:n], table_seed) for n in self.checkpoints] if several else []
+        return own, test, share
+
+
+def regret_table(curves: Curves) -> Table:
+    """Regret at the checkpoints, and what it cost; the lowest at the end first. Rewards in hundredths: points of accuracy,
+    where the reward is accuracy."""
+    last = curves.evaluations
+    header = ["learner", *(f"regret at {n}" for n in curves.checkpoints), f"test regret at {last}"]
+    header += ["distinct", "episodes", "ms/episode", f"P(better than {THE_PAPERS})"]
+    rows = []
+    for name in sorted(curves.regret, key=lambda name: _middle(curves.regret[name][:, -1])):
+        runs = curves.runs[name]
+        counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
+        distinct = [len(set(run.designs)) for run in runs]
+        better = "-"
+        if THE_PAPERS in curves.regret and name != THE_PAPERS:
+            theirs = -curves.regret[THE_PAPERS][:, -1:]
+            better = _shown(bootstrap(probability_of_improvement, -curves.regret[name][:, -1:], theirs), 1, 2)
+        figures = [_estimate(curves.regret[name][:, n - 1], 100) for n in curves.checkpoints]
+        cost = [
+            f"{np.mean(distinct):.0f}",
+            f"{np.mean(counts):.0f}",
+            f"{np.mean([r.ms_per_episode for r in runs]):.2g}",
+        ]
+        rows.append([name, *figures, _estimate(curves.worth[name][:, -1], 100), *cost, better])
+    return curves.benchmark.name, header, rows
+
+
+def covered_table(curves: Curves) -> Table:
+    """The share of the table's hypervolume at the checkpoints, in percent; the highest at the end first."""
+    header = ["learner", *(f"hypervolume % at {n}" for n in curves.checkpoints)]
+    names = sorted(curves.covered, key=lambda name: -_middle(curves.covered[name][:, -1]))
+    columns = range(len(curves.checkpoints))
+    rows = [[name, *(_estimate(curves.covered[name][:, i], 100) for i in columns)] for name in names]
+    return (
+        f"{curves.benchmark.name}: objectives {' and '.join(map(str, curves.benchmark.reward.objectives))}",
+        header,
+        rows,
+    )
+
+
+def overall_table(all_curves: Sequence[Curves]) -> Table:
+    """Over several benchmarks: regret as a share of a random design's, in percent."""
+    checkpoints = all_curves[0].checkpoints
+    header = ["learner", *(f"regret % at {n}" for n in checkpoints), f"P(better than {THE_PAPERS})"]
+    scores = {name: _normalised(all_curves, name) for name in all_curves[0].regret}
+    rows = []
+    for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
+        figures = [_shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in checkpoints]
+        better = "-"
+        if THE_PAPERS in scores and name != THE_PAPERS:
+            pair = -scores[name][..., -1], -scores[THE_PAPERS][..., -1]
+            better = _shown(bootstrap(probability_of_improvement, *pair), 1, 2)
+        rows.append([name, *figures, better])
+    return "all benchmarks", header, rows
+
+
+def _normalised(all_curves: Sequence[Curves], name: str) -> Array:
+    """Shape (seeds, benchmarks, evaluations)."""
+    return np.stack([curves.regret[name] / curves.chance for curves in all_curves], axis=1)
+
+
+def _middle(runs: Array) -> float:
+    return float(interquartile_mean(np.reshape(runs, (len(runs), -1))))
+
+
+def _estimate(runs: Array, factor: float) -> str:
+    return _shown(bootstrap(interquartile_mean, runs[:, None]), factor)
+
+
+def _shown(estimate: Any, factor: float, digits: int = 3) -> str:
+    value, low, high = (f"{factor * float(part):.{digits}g}" for part in estimate)
+    return f"{value} [{low}, {high}]"
+
+
+def draw_regret(curves: Curves, path: Path) -> None:
+    """The interquartile mean of the regret after each evaluation, with its 95% band."""
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    numbers = np.arange(1, curves.evaluations + 1)
+    at = np.unique(np.geomspace(1, curves.evaluations, 40).astype(int)) - 1
+    lowest = min(float(runs[runs > 0].min(initial=np.inf)) for runs in curves.regret.values())
+    for (name, runs), (colour, style) in zip(curves.regret.items(), _styles(), strict=False):
+        estimate = bootstrap(
+            lambda drawn: interquartile_mean(np.swapaxes(drawn, -1, -2)[..., None]), runs[:, at], resamples=500
+        )
+        axis.plot(numbers[at], 100 * estimate.value, style, color=colour, linewidth=1.2, label=name)
+        axis.fill_between(numbers[at], 100 * estimate.low, 100 * estimate.high, color=colour, alpha=0.12, linewidth=0)
+    axis.set_yscale("symlog", linthresh=max(100 * lowest, 1e-3) if np.isfinite(lowest) else 1e-3)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("evaluations (distinct designs)")
+    axis.set_ylabel("regret, hundredths of the reward")
+    axis.set_title(curves.benchmark.name)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="x-small", bbox_to_anchor=(1.01, 1), loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def draw_profiles(all_curves: Sequence[Curves], path: Path) -> None:
+    """The share of all runs whose regret at the end is below each share of a random design's, with its 95% band."""
+    thresholds = np.geomspace(1e-4, 1, 60)
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    for name, (colour, style) in zip(all_curves[0].regret, _styles(), strict=False):
+        scores = -_normalised(all_curves, name)[..., -1]
+        estimate = bootstrap(partial(performance_profile, thresholds=-thresholds), scores, resamples=500)
+        axis.plot(thresholds, estimate.value, style, color=colour, linewidth=1.2, label=name)
+        axis.fill_between(thresholds, estimate.low, estimate.high, color=colour, alpha=0.12, linewidth=0)
+    axis.set_xscale("log")
+    axis.set_xlabel(f"regret after {all_curves[0].evaluations} evaluations, as a share of a random design's")
+    axis.set_ylabel("share of runs below it")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="x-small", bbox_to_anchor=(1.01, 1), loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _styles() -> list[tuple[Any, str]]:
+    colours = plt.get_cmap("tab10").colors  # type: ignore[attr-defined]
+    return [(colour, style) for style in ("-", "--", ":", "-.") for colour in colours]
+
+
+def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
+    """Tables and pictures of a comparison, and `runs.csv` with one row per run; returns the tables."""
+    tables: list[Table] = []
+    pictures: list[str] = []
+    for curves in all_curves:
+        title, header, rows = regret_table(curves)
+        noise = f"{title}: regret in hundredths of the reward ({curves.benchmark.reward}), interquartile mean [95% interval]"
+        tables.append((f"{noise}; test regret of the true best by reward: {100 * curves.floor:.3g}", header, rows))
+        if curves.covered:
+            tables.append(covered_table(curves))
+        pictures.append(f"regret-{title}.png")
+        draw_regret(curves, folder / pictures[-1])
+    if len(all_curves) > 1:
+        tables.append(overall_table(all_curves))
+    pictures.append("profiles.png")
+    draw_profiles(all_curves, folder / pictures[-1])
+    with (folder / "runs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        checkpoints = all_curves[0].checkpoints
+        kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in checkpoints]
+        writer.writerow(["task", "learner", "seed", "table_seed", "distinct", "episodes", "ms_per_episode", *kinds])
+        for curves in all_curves:
+            for name, runs in curves.runs.items():
+                for i, run in enumerate(runs):
+                    at = [n - 1 for n in checkpoints]
+                    shares = curves.covered[name][i] if curves.covered else [""] * len(at)
+                    figures = [*curves.regret[name][i, at], *curves.worth[name][i, at], *shares]
+                    seed = run.contest.seed
+                    counts = [len(set(run.designs)), len(run.designs), run.ms_per_episode]
+                    shown = [f"{figure:.6g}" if figure != "" else "" for figure in figures]
+                    writer.writerow(
+                        [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed), *counts, *shown]
+                    )
+    text = ["# Comparison\n"]
+    text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
+    text += [f"![{picture}]({picture})\n" for picture in pictures]
+    (folder / "report.md").write_text("\n".join([*text, _measured_with()]) + "\n")
+    return tables
+
+
+def _measured_with() -> str:
+    command = " ".join(["marl-hpo", *sys.argv[1:]])
+    versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "numpy"))
+    here = Path(__file__).parent
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
+    )
+    at = f", commit {commit.stdout.strip()}" if commit.returncode == 0 else ""
+    return (
+        f"Measured by `{command}` with {versions}{at}, Python {platform.python_version()}, on {platform.machine()} "
+        f"{platform.system()}. Times are of runs side by side."
+    )

@@ -82,6 +82,7 @@ def compare(
         }
         all_curves.append(Curves(ground, played, episodes))
     console = Console()
+    console.width = max(console.width, 130)  # rather a line that the terminal breaks than a table that cannot be read
     for title, header, rows in write(all_curves, out):
         console.print(rich_table(title, header, rows))
     typer.echo(f"Tables, curves, profiles and every run: {out / 'report.md'}, {out / 'runs.csv'}")

@@ -26,6 +26,9 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 THE_PAPERS = "pairwise-q"
+"""P(better) in the tables is the probability of improvement over it."""
+
+INTERVALS = "(interquartile mean and 95% interval)"
 Array = npt.NDArray[np.float64]
 Table = tuple[str, list[str], list[list[str]]]
 """Title, header and rows."""
@@ -84,8 +87,8 @@ def regret_table(curves: Curves) -> Table:
     """Regret at the checkpoints, and what it cost; the lowest at the end first. Rewards in hundredths: points of accuracy,
     where the reward is accuracy."""
     last = curves.evaluations
-    header = ["learner", *(f"regret at {n}" for n in curves.checkpoints), f"test regret at {last}"]
-    header += ["distinct", "episodes", "ms/episode", f"P(better than {THE_PAPERS})"]
+    header = ["learner", *(f"at {n}" for n in curves.checkpoints), f"test, at {last}"]
+    header += ["distinct", "episodes", "ms/episode", "P(better)"]
     rows = []
     for name in sorted(curves.regret, key=lambda name: _middle(curves.regret[name][:, -1])):
         runs = curves.runs[name]
@@ -94,7 +97,7 @@ def regret_table(curves: Curves) -> Table:
         better = "-"
         if THE_PAPERS in curves.regret and name != THE_PAPERS:
             theirs = -curves.regret[THE_PAPERS][:, -1:]
-            better = _shown(bootstrap(probability_of_improvement, -curves.regret[name][:, -1:], theirs), 1, 2)
+            better = _shown(bootstrap(probability_of_improvement, -curves.regret[name][:, -1:], theirs), 1)
         figures = [_estimate(curves.regret[name][:, n - 1], 100) for n in curves.checkpoints]
         cost = [
             f"{np.mean(distinct):.0f}",
@@ -107,21 +110,18 @@ def regret_table(curves: Curves) -> Table:
 
 def covered_table(curves: Curves) -> Table:
     """The share of the table's hypervolume at the checkpoints, in percent; the highest at the end first."""
-    header = ["learner", *(f"hypervolume % at {n}" for n in curves.checkpoints)]
+    header = ["learner", *(f"at {n}" for n in curves.checkpoints)]
     names = sorted(curves.covered, key=lambda name: -_middle(curves.covered[name][:, -1]))
     columns = range(len(curves.checkpoints))
     rows = [[name, *(_estimate(curves.covered[name][:, i], 100) for i in columns)] for name in names]
-    return (
-        f"{curves.benchmark.name}: objectives {' and '.join(map(str, curves.benchmark.reward.objectives))}",
-        header,
-        rows,
-    )
+    objectives = " and ".join(map(str, curves.benchmark.reward.objectives))
+    return f"{curves.benchmark.name}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
 
 
 def overall_table(all_curves: Sequence[Curves]) -> Table:
     """Over several benchmarks: regret as a share of a random design's, in percent."""
     checkpoints = all_curves[0].checkpoints
-    header = ["learner", *(f"regret % at {n}" for n in checkpoints), f"P(better than {THE_PAPERS})"]
+    header = ["learner", *(f"at {n}" for n in checkpoints), "P(better)"]
     scores = {name: _normalised(all_curves, name) for name in all_curves[0].regret}
     rows = []
     for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
@@ -129,9 +129,9 @@ def overall_table(all_curves: Sequence[Curves]) -> Table:
         better = "-"
         if THE_PAPERS in scores and name != THE_PAPERS:
             pair = -scores[name][..., -1], -scores[THE_PAPERS][..., -1]
-            better = _shown(bootstrap(probability_of_improvement, *pair), 1, 2)
+            better = _shown(bootstrap(probability_of_improvement, *pair), 1)
         rows.append([name, *figures, better])
-    return "all benchmarks", header, rows
+    return f"All benchmarks: regret in percent of a random design's {INTERVALS}", header, rows
 
 
 def _normalised(all_curves: Sequence[Curves], name: str) -> Array:
@@ -147,9 +147,9 @@ def _estimate(runs: Array, factor: float) -> str:
     return _shown(bootstrap(interquartile_mean, runs[:, None]), factor)
 
 
-def _shown(estimate: Any, factor: float, digits: int = 3) -> str:
+def _shown(estimate: Any, factor: float, digits: int = 2) -> str:
     value, low, high = (f"{factor * float(part):.{digits}g}" for part in estimate)
-    return f"{value} [{low}, {high}]"
+    return f"{value} [{low},{high}]"
 
 
 def draw_regret(curves: Curves, path: Path) -> None:
@@ -206,8 +206,10 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
     pictures: list[str] = []
     for curves in all_curves:
         title, header, rows = regret_table(curves)
-        noise = f"{title}: regret in hundredths of the reward ({curves.benchmark.reward}), interquartile mean [95% interval]"
-        tables.append((f"{noise}; test regret of the true best by reward: {100 * curves.floor:.3g}", header, rows))
+        what = f"{title}: regret in hundredths of the reward, {curves.benchmark.reward} {INTERVALS}"
+        tables.append(
+            (f"{what}. Test regret of the design with the best reward: {100 * curves.floor:.3g}", header, rows)
+        )
         if curves.covered:
             tables.append(covered_table(curves))
         pictures.append(f"regret-{title}.png")

@@ -1,0 +1,61 @@
+"""What the learners' tests share: additive tables, on which a learner that learns is told from one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from agents import Episode, Learner
+from marl_hpo_env import Layer, SearchSpace
+
+SEEDS = 20
+
+
+def _finds_best(
+    learner: Learner, seed: int, sizes: tuple[int, ...], evaluations: int, episodes: int, batch: int
+) -> bool:
+    """Whether it finds the best design of a chain whose reward is a sum of one standard normal term per layer."""
+    space = SearchSpace(
+        Layer(f"layer{p}", "Linear", {"out_features": range(size)}, (f"layer{p - 1}",) if p else ())
+        for p, size in enumerate(sizes)
+    )
+    terms = [np.random.default_rng([seed, p]).normal(size=size) for p, size in enumerate(sizes)]
+    best = tuple(int(term.argmax()) for term in terms)
+    learner.reset(space, seed)
+    seen: set[tuple[int, ...]] = set()
+    for _ in range(0, episodes, batch):
+        designs = learner.ask(batch)
+        seen.update(designs)
+        if best in designs or len(seen) >= evaluations:
+            break
+        learner.tell([Episode(d, float(sum(t[a] for t, a in zip(terms, d, strict=True))), {}, False) for d in designs])
+    return best in seen
+
+
+@pytest.fixture(scope="session")
+def solved() -> Callable[..., int]:
+    """Counts the seeds, of 20, with which a learner finds the best design of an additive table.
+
+    `sizes` are the layers' numbers of actions; `evaluations`, how many distinct designs it may ask for, and `episodes`, how
+    many with repeats; `batch`, how many at a time. With `told=False` it is never told anything, as a check on the test.
+    """
+
+    def count(
+        make: Callable[[], Learner],
+        sizes: tuple[int, ...],
+        evaluations: int,
+        episodes: int,
+        batch: int = 1,
+        told: bool = True,
+    ) -> int:
+        total = 0
+        for seed in range(SEEDS):
+            learner = make()
+            if not told:
+                learner.tell = lambda episodes: None  # type: ignore[method-assign]
+            total += _finds_best(learner, seed, sizes, evaluations, episodes, batch)
+        return total
+
+    return count

@@ -10,8 +10,6 @@ import pytest
 from agents import Episode, Learner
 from marl_hpo_env import Layer, SearchSpace
 
-SEEDS = 20
-
 
 def _finds_best(
     learner: Learner, seed: int, sizes: tuple[int, ...], evaluations: int, episodes: int, batch: int
@@ -35,27 +33,29 @@ def _finds_best(
 
 
 @pytest.fixture(scope="session")
-def solved() -> Callable[..., int]:
-    """Counts the seeds, of 20, with which a learner finds the best design of an additive table.
+def solves() -> Callable[..., bool]:
+    """Tells whether a learner finds the best design of an additive table, with 19 of 20 seeds.
 
     `sizes` are the layers' numbers of actions; `evaluations`, how many distinct designs it may ask for, and `episodes`, how
     many with repeats; `batch`, how many at a time. With `told=False` it is never told anything, as a check on the test.
     """
 
-    def count(
+    def judge(
         make: Callable[[], Learner],
         sizes: tuple[int, ...],
         evaluations: int,
         episodes: int,
         batch: int = 1,
         told: bool = True,
-    ) -> int:
-        total = 0
-        for seed in range(SEEDS):
+    ) -> bool:
+        failures = 0
+        for seed in range(20):
             learner = make()
             if not told:
                 learner.tell = lambda episodes: None  # type: ignore[method-assign]
-            total += _finds_best(learner, seed, sizes, evaluations, episodes, batch)
-        return total
+            failures += not _finds_best(learner, seed, sizes, evaluations, episodes, batch)
+            if failures > 1:
+                return False
+        return True
 
-    return count
+    return judge

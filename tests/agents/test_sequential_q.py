@@ -69,13 +69,11 @@ def test_mostly_greedy_at_the_end_of_the_schedule():
     assert learner.ask(1000).count((1, 2)) / 1000 == pytest.approx(0.856, abs=0.05)
 
 
-def test_it_finds_the_best_of_an_additive_table(solved):
+def test_it_finds_the_best_of_an_additive_table_but_not_untold(solves):
     # 450 of 1,024 designs; epsilon reaches 0.1 at 283, and the rest is found from there.
-    assert solved(lambda: SequentialQ(schedule_evaluations=300), (4,) * 5, evaluations=450, episodes=2000) >= 19
-
-
-def test_it_does_not_where_it_is_told_nothing(solved):
-    assert solved(SequentialQ, (4,) * 5, evaluations=450, episodes=2000, told=False) < 19
+    budget = {"sizes": (4,) * 5, "evaluations": 450, "episodes": 2000}
+    assert solves(lambda: SequentialQ(schedule_evaluations=300), **budget)
+    assert not solves(SequentialQ, **budget, told=False)
 
 
 def test_equal_rewards_leave_every_action_possible():

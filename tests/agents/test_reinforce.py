@@ -1,0 +1,109 @@
+"""REINFORCE: the baseline by hand, the gradient's direction, that it learns, and that torch is left as it was."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents import Episode
+from agents.reinforce import Reinforce
+from marl_hpo_env import InputError, Layer, SearchSpace
+
+
+def space_of(*sizes):
+    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+
+
+def started(space, seed=0, **settings):
+    learner = Reinforce(**settings)
+    learner.reset(space, seed)
+    return learner
+
+
+def told(design, reward):
+    return Episode(design, reward, {}, False)
+
+
+def test_the_advantage_is_the_distance_from_the_moving_average_in_moving_deviations():
+    learner = started(space_of(2), baseline_decay=0.75)
+    assert learner._advantage(4.0) == 0  # nothing to compare with
+    # Average 4, distance 4; the mean square becomes 0.25 * 16 = 4.
+    assert learner._advantage(8.0) == 4 / 2
+    # Average 4 + 0.25 * 4 = 5, distance -3; the mean square becomes 0.75 * 4 + 0.25 * 9 = 5.25.
+    assert learner._advantage(2.0) == pytest.approx(-3 / math.sqrt(5.25))
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20))
+def test_no_reward_is_an_advantage_beyond_the_bound(rewards):
+    learner = started(space_of(1))
+    assert all(abs(learner._advantage(reward)) <= 1 / math.sqrt(0.1) + 1e-9 for reward in rewards)
+
+
+def test_a_rewarded_design_becomes_likelier_and_a_penalised_one_rarer():
+    for better, worse in (((0, 0), (1, 2)), ((1, 2), (0, 0))):
+        learner = started(space_of(2, 3), learning_rate=0.01)
+        for _ in range(30):
+            learner.tell([told(worse, -1.0), told(better, 1.0)])
+        drawn = learner.ask(200)
+        assert drawn.count(better) > 2 * 200 / 6
+        assert drawn.count(worse) < 200 / 6 / 2
+
+
+def test_the_first_designs_are_almost_uniform():
+    drawn = started(space_of(2, 3)).ask(600)  # 100 each, standard deviation 9.1, and weights of at most 0.08
+    assert all(55 <= drawn.count((a, b)) <= 145 for a in range(2) for b in range(3))
+
+
+def test_equal_rewards_teach_nothing():
+    learner = started(space_of(3, 3))
+    before = learner._kernel.clone()
+    learner.tell([told((0, 1), 5.0), told((2, 2), 5.0)])
+    assert torch.equal(learner._kernel, before)
+
+
+def test_it_finds_the_best_of_an_additive_table_but_not_untold(solves):
+    # 250 of 1,024 designs; a faster rate than the default, since four designs are one step.
+    budget = {"sizes": (4,) * 5, "evaluations": 250, "episodes": 600, "batch": 4}
+    assert solves(lambda: Reinforce(learning_rate=0.002), **budget)
+    assert not solves(Reinforce, **budget, told=False)
+
+
+def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
+    def run(seed, threads):
+        outside = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        learner, designs = started(space, seed, learning_rate=0.05), []
+        for _ in range(6):
+            asked = learner.ask(3)
+            designs += asked
+            learner.tell([told(design, float(np.sin(space.index(design)))) for design in asked])
+        torch.set_num_threads(outside)
+        return designs
+
+    assert run(1, 1) == run(1, 2)
+    assert all(space.check(design) == design for design in run(1, 1))
+    assert space.size < 9 or run(1, 1) != run(2, 1)
+
+
+def test_torch_is_left_as_it_was():
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    learner = started(space_of(3, 3))
+    learner.tell([told(design, 1.0) for design in learner.ask(2)])
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_torch_is_imported_only_when_it_plays():
+    code = "import sys, agents.reinforce; agents.reinforce.Reinforce(); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("learning_rate", 0), ("baseline_decay", 1), ("baseline_decay", -0.1)])
+def test_a_setting_outside_its_range_is_refused(setting, value):
+    with pytest.raises(InputError, match=f"^{setting} is {value}; it is "):
+        Reinforce(**{setting: value})

@@ -19,13 +19,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from agents.protocol import Episode, TurnBasedLearner
 from agents.torch_isolation import one_thread
 from marl_hpo_env import InputError, SearchSpace
+
+if TYPE_CHECKING:
+    import torch
 
 UNITS = 100
 """Of the LSTM, and of the embeddings of actions that it reads."""
@@ -94,18 +97,23 @@ class Reinforce(TurnBasedLearner):
 
         if not episodes:
             return
-        designs = torch.tensor([episode.design for episode in episodes])  # (episodes, layers)
+        designs = torch.tensor([episode.design for episode in episodes])
         advantages = torch.tensor([self._advantage(episode.reward) for episode in episodes])
         with one_thread():
-            starts = torch.zeros(len(episodes), 1, dtype=torch.long)
-            tokens = torch.cat([starts, (designs + self._offsets)[:, :-1]], dim=1)
-            outputs, _ = self._lstm(self._embedding[tokens.T])  # (layers, episodes, units)
-            logits = torch.einsum("leu,lau->ela", outputs, self._kernel) + self._bias
-            log_softmax = logits.masked_fill(self._illegal, -torch.inf).log_softmax(dim=-1)
-            log_probabilities = log_softmax.gather(-1, designs[..., None]).sum(dim=(1, 2))
             self._optimizer.zero_grad()
-            (advantages * log_probabilities).mean().backward()
+            (advantages * self._log_probabilities(designs)).mean().backward()
             self._optimizer.step()
+
+    def _log_probabilities(self, designs: torch.Tensor) -> torch.Tensor:
+        """Of drawing each of the designs, which have shape (designs, layers)."""
+        import torch
+
+        starts = torch.zeros(len(designs), 1, dtype=torch.long)
+        tokens = torch.cat([starts, (designs + self._offsets)[:, :-1]], dim=1)
+        outputs, _ = self._lstm(self._embedding[tokens.T])  # (layers, designs, units)
+        logits = torch.einsum("ldu,lau->dla", outputs, self._kernel) + self._bias
+        log_softmax = logits.masked_fill(self._illegal, -torch.inf).log_softmax(dim=-1)
+        return log_softmax.gather(-1, designs[..., None]).sum(dim=(1, 2))
 
     def _advantage(self, reward: float) -> float:
         """The reward's distance from the moving average before it, in moving deviations; at most 1 / sqrt(1 - decay)."""

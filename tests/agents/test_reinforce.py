@@ -54,6 +54,20 @@ def test_a_rewarded_design_becomes_likelier_and_a_penalised_one_rarer():
         assert drawn.count(worse) < 200 / 6 / 2
 
 
+def test_the_probabilities_of_all_designs_add_up_to_one_and_are_those_it_draws_with():
+    learner = started(space_of(2, 4, 1), learning_rate=0.02)
+    for _ in range(20):
+        learner.tell([told((0, 3, 0), 1.0), told((1, 0, 0), -1.0)])
+    designs = [(a, b, 0) for a in range(2) for b in range(4)]
+    with torch.no_grad():
+        probabilities = learner._log_probabilities(torch.tensor(designs)).exp().numpy()
+    assert probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert probabilities.max() > 0.4
+    drawn = learner.ask(400)
+    shares = [drawn.count(design) / 400 for design in designs]
+    assert shares == pytest.approx(probabilities.tolist(), abs=0.1)  # four standard deviations at most
+
+
 def test_the_first_designs_are_almost_uniform():
     drawn = started(space_of(2, 3)).ask(600)  # 100 each, standard deviation 9.1, and weights of at most 0.08
     assert all(55 <= drawn.count((a, b)) <= 145 for a in range(2) for b in range(3))

@@ -29,9 +29,9 @@ def test_a_replay_carries_the_reward_from_the_last_layer_to_the_first():
     learner.tell([told((0, 0), 3.0)])
     # The last layer: 1 + 0.5 (3 - 1) = 2, now the highest of its row; the first: 1 + 0.5 (2 - 1) = 1.5.
     assert learner.q == [[[1.5, 1]], [[2, 1], [1, 1]]]
-    learner.tell([told((0, 0), 0.0)])
-    # 2 + 0.5 (0 - 2) = 1; the highest of its row is then 1: 1.5 + 0.5 (1 - 1.5) = 1.25.
-    assert learner.q == [[[1.25, 1]], [[1, 1], [1, 1]]]
+    learner.tell([told((0, 0), -4.0)])
+    # 2 + 0.5 (-4 - 2) = -1, where the other action is now the highest of the row: 1.5 + 0.5 (1 - 1.5) = 1.25.
+    assert learner.q == [[[1.25, 1]], [[-1, 1], [1, 1]]]
 
 
 def test_a_value_comes_close_to_what_is_replayed_long_enough():

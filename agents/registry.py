@@ -12,19 +12,32 @@ from typing import Any
 from agents.independent_q import IndependentQ
 from agents.local_search import LocalSearch
 from agents.manas import Manas
+from agents.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
 from agents.pairwise_q import PairwiseQ
+from agents.predictor import Predictor
 from agents.protocol import Learner
 from agents.random_search import RandomSearch
 from agents.regularized_evolution import RegularizedEvolution
+from agents.reinforce import Reinforce
+from agents.sequential_q import SequentialQ
+from agents.vdn import ValueDecomposition
 from marl_hpo_env import InputError
 
 _LEARNERS: dict[str, type] = {
     "independent-q": IndependentQ,
     "local-search": LocalSearch,
     "manas": Manas,
+    "optuna-gp": OptunaGP,
+    "optuna-motpe": OptunaMOTPE,
+    "optuna-nsga2": OptunaNSGA2,
+    "optuna-tpe": OptunaTPE,
     "pairwise-q": PairwiseQ,
+    "predictor": Predictor,
     "random": RandomSearch,
     "regularized-evolution": RegularizedEvolution,
+    "reinforce": Reinforce,
+    "sequential-q": SequentialQ,
+    "vdn": ValueDecomposition,
 }
 
 

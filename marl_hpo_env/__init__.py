@@ -6,7 +6,7 @@ import torch.
 
     >>> import marl_hpo_env
     >>> marl_hpo_env.tasks()[:2]
-    ['digits-convnet', 'digits-unet']
+    ['digits-branches', 'digits-convnet']
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.game import Game
 from marl_hpo_env.padded import PaddedObservations
+from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.recipe import Limits, Recipe
 from marl_hpo_env.registration import env, parallel_env, register
 from marl_hpo_env.reward import PaperReward, Reward, WeightedReward
@@ -70,10 +71,12 @@ __all__ = [
     "brats18",
     "cifar",
     "env",
+    "hypervolume",
     "image_folder",
     "imagenet",
     "isic18",
     "load_network",
+    "non_dominated",
     "parallel_env",
     "save_network",
     "task",

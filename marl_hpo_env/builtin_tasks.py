@@ -44,6 +44,41 @@ def tasks() -> list[str]:
     return sorted([*_TASKS, *_FROM_FOLDERS])
 
 
+def _digits_branches() -> Task:
+    return Task(
+        name="digits-branches",
+        description="a small CNN with branches and a residual connection on scanned digits; seconds per episode, no download",
+        model=_branched_model,
+        data=_digits_data,
+        choices=_branched_choices,
+        recipe=_DIGITS,
+        reward=WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2}),
+        limits=Limits(loss="guessing"),
+    )
+
+
+def _branched_model() -> nn.Module:
+    from marl_hpo_env.networks.branched import BranchedNet
+
+    return BranchedNet()
+
+
+def _branched_choices() -> Choices:
+    # 1,024 designs of seven layers.
+    from torch import nn
+
+    return {
+        nn.Conv2d: {"out_channels": (4, 8)},
+        "right?.0": {"out_channels": (4, 8), "kernel_size": (1, 3)},
+        "residual.0": {"out_channels": (4, 8), "kernel_size": (1, 3)},
+        nn.MaxPool2d: {"kernel_size": (2, 4)},
+    }
+
+
+# With batch norm torch's own, smaller start learns sooner than He's.
+_DIGITS = Recipe(batch_size=64, epochs=4, optimizer="adam", learning_rate=1e-2, initialization="torch")
+
+
 def _digits_convnet() -> Task:
     return Task(
         name="digits-convnet",
@@ -51,8 +86,7 @@ def _digits_convnet() -> Task:
         model=_digits_model,
         data=_digits_data,
         choices=_digits_choices,
-        # With batch norm torch's own, smaller start learns sooner.
-        recipe=Recipe(batch_size=64, epochs=4, optimizer="adam", learning_rate=1e-2, initialization="torch"),
+        recipe=_DIGITS,
         # In MB the network, 0.15 MB at most, would not weigh at all.
         reward=WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2}),
         limits=Limits(loss="guessing"),
@@ -117,4 +151,8 @@ def _digits_unet_choices() -> Choices:
 
 
 _FROM_FOLDERS = paper_tasks()
-_TASKS: dict[str, Callable[[], Task]] = {"digits-convnet": _digits_convnet, "digits-unet": _digits_unet}
+_TASKS: dict[str, Callable[[], Task]] = {
+    "digits-branches": _digits_branches,
+    "digits-convnet": _digits_convnet,
+    "digits-unet": _digits_unet,
+}

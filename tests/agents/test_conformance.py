@@ -9,11 +9,15 @@ import pytest
 from agents import RandomSearch, learner, learners
 from agents.testing import LearnerConformance
 
+# Those that train networks or fit models between two designs.
+SLOW = {"optuna-gp": 13, "optuna-motpe": 20, "optuna-tpe": 20, "predictor": 20, "reinforce": 20, "vdn": 20}
+
 
 class TestEveryLearner(LearnerConformance):
     @pytest.fixture(autouse=True, params=learners())
     def _named(self, request):
         self.name = request.param
+        self.episodes = SLOW.get(self.name, LearnerConformance.episodes)
 
     def make(self):
         return learner(self.name)

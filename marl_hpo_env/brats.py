@@ -9,14 +9,11 @@ crop and scale, the three target planes, and the division of patients.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gzip
 import hashlib
-import json
 import os
 import re
-import zipfile
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +27,7 @@ from torch.nn.functional import interpolate
 
 from marl_hpo_env.data import Data, Examples
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.kept_arrays import can_keep, kept_or_made
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 LABELS = (0, 1, 2, 4)  # background, necrotic and non-enhancing core, oedema, enhancing tumour
@@ -112,12 +110,7 @@ def brats18(
     parts = _divided(_patients(root))
     folder = root / "brats18_slices" if cache is None else Path(cache).expanduser()
     notes = []
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
+    if not can_keep(folder):
         notes.append(f"The slices are not kept for the next time, since {str(folder)!r} cannot be written to.")
     seen: dict[str, str] = {}
     train, validation, test = (_read(part, folder, cut, seen) for part in parts)
@@ -269,26 +262,9 @@ def _read(patients: list[Path], cache: Path, cut: Cut, seen: dict[str, str]) -> 
 
 def _cached(patient: Path, cache: Path, cut: Cut) -> Slices:
     """A patient's slices from the cache, or cut anew and kept there."""
-    sources = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in _files(patient)]
     settings = [CACHE_VERSION, CROP, *astuple(cut)]
-    key = json.dumps([settings, sources])
-    path = cache / f"{patient.name}-{hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:8]}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            if str(kept["key"]) == key:
-                return Slices(kept["images"], kept["labels"], str(kept["digest"]))
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
-        pass  # not there, or broken
-    slices = _cut(patient, cut)
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, key=key, **slices._asdict())
-        unfinished.replace(path)
-    except OSError:  # a full or read-only disk costs the next reading its time, nothing else
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-    return slices
+    arrays = kept_or_made(cache / patient.name, settings, _files(patient), lambda: _cut(patient, cut)._asdict())
+    return Slices(arrays["images"], arrays["labels"], str(arrays["digest"]))
 
 
 def _cut(patient: Path, cut: Cut) -> Slices:

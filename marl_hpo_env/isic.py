@@ -13,8 +13,10 @@ from PIL import Image
 from marl_hpo_env.data import Data, Examples
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.image_files import MEAN, STD
+from marl_hpo_env.kept_arrays import can_keep, kept_or_made
 
 HELD_OUT_FRACTION = 0.15
+CACHE_VERSION = 1  # to be raised with every change of what `_read` returns
 _WHERE = "https://challenge.isic-archive.com/data/#2018"
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -22,7 +24,7 @@ Pair = tuple[Path, Path]
 """An image and its mask."""
 
 
-def isic18(root: Path | str, image_size: int = 128) -> Data:
+def isic18(root: Path | str, image_size: int = 128, cache: Path | str | None = None) -> Data:
     """The lesion segmentation images as squares, normalised with ImageNet's mean and deviation, and their masks.
 
     The official folders are `ISIC2018_Task1-2_<part>_Input` with `ISIC_<number>.jpg` and `ISIC2018_Task1_<part>_GroundTruth`
@@ -33,9 +35,13 @@ def isic18(root: Path | str, image_size: int = 128) -> Data:
     Images are squeezed to a square whatever their proportions (ours). Masks are scaled likewise; a pixel is lesion where
     more than half of the area that it covers is.
 
+    The first reading takes minutes, since the photographs have up to 12 megapixels; later ones use the cache.
+
     Args:
         root: holds the official folders.
         image_size: height and width in pixels.
+        cache: folder for the squares; without, `isic18_images` in `root`. A part is read anew when a file of it, the size or
+            the code has changed, or its cached file is broken.
 
     Returns:
         Inputs of shape (n, 3, image_size, image_size) and masks of 0 and 1 of shape (n, 1, image_size, image_size); `notes`
@@ -52,7 +58,10 @@ def isic18(root: Path | str, image_size: int = 128) -> Data:
     parts = {name: _pairs(root, name, notes) for name in ("Training", "Validation", "Test")}
     _refuse_repeated(parts)
     _fill_from_training(parts, notes)
-    examples = [_read(parts[name], image_size, notes) for name in ("Training", "Validation", "Test")]
+    folder = root / "isic18_images" if cache is None else Path(cache).expanduser()
+    if not can_keep(folder):
+        notes.append(f"The images are not kept for the next time, since {str(folder)!r} cannot be written to.")
+    examples = [_examples(name, pairs, image_size, folder, notes) for name, pairs in parts.items()]
     return Data(examples[0], examples[1], examples[2], tuple(notes))
 
 
@@ -111,18 +120,28 @@ def _fill_from_training(parts: dict[str, list[Pair]], notes: list[str]) -> None:
     parts["Training"] = [everything[i] for i in sorted(order)]
 
 
-def _read(pairs: list[Pair], image_size: int, notes: list[str]) -> Examples:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = list(pool.map(lambda pair: _example(pair, image_size), pairs))
-    grey = [pair[1] for pair, (_, _, plain) in zip(pairs, read, strict=True) if not plain]
+def _examples(part: str, pairs: list[Pair], image_size: int, cache: Path, notes: list[str]) -> Examples:
+    files = [path for pair in pairs for path in pair]
+    squares = kept_or_made(cache / part, [CACHE_VERSION, image_size], files, lambda: _read(pairs, image_size))
+    grey = [mask for (_, mask), plain in zip(pairs, squares["plain"], strict=True) if not plain]
     if grey:
         notes.append(
             f"{len(grey)} of {len(pairs)} masks in {str(grey[0].parent)!r} hold other values than 0 and 255, such as "
             f"{grey[0].name}; values above 127 are taken as lesion."
         )
-    inputs = torch.from_numpy(np.stack([pixels for pixels, _, _ in read])).permute(0, 3, 1, 2).float().div_(255)
+    inputs = torch.from_numpy(squares["images"]).permute(0, 3, 1, 2).float().div_(255)
     inputs = inputs.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1)).contiguous()
-    return inputs, torch.from_numpy(np.stack([mask for _, mask, _ in read])).unsqueeze(1).float()
+    masks = np.unpackbits(squares["masks"], axis=-1, count=image_size)
+    return inputs, torch.from_numpy(masks).unsqueeze(1).float()
+
+
+def _read(pairs: list[Pair], image_size: int) -> dict[str, np.ndarray]:
+    """Images, uint8 of shape (n, image_size, image_size, 3); masks, of eight pixels of a row per byte; and whether each
+    mask's file is plain black and white."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        read = list(pool.map(lambda pair: _example(pair, image_size), pairs))
+    images, masks, plain = (np.stack(values) for values in zip(*read, strict=True))
+    return {"images": images, "masks": np.packbits(masks, axis=-1), "plain": plain}
 
 
 def _example(pair: Pair, size: int) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from marl_hpo_env import InputError
+from marl_hpo_env import InputError, isic
 from marl_hpo_env.images import MEAN, STD
 from marl_hpo_env.isic import isic18
 
@@ -123,6 +123,103 @@ def test_an_empty_mask_is_taken_as_it_is(tmp_path):
     for path in (tmp_path / "ISIC2018_Task1_Training_GroundTruth").glob("*.png"):
         Image.new("L", (60, 40)).save(path)
     assert not any(targets.any() for _, targets in isic18(tmp_path, 16).splits().values())
+
+
+# The cache.
+
+
+@pytest.fixture
+def root(tmp_path):
+    write(tmp_path, "Training", range(12))
+    mask = tmp_path / "ISIC2018_Task1_Training_GroundTruth" / "ISIC_0000003_segmentation.png"
+    pixels = np.full((40, 60), 3, dtype=np.uint8)  # not plain black and white, which a note says
+    pixels[:, :30] = 250
+    Image.fromarray(pixels).save(mask)
+    return tmp_path
+
+
+def same(data, expected):
+    return (data.digest(), data.notes) == (expected.digest(), expected.notes)
+
+
+@pytest.mark.parametrize("size", [16, 13])  # whole bytes of mask, and not
+def test_the_second_reading_is_from_the_cache_and_the_same(root, monkeypatch, size):
+    first = isic18(root, size)
+    assert sum("other values than 0 and 255" in note for note in first.notes) == 1
+    assert len(list((root / "isic18_images").iterdir())) == 3  # one per part
+    with monkeypatch.context() as patch:
+        patch.setattr(isic, "_example", lambda pair, size: pytest.fail("an image was read again"))
+        assert same(isic18(root, size), first)
+    assert same(isic18(root, size, cache=root / "elsewhere"), first)
+    assert len(list((root / "elsewhere").iterdir())) == 3
+
+
+def test_another_size_is_kept_beside_it(root, monkeypatch):
+    both = [isic18(root, size) for size in (16, 8)]
+    monkeypatch.setattr(isic, "_example", lambda pair, size: pytest.fail("an image was read again"))
+    assert same(isic18(root, 16), both[0])
+    assert same(isic18(root, 8), both[1])
+
+
+@pytest.mark.parametrize("number", range(12))
+def test_a_changed_image_or_mask_is_read_anew(root, number):
+    first = isic18(root, 16)
+    path = root / "ISIC2018_Task1_Training_GroundTruth" / f"ISIC_{number:07}_segmentation.png"
+    Image.new("L", (60, 40)).save(path)
+    changed = isic18(root, 16)
+    areas = torch.cat([targets.sum((1, 2, 3)) for _, targets in changed.splits().values()])
+    assert sorted(areas.tolist()) == [0] + [128] * 11
+    write(root, "Training", [number])
+    assert len(isic18(root, 16).notes) == len(first.notes) - (number == 3)
+
+
+def test_the_code_of_another_version_reads_anew(root, monkeypatch):
+    first = isic18(root, 16)
+    monkeypatch.setattr(isic, "CACHE_VERSION", isic.CACHE_VERSION + 1)
+    read = []
+    example = isic._example
+    monkeypatch.setattr(isic, "_example", lambda pair, size: read.append(pair) or example(pair, size))
+    assert same(isic18(root, 16), first)
+    assert len(read) == 12
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "other"])
+def test_a_broken_cache_is_made_anew(root, damage):
+    first = isic18(root, 16)
+    for path in (root / "isic18_images").iterdir():
+        content = bytearray(path.read_bytes())
+        if damage == "flipped":
+            content[len(content) // 2] ^= 255
+        path.write_bytes({"truncated": content[:-200], "flipped": content, "empty": b"", "other": b"hello"}[damage])
+    assert same(isic18(root, 16), first)
+    assert all(np.load(path)["key"] for path in (root / "isic18_images").iterdir())
+
+
+def test_a_cache_is_never_unpickled(root):
+    """An array of objects, which NumPy would unpickle: it is read anew."""
+    first = isic18(root, 16)
+    for path in (root / "isic18_images").iterdir():
+        np.savez(path, key=np.array([object()], dtype=object), allow_pickle=True)
+    assert same(isic18(root, 16), first)
+
+
+def test_a_cache_that_cannot_be_written_costs_a_note_only(root, monkeypatch):
+    expected = isic18(root, 16)
+    (root / "a file").write_text("")
+    data = isic18(root, 16, cache=root / "a file" / "images")
+    (note,) = set(data.notes) - set(expected.notes)
+    assert note.startswith("The images are not kept for the next time, since ")
+    assert data.digest() == expected.digest()
+
+    def full(*_args, **_kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert same(isic18(root, 16, cache=root / "full"), expected)
+    assert list((root / "full").iterdir()) == []
+
+
+# What is broken.
 
 
 def broken(path, image=None):

@@ -86,20 +86,21 @@ class ImageFiles:
 
     def _read(self, name: str) -> np.ndarray:
         path = self.root / name
-        size = self.image_size
         try:
             with Image.open(path) as image:
-                shorter = round(SHORTER_SIDE * size)
-                image.draft(
-                    "RGB", (shorter, shorter)
-                )  # JPEG decodes at a fraction of its size for a fraction of the time
-                scale = shorter / min(image.size)
-                width, height = (max(shorter, round(scale * side)) for side in image.size)
-                scaled = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+                needed = round(SHORTER_SIDE * self.image_size)
+                image.draft("RGB", (needed, needed))  # JPEG decodes at a fraction of its size for a fraction of the time
+                side = min(image.size) / SHORTER_SIDE
+                left, top = ((length - side) / 2 for length in image.size)
+                # The square alone is scaled: all of an image that is long and thin would take gigabytes.
+                square = image.convert("RGB").resize(
+                    (self.image_size, self.image_size),
+                    Image.Resampling.BILINEAR,
+                    box=(left, top, left + side, top + side),
+                )
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(f"The image {str(path)!r} cannot be read ({error}); unpack it again.") from error
-        left, top = (width - size) // 2, (height - size) // 2
-        return np.asarray(scaled.crop((left, top, left + size, top + size)))
+        return np.asarray(square)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_threads"}

@@ -103,7 +103,11 @@ def _classes(root: Path, part: str) -> list[str]:
 
 def _images(root: Path, folder: str) -> list[str]:
     """The images of a folder, relative to the root."""
-    names = sorted(path.name for path in (root / folder).iterdir() if path.suffix.lower() in (".jpeg", ".jpg"))
+    names = sorted(
+        path.name
+        for path in (root / folder).iterdir()
+        if path.suffix.lower() in (".jpeg", ".jpg") and not path.name.startswith(".")
+    )
     if not names:
         raise InputError(f"The folder {str(root / folder)!r} holds no JPEG image; {_GET}.")
     return [f"{folder}/{name}" for name in names]

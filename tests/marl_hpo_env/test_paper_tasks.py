@@ -181,7 +181,7 @@ def shapes(output):
     return [tuple(one.shape) for one in ([output] if isinstance(output, torch.Tensor) else output)]
 
 
-@pytest.mark.parametrize("name", [*VGG16S, *GOOGLENETS, *UNETS, "resnet18-cifar10"])
+@pytest.mark.parametrize("name", ["vgg16-cifar100", "googlenet-cifar10", *UNETS, "resnet18-cifar10"])
 def test_random_designs_have_the_originals_output(name):
     network = task(name).network
     given, expected = SHAPES[name.split("-")[1]]
@@ -189,9 +189,9 @@ def test_random_designs_have_the_originals_output(name):
     assert network.output_shape == (2, *expected)
     rng = np.random.default_rng(0)
     images = torch.zeros((2, *given), device="meta")
-    smallest, largest = ([f(range(size)) for size in network.space.sizes] for f in (min, max))
     heads = 3 if NETWORK[name] == "googlenet" else 1
-    for design in (None, smallest, largest, network.space.sample(rng)):
+    last = [size - 1 for size in network.space.sizes]  # the widest kernels, and every stride 2
+    for design in (last, network.space.sample(rng)):
         built = network.build(design, "meta")
         assert shapes(built.train()(images)) == [(2, *expected)] * heads
         assert shapes(built.eval()(images)) == [(2, *expected)]

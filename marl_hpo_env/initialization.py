@@ -9,7 +9,8 @@ _WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspo
 
 
 def he(network: nn.Module) -> None:
-    """He et al. (2015), Eq. 10, for every convolution and dense layer: normal, variance 2 / fan-in; biases 0.
+    """He et al. (2015), Eq. 10, for every convolution and dense layer: normal, variance 2 / fan-in; biases 0. Of a transposed
+    convolution, of which they do not speak, fan-in is what torch counts as it: kernels times kernel area.
 
     Ours: the paper names none. With torch's own draws, of a sixth of this variance, a deep network without batch norm, such
     as VGG-16, does not begin to learn.

@@ -117,11 +117,72 @@ def test_the_reason_says_which_limit_was_violated_and_how_often():
         ({"batch_ratio": -1.0}, "batch_ratio"),
         ({"loss_epochs": 0}, "loss_epochs"),
         ({"batches": 0}, "batches"),
+        ({"loss": "guess"}, "'guess'"),
+        ({"loss": "2.0"}, "'2.0'"),
+        ({"batch_ratio": "guessing"}, "'guessing'"),
     ],
 )
 def test_a_limit_outside_its_range_is_refused(refused, settings, mentioned):
     with refused(mentioned):
         Limits(**settings)
+
+
+# --- the loss of guessing -------------------------------------------------------------------------------------------
+
+
+def with_targets(targets, **limits):
+    """A task of these training targets."""
+    import torch
+    from torch import nn
+
+    from marl_hpo_env.data import Data
+
+    examples = torch.zeros(len(targets), 1, 2, 2), targets
+    limits = marl_hpo_env.Limits(**{"loss": "guessing"} | limits)
+    return marl_hpo_env.Task("any", nn.Conv2d(1, 1, 1), Data(examples, examples, examples), limits=limits)
+
+
+def test_the_limit_of_ten_classes_is_095_ln_10():
+    import torch
+
+    expected = 0.95 * 2.302585
+    assert marl_hpo_env.task("digits-convnet").loss_limit == pytest.approx(expected)
+    assert with_targets(torch.arange(10)).loss_limit == pytest.approx(expected)
+    assert with_targets(torch.tensor([0, 1])).loss_limit == pytest.approx(0.95 * 0.693147)
+
+
+def test_the_limit_of_masks_is_by_hand():
+    import torch
+
+    masks = torch.zeros(2, 1, 2, 2)
+    masks[0, 0, 0] = masks[1, 0, 0, 0] = 1
+    # One half in each of 8 pixels, 3 of them inside: 1 - (2 * 1.5 + 1) / (4 + 3 + 1) = 0.5.
+    assert with_targets(masks).loss_limit == pytest.approx(0.95 * 0.5)
+    # A second plane, with nothing inside: 1 - (0 + 1) / (4 + 0 + 1) = 0.8; the mean of both.
+    both = torch.cat([masks, torch.zeros_like(masks)], dim=1)
+    assert with_targets(both).loss_limit == pytest.approx(0.95 * 0.65)
+
+
+def test_a_limit_in_numbers_is_taken_as_it_is():
+    import torch
+
+    assert with_targets(torch.arange(10), loss=1.5).loss_limit == 1.5
+    assert with_targets(torch.arange(10), loss=None).loss_limit is None
+
+
+def test_a_network_that_goes_on_guessing_is_terminated_and_one_that_learns_is_not():
+    ours = marl_hpo_env.task("digits-convnet")
+    assert ours.limits.loss == "guessing"
+    numb = dataclasses.replace(ours, recipe=dataclasses.replace(ours.recipe, learning_rate=1e-12))
+    learned, stuck = (
+        next(marl_hpo_env.TrainingEvaluator(task, "cpu").evaluate([Request((3, 3, 3, 1, 2), 0, 2)]))
+        for task in (ours, numb)
+    )
+    assert learned.status == "completed"
+    assert learned.metrics["epochs_to_threshold"] == 1
+    assert stuck.status == "terminated"
+    assert stuck.reason == ("The training loss stayed above 2.18746 for 2 consecutive epochs, also after a restart.")
+    assert stuck.metrics["epochs_to_threshold"] is None
 
 
 # --- in training -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import marl_hpo_env
+from marl_hpo_env import Store, StoredEvaluator, TrainingEvaluator
 from marl_hpo_env.data import Data, digits
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.recipe import Limits, Recipe
@@ -363,6 +365,58 @@ def test_the_validation_split_does_not_reach_the_weights():
         for d in (data, relabelled)
     ]
     assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+# Real failures: nothing here is scripted.
+
+
+def plain_net() -> Net:
+    return Net(batch_norm=False)
+
+
+def test_a_training_that_diverges_fails_and_the_run_goes_on():
+    task = make_task(model=plain_net, recipe={"optimizer": "sgd", "learning_rate": 1e20})
+    env = marl_hpo_env.env(task, evaluator=TrainingEvaluator(task, "cpu"))
+    for action in (0, 1):
+        env.reset()
+        env.step(action)
+        env.step(0)
+        trial = env.unwrapped.trial
+        assert trial.status == "failed"
+        assert re.fullmatch(r"The training loss became (nan|inf) in epoch 1\.", trial.reason)
+        assert trial.design == (action, 0)
+        assert set(env.rewards.values()) == {-1.0}
+    network, trial = Trainer(task, CPU, measure_time=False).train(Request(None, 0, None))
+    assert (network, trial.status) == (None, "failed")
+
+
+def test_a_network_of_far_larger_kernels_is_really_too_slow():
+    # 2,000 times the original's multiplications, and a limit of ten times its time: no clock is so wrong.
+    kernels = {"conv": {"out_channels": (4, 2048), "kernel_size": (3, 15)}, Watched: {"kind": ("good",)}}
+    task = make_task(choices=lambda: kernels, limits=Limits(batch_ratio=10.0, batches=2))
+    evaluator = TrainingEvaluator(task, "cpu")
+    slow, fast = evaluator.evaluate([Request((3, 0), 0, 2), Request((0, 0), 0, 2)])
+    assert slow.status == "terminated"
+    assert slow.reason.startswith("2 consecutive batches took longer than ")
+    assert (slow.history, slow.metrics["test_accuracy"]) == ((), None)
+    assert fast.status == "completed"
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_a_design_that_runs_out_of_memory_fails_is_not_kept_and_the_run_goes_on(device):
+    # Weights of 256 TB: more than a process can address.
+    units = {Watched: {"kind": ("good",)}, "hidden": {"out_features": (16, 10**12)}}
+    task = make_task(choices=lambda: units)
+    store = Store()
+    evaluator = StoredEvaluator(TrainingEvaluator(task, device), store)
+    huge, small = Request((0, 1), 0, 1), Request((0, 0), 0, 1)
+    trials = list(evaluator.evaluate([huge, small]))
+    assert [(trial.request, trial.status) for trial in trials] == [(huge, "failed"), (small, "completed")]
+    assert trials[0].reason.startswith("Out of memory: ")
+    assert trials[0].reason.count("\n") == 0
+    assert trials[0].accidental
+    assert store.get(evaluator.fingerprint, huge) is None
+    assert store.get(evaluator.fingerprint, small) == trials[1]
 
 
 def test_fit_gives_the_finally_trained_network_and_its_trial():

@@ -89,7 +89,8 @@ class ImageFiles:
         try:
             with Image.open(path) as image:
                 needed = round(SHORTER_SIDE * self.image_size)
-                image.draft("RGB", (needed, needed))  # JPEG decodes at a fraction of its size for a fraction of the time
+                # JPEG decodes at a fraction of its size for a fraction of the time.
+                image.draft("RGB", (needed, needed))
                 side = min(image.size) / SHORTER_SIDE
                 left, top = ((length - side) / 2 for length in image.size)
                 # The square alone is scaled: all of an image that is long and thin would take gigabytes.

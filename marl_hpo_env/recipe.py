@@ -106,7 +106,8 @@ class Limits:
             if isinstance(value, str) and (name, value) == ("loss", "guessing"):
                 continue
             if value is not None and (isinstance(value, str) or not value > 0):
-                raise InputError(f"The limit {name} is {value!r}; it is above 0, or None for no limit.")
+                guessing = ", 'guessing'" if name == "loss" else ""
+                raise InputError(f"The limit {name} is {value!r}; it is above 0{guessing}, or None for no limit.")
         for name in ("loss_epochs", "batches"):
             if getattr(self, name) < 1:
                 raise InputError(f"The limit {name} is {getattr(self, name)}; it is at least 1.")

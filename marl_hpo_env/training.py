@@ -182,7 +182,9 @@ class Trainer:
         augmented, and by weights that changed from batch to batch."""
         network.train()
         inputs, targets = self.data.train
-        order = examples[torch.randperm(len(examples), generator=generator)].to(targets.device)
+        order = examples[torch.randperm(len(examples), generator=generator)]
+        if isinstance(inputs, torch.Tensor):
+            order = order.to(inputs.device)
         batches = list(order.split(self.task.recipe.batch_size))
         if len(batches[-1]) == 1 < min(len(batches), self.task.recipe.batch_size):
             batches.pop()  # batch norm cannot train on one example

@@ -1,0 +1,152 @@
+"""Synthetic tables: search spaces whose reward is a formula and whose best design is known exactly.
+
+A learner's settings are tuned here, so that the tables on which learners are compared stay unseen. The value of a design is
+a sum of terms over each layer and the two before it,
+
+    value(x) = sum over l of term_l[x_(l-2), x_(l-1), x_l],
+
+standardised to mean 0 and variance 1 over all designs. So the best design is found by dynamic programming in spaces of any
+depth (Viterbi with two layers as the state), by nothing that a learner uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from marl_hpo_env import Design, InputError, Layer, SearchSpace
+
+Array = npt.NDArray[np.float64]
+Kind = Literal["additive", "pairwise", "rugged", "noise"]
+
+# Shares of the value's variance, by kind: of effects per layer, per pair of connected layers, and per three layers in a row.
+SHARES: dict[Kind, tuple[float, float, float]] = {
+    "additive": (1.0, 0.0, 0.0),
+    "pairwise": (0.5, 0.5, 0.0),
+    "rugged": (0.4, 0.3, 0.3),
+    "noise": (0.0, 0.0, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class SyntheticTable:
+    """A search space, the value of every design in it, and the noise with which it is rewarded.
+
+    Args:
+        space: the designs.
+        terms: per layer, an array of shape (actions two layers before, actions one layer before, its actions); 1 where there
+            is no such layer.
+        noise: standard deviation of a reward around its design's value; the values' own is 1.
+        skewed: whether the reward is `-exp(-value)`, as accuracy is: the best designs close together, the bad ones far off.
+    """
+
+    space: SearchSpace
+    terms: tuple[Array, ...]
+    noise: float = 0.0
+    skewed: bool = False
+
+    def value(self, design: Sequence[int]) -> float:
+        """What the design is worth without noise."""
+        padded = (0, 0, *design)
+        return self._scale(sum(float(term[padded[p : p + 3]]) for p, term in enumerate(self.terms)))
+
+    def reward(self, design: Sequence[int], rng: np.random.Generator) -> float:
+        """What one evaluation of the design is rewarded with; the noise comes from `rng`."""
+        padded = (0, 0, *design)
+        total = sum(float(term[padded[p : p + 3]]) for p, term in enumerate(self.terms))
+        return self._scale(total + self.noise * float(rng.standard_normal()))
+
+    def best(self) -> Design:
+        """The design of the highest value."""
+        # ahead[a, b]: the most that the layers from here on can add, if the two before have picked a and b.
+        ahead = np.zeros((self.terms[-1].shape[1], self.terms[-1].shape[2]))
+        choices = []
+        for term in reversed(self.terms):
+            total = term + ahead[None, :, :]
+            choices.append(total.argmax(axis=2))
+            ahead = total.max(axis=2)
+        design: tuple[int, ...] = (0, 0)
+        for choice in reversed(choices):
+            design = (*design, int(choice[design[-2:]]))
+        return design[2:]
+
+    def _scale(self, value: float) -> float:
+        return -float(np.exp(-value)) if self.skewed else value
+
+
+def synthetic_table(
+    kind: Kind,
+    seed: int,
+    *,
+    layers: int = 8,
+    values: Sequence[int] = (4, 3),
+    skips: bool = False,
+    noise: float = 0.0,
+    skewed: bool = False,
+) -> SyntheticTable:
+    """A table drawn at random.
+
+    Every layer has one ordered hyperparameter per entry of `values`, whose effects are random walks over its values: partly
+    the same in all layers, partly each layer's own. Actions have effects of their own beyond these, and so, by kind, have
+    pairs of connected layers (products of random walks, and unordered) and three layers in a row (unordered).
+
+    Args:
+        kind: `"additive"`, `"pairwise"`, `"rugged"` or `"noise"`, in which all designs are worth the same.
+        seed: of the table.
+        layers: the depth.
+        values: how many values each hyperparameter of a layer has.
+        skips: whether layers are also fed by the layer two before, in place of a chain.
+        noise: as in `SyntheticTable`; it is 1 where the kind is `"noise"` and none is given.
+        skewed: as in `SyntheticTable`.
+
+    Raises:
+        InputError: if there is no such kind.
+    """
+    if kind not in SHARES:
+        raise InputError.unknown("kind of synthetic table", kind, SHARES)
+    rng = np.random.default_rng(seed)
+    names = [f"layer{p}" for p in range(layers)]
+    choices = {f"choice{h}": range(count) for h, count in enumerate(values)}
+    inputs = [tuple(names[max(0, p - 1 - skips) : p]) for p in range(layers)]
+    space = SearchSpace(Layer(name, "Layer", choices, fed) for name, fed in zip(names, inputs, strict=True))
+
+    digits = np.array([np.unravel_index(a, values, order="F") for a in range(space.sizes[0])])
+    shared = _walks(values, digits, rng)
+    sizes = [1, 1, *space.sizes]
+    parts = [[np.zeros(sizes[p : p + 3]) for p in range(layers)] for _ in range(3)]
+    single, pair, triple = parts
+    for p in range(layers):
+        effect = shared + _walks(values, digits, rng) + 0.5 * rng.standard_normal(space.sizes[p])
+        single[p] += rng.gamma(2.0) * _pure(effect)
+        for before in space.feeding[p]:
+            smooth = np.outer(_walks(values, digits, rng), _walks(values, digits, rng))
+            interaction = _pure(smooth + 0.5 * rng.standard_normal(smooth.shape))
+            pair[p] += interaction[None] if before == p - 1 else interaction[:, None]
+        if p >= 2:
+            triple[p] += _pure(rng.standard_normal(triple[p].shape))
+    terms = [np.zeros(sizes[p : p + 3]) for p in range(layers)]
+    for share, part in zip(SHARES[kind], parts, strict=True):
+        variance = sum(term.var() for term in part)
+        if share and variance:
+            terms = [term + np.sqrt(share / variance) * more for term, more in zip(terms, part, strict=True)]
+    return SyntheticTable(space, tuple(terms), noise or float(kind == "noise"), skewed)
+
+
+def _walks(values: Sequence[int], digits: npt.NDArray[np.intp], rng: np.random.Generator) -> Array:
+    """Per action, the sum of one random walk per hyperparameter over its values; mean 0, variance 1."""
+    effect = np.zeros(len(digits))
+    for h, count in enumerate(values):
+        effect += np.cumsum(rng.standard_normal(count))[digits[:, h]]
+    effect -= effect.mean()
+    return effect / (effect.std() or 1.0)
+
+
+def _pure(effect: Array) -> Array:
+    """The effect without what fewer of its layers would explain, so that the variances of effects add up."""
+    for axis in range(effect.ndim):
+        effect = effect - effect.mean(axis=axis, keepdims=True)
+    return effect

@@ -1,0 +1,600 @@
+"""Coordination graphs: our learner, pairwise tables along the layer graph as additive terms of one shared reward.
+
+The paper's agents share one table per pair of connected layers and update it by Q-learning. But all agents get one reward,
+after the last pick: there is nothing to bootstrap, and the tables are terms of a sum. Here they are fitted as such. A sum of
+local terms over a graph of agents is a coordination graph (Guestrin, Koller and Parr, 2001), and its best joint action is
+found exactly, by eliminating one agent after the other.
+
+**Model.** The score of a design x is
+
+    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + noise        (1)
+
+With V_l[a] the features of the hyperparameter values of action a, where the values of an ordered hyperparameter differ by
+the steps between them, and A_l[a] one feature per action, its terms are
+
+    t_l[a]     = V_l[a] . w + V_l[a] . w_l + A_l[a] . u_l                                              (2)
+    t_ij[a, b] = V_i[a] . W_ij V_j[b] + A_i[a] . U_ij A_j[b]                                           (3)
+
+w is one for all layers with the same kind of choice, all else is of one layer or pair. The weights are normal a priori: those
+of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a layer's actions and mean square norm
+1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is the variance that group g explains.
+
+**Learning.** Two designs' scores have covariance sum_g v_g K_g, and K_g is a sum over layers or pairs: as in a Gaussian
+process all is computed on matrices of (designs, designs), whose cost hardly depends on the number of terms. The strengths v_g
+and the variance of the noise maximise their marginal likelihood times a log-normal prior, by Newton's method with the average
+information matrix (Gilmour, Thompson and Cullis, 1995).
+
+**Scores** are rewards made normal by their ranks, so that neither penalties nor crowded upper ends distort the sum.
+
+**Choice.** Thompson sampling: weights are drawn from their posterior, by Matheron's rule
+
+    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (4)
+
+and the next design maximises the tables that they make. The sample's deviation from the mean is multiplied by a number drawn
+uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import numbers
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.protocol import Episode
+from marl_hpo_env import METRICS, Design, InputError, Layer, SearchSpace
+
+Array = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.intp]
+
+GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
+"""The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
+
+PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.1, 0.05, 0.1])
+"""Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
+
+PRIOR_DEVIATION = 1.5
+"""Prior standard deviation of their logarithms."""
+
+LEAST_NOISE = 1e-3
+"""Rewards that fit the sum exactly would leave no noise, and a matrix that cannot be inverted."""
+
+RELEARN = 1.05
+"""The strengths are learned again once there are this many times as many episodes."""
+
+MOST_CELLS = 500_000
+"""Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
+
+
+class CoordinationGraph:
+    """Pairwise tables as terms of the shared reward: Thompson sampling, maximised exactly along the layer graph.
+
+    It asks for no design twice, and takes in designs that it did not ask for. Terminated designs, and rewards that are no
+    numbers, rank lowest. It goes on until every design has been asked.
+
+    Args:
+        multi_objective: searches the front of all objectives in place of the highest reward: each has a model of its own,
+            and each design maximises a sum of their tables with weights drawn uniformly.
+        groups: the groups of weights, of `GROUPS`; without some it is an ablation.
+        ranks: whether scores are ranks made normal, or the rewards as they are, less their mean and divided by their
+            deviation (an ablation).
+        thompson: whether weights are drawn from their posterior, or are its mean (an ablation).
+
+    Raises:
+        InputError: for an unknown group.
+    """
+
+    def __init__(
+        self,
+        multi_objective: bool = False,
+        groups: Sequence[str] = GROUPS,
+        ranks: bool = True,
+        thompson: bool = True,
+    ) -> None:
+        for group in groups:
+            if group not in GROUPS:
+                raise InputError.unknown("group of weights", group, GROUPS)
+        self.multi_objective = multi_objective
+        self.groups = tuple(groups)
+        self.ranks = ranks
+        self.thompson = thompson
+
+    def reset(self, space: SearchSpace, seed: int) -> None:
+        """Knows nothing but the prior."""
+        self._space = space
+        self._rng = np.random.default_rng(seed)
+        self._terms = _Terms(space)
+        self._maximiser = _Maximiser(space)
+        self._posteriors: dict[str, _Posterior] = {}
+        self._known: set[Design] = set()
+        self._episodes: list[Episode] = []
+        self._best = space.sample(self._rng)
+
+    def ask(self, n: int) -> list[Design]:
+        """`n` different designs, neither asked nor told before; fewer once there are no more."""
+        designs: list[Design] = []
+        while len(designs) < n and len(self._known) < self._space.size:
+            tables = self._terms.tables(self._draw())
+            starts = [self._best, self._space.sample(self._rng), self._space.sample(self._rng)]
+            design = self._maximiser.best_unknown(tables, self._maximiser.best(tables, starts), self._known)
+            self._known.add(design)
+            designs.append(design)
+        return designs
+
+    def tell(self, episodes: Sequence[Episode]) -> None:
+        """Takes in what came of designs; strengths are learned again as their number grows.
+
+        Raises:
+            InputError: if there are several objectives to search and an episode has none.
+        """
+        if not episodes:
+            return
+        for episode in episodes:
+            self._terms.add(episode.design)
+            self._known.add(episode.design)
+            self._episodes.append(episode)
+        rewards = self._values(None)
+        self._best = self._episodes[int(rewards.argmax())].design
+        if not self.multi_objective:
+            self._posterior("reward").update(self._scores(rewards))
+            return
+        if not self._episodes[0].objectives:
+            raise InputError("The episodes have no objectives, so multi_objective is to be False.")
+        for name in self._episodes[0].objectives:
+            self._posterior(name).update(self._scores(self._values(name)))
+
+    def _posterior(self, name: str) -> _Posterior:
+        if name not in self._posteriors:
+            self._posteriors[name] = _Posterior(self._terms, self.groups)
+        return self._posteriors[name]
+
+    def _values(self, objective: str | None) -> Array:
+        """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
+        if objective is None:
+            values = np.array([episode.reward for episode in self._episodes])
+        else:
+            better = METRICS[objective.split(" / ")[0]].better
+            values = better * np.array([episode.objectives[objective] for episode in self._episodes])
+        terminated = np.array([episode.terminated for episode in self._episodes])
+        return np.where(terminated | np.isnan(values), -np.inf, values)
+
+    def _scores(self, values: Array) -> Array:
+        if self.ranks:
+            return _normal_scores(values)
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            return np.zeros(len(values))
+        values = np.maximum(values, finite.min())
+        return (values - finite.mean()) / (finite.std() or 1.0)
+
+    def _draw(self) -> Array:
+        """Weights to maximise: of the prior before anything was told, else drawn from the posterior."""
+        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.groups)]
+        heat = self._rng.random() if self.thompson else 0.0
+        shares = self._rng.dirichlet(np.ones(len(posteriors)))
+        drawn = [posterior.draw(heat, self._rng) for posterior in posteriors]
+        return np.einsum("k,kw->w", shares, drawn)
+
+
+def _normal_scores(values: Array) -> Array:
+    """Normal quantiles of the values' ranks; equal values have the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    middles = (np.cumsum(counts) - counts / 2) / len(values)
+    return np.array([NormalDist().inv_cdf(middle) for middle in middles])[inverse]
+
+
+# --- the terms (Eqs. 1 to 3) ---------------------------------------------------------------------------------------------
+
+
+class Tables(NamedTuple):
+    """The terms of Eq. 1: per layer an array (actions,), per pair of connected layers one (actions of i, actions of j)."""
+
+    layers: list[Array]
+    pairs: list[Array]
+
+
+class _Terms:
+    """Features of the designs told so far, and tables from weights.
+
+    Attributes:
+        grams: per group, K_g: shape (groups, designs, designs).
+        count: how many weights there are.
+        group: per weight, the index of its group.
+        share: per weight, 1 / (number of layers or pairs).
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._sizes = np.array(space.sizes)
+        self._pairs = np.array(space.pairs, dtype=np.intp).reshape(-1, 2)
+        shared: dict[Any, Integers] = {}
+        of_choices: dict[str, tuple[Array, Array, Integers]] = {}
+        self._columns: list[Integers] = []  # per layer, which of the shared weights its value features have
+        values, actions = [], []
+        for layer in space.layers:
+            key = repr((layer.kind, layer.choices))
+            if key not in of_choices:
+                of_choices[key] = (*_features(layer), _shared_columns(layer, shared))
+            for known, of_layer in zip((values, actions, self._columns), of_choices[key], strict=True):
+                known.append(of_layer)
+        self._features = (values, actions)
+        self._shared = sum(len(columns) for columns in shared.values())
+
+        # Where each layer's actions, and each pair's cells, begin in one long array.
+        self._first_action = np.cumsum([0, *self._sizes])
+        self._first_cell = np.cumsum([0, *self._sizes[self._pairs].prod(axis=1)])
+        # What two actions of a layer have in common, V V' and A A', of all layers in one array, equal ones once.
+        first = np.cumsum([0, *(len(features[1]) ** 2 for features in of_choices.values())])
+        position = {key: int(start) for key, start in zip(of_choices, first, strict=False)}
+        self._first_kernel = np.array([position[repr((layer.kind, layer.choices))] for layer in space.layers])
+        self._kernels = [
+            np.concatenate([(features[g] @ features[g].T).ravel() for features in of_choices.values()]) for g in (0, 1)
+        ]
+
+        layers, pairs = len(space), len(self._pairs)
+        lengths = [self._shared]
+        lengths += [sum(f.shape[1] for f in features) for features in self._features]
+        lengths += [sum(f[i].shape[1] * f[j].shape[1] for i, j in self._pairs) for f in self._features]
+        self.group = np.repeat(np.arange(len(GROUPS)), lengths)
+        self._parts = np.array([layers, layers, layers, max(1, pairs), max(1, pairs)])
+        self.share = 1 / self._parts[self.group]
+        self.count = len(self.group)
+
+        self._told = 0
+        self._designs = np.zeros((16, layers), dtype=np.intp)
+        self._shared_features = np.zeros((16, self._shared))
+        self._grams = np.zeros((len(GROUPS), 16, 16))
+
+    def __len__(self) -> int:
+        return self._told
+
+    @property
+    def grams(self) -> Array:
+        return self._grams[:, : self._told, : self._told]
+
+    @property
+    def designs(self) -> Integers:
+        """All designs told: shape (designs, layers)."""
+        return self._designs[: self._told]
+
+    def add(self, design: Design) -> None:
+        """One more design: its row in every K_g."""
+        new = self._told
+        if new == len(self._designs):
+            self._grow(new + new // 4)
+        self._told += 1
+        self._designs[new] = design
+        own = [features[action] for features, action in zip(self._features[0], design, strict=True)]
+        self._shared_features[new] = np.bincount(np.concatenate(self._columns), np.concatenate(own), self._shared)
+        common = self._first_kernel + self._designs[new] * self._sizes + self.designs
+        values, actions = (kernel[common] for kernel in self._kernels)
+        i, j = self._pairs.T
+        shared = self._shared_features[: self._told] @ self._shared_features[new]
+        pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel in (values, actions)]
+        row = np.stack([shared, values.sum(axis=1), actions.sum(axis=1), *pairs]) / self._parts[:, None]
+        self._grams[:, new, : self._told] = self._grams[:, : self._told, new] = row
+
+    def _grow(self, rows: int) -> None:
+        more = rows - self._told
+        self._designs = np.pad(self._designs, ((0, more), (0, 0)))
+        self._shared_features = np.pad(self._shared_features, ((0, more), (0, 0)))
+        self._grams = np.pad(self._grams, ((0, 0), (0, more), (0, more)))
+
+    def tables(self, weights: Array) -> Tables:
+        """Eqs. 2 and 3."""
+        shared, at = weights[: self._shared], self._shared
+        layers = [
+            features @ shared[columns] for features, columns in zip(self._features[0], self._columns, strict=True)
+        ]
+        for of_group in self._features:
+            for layer, features in enumerate(of_group):
+                layers[layer] = layers[layer] + features @ weights[at : at + features.shape[1]]
+                at += features.shape[1]
+        pairs = [np.zeros((self._sizes[i], self._sizes[j])) for i, j in self._pairs]
+        for of_group in self._features:
+            for pair, (i, j) in enumerate(self._pairs):
+                shape = of_group[i].shape[1], of_group[j].shape[1]
+                of_pair = weights[at : at + math.prod(shape)].reshape(shape)
+                pairs[pair] += of_group[i] @ of_pair @ of_group[j].T
+                at += math.prod(shape)
+        return Tables(layers, pairs)
+
+    def values(self, tables: Tables) -> Array:
+        """F times the weights that made the tables: the sum of Eq. 1, without mu, of all designs told."""
+        total = np.concatenate(tables.layers)[self._first_action[:-1] + self.designs].sum(axis=1)
+        if tables.pairs:
+            total += np.concatenate([table.ravel() for table in tables.pairs])[self._cells()].sum(axis=1)
+        return np.asarray(total)
+
+    def transposed(self, alpha: Array) -> Array:
+        """F' times a number per design told: one number per weight."""
+        actions = self._counts(self._first_action, self._first_action[:-1] + self.designs, alpha)
+        cells = self._counts(self._first_cell, self._cells(), alpha)
+        blocks = [alpha @ self._shared_features[: self._told]]
+        for of_group in self._features:
+            blocks += [count @ features for count, features in zip(actions, of_group, strict=True)]
+        for of_group in self._features:
+            for count, (i, j) in zip(cells, self._pairs, strict=True):
+                square = count.reshape(self._sizes[i], self._sizes[j])
+                blocks.append((of_group[i].T @ square @ of_group[j]).ravel())
+        return np.concatenate(blocks)
+
+    def _cells(self) -> Integers:
+        """Which cell of each pair's table a design uses: shape (designs, pairs)."""
+        i, j = self._pairs.T
+        return self._first_cell[:-1] + self.designs[:, i] * self._sizes[j] + self.designs[:, j]
+
+    def _counts(self, first: Integers, used: Integers, alpha: Array) -> list[Array]:
+        """Per table, the sum over designs of alpha in the place that the design uses."""
+        counts = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), first[-1])
+        return np.split(counts, first[1:-1]) if len(first) > 1 else []
+
+
+def _features(layer: Layer) -> tuple[Array, Array]:
+    """V and A of a layer: shape (actions, features) each, mean 0 over the actions and mean square norm 1."""
+    blocks = [_normalised(block) for block in _value_blocks(layer).values()]
+    values = np.concatenate([np.zeros((len(layer.actions), 0)), *blocks], axis=1) / math.sqrt(len(blocks) or 1)
+    return values, _normalised(np.eye(len(layer.actions)))
+
+
+def _shared_columns(layer: Layer, shared: dict[Any, Integers]) -> Integers:
+    """Which shared weights the layer's value features have; `shared` holds them by what layers have in common."""
+    for key, block in _value_blocks(layer).items():
+        if key not in shared:
+            shared[key] = sum(map(len, shared.values())) + np.arange(block.shape[1])
+    return np.concatenate([np.zeros(0, dtype=np.intp), *(shared[key] for key in _value_blocks(layer))])
+
+
+def _value_blocks(layer: Layer) -> dict[Any, Array]:
+    """Per hyperparameter with a choice, the features of each action's value, by what layers that share weights have in common.
+
+    Ordered values have one feature per step to the next value, which all that lie above it have: with normal weights, a
+    random walk. So what layers share is the rank of a value, where there are as many. Others have one feature per value.
+    """
+    blocks: dict[Any, Array] = {}
+    for position, (name, values) in enumerate(layer.choices.items()):
+        if len(values) == 1:
+            continue
+        if all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in values):
+            above = [[action[position] >= step for step in sorted(values)[1:]] for action in layer.actions]
+            blocks[layer.kind, name, len(values)] = np.array(above, dtype=float)
+        else:
+            equal = [[action[position] == value for value in values] for action in layer.actions]
+            blocks[layer.kind, name, repr(values)] = np.array(equal, dtype=float)
+    return blocks
+
+
+def _normalised(features: Array) -> Array:
+    features = features - features.mean(axis=0)
+    return np.asarray(features / (math.sqrt((features**2).sum() / len(features)) or 1.0))
+
+
+# --- learning ------------------------------------------------------------------------------------------------------------
+
+
+class _Posterior:
+    """What is known of the weights from one score per design told.
+
+    Attributes:
+        strengths: v_g per group, then the variance of the noise.
+        inverse: of the scores' covariance, sum_g v_g K_g + 1 (for mu, which has variance 1) + noise.
+        scores: per design.
+    """
+
+    def __init__(self, terms: _Terms, groups: Iterable[str]) -> None:
+        self._terms = terms
+        self._used = np.array([group in groups for group in GROUPS] + [True])
+        self.strengths = np.where(self._used, PRIOR_STRENGTHS, 0.0)
+        self.inverse = np.zeros((0, 0))
+        self.scores = np.zeros(0)
+        self._learned = 0
+
+    def update(self, scores: Array) -> None:
+        """New scores of all designs told, with those that are new."""
+        self.scores = scores
+        if len(scores) >= RELEARN * self._learned:
+            self._learned = len(scores)
+            for _ in range(2):
+                self.inverse = np.linalg.inv(self._covariance())
+                self._newton_step()
+            self.inverse = np.linalg.inv(self._covariance())
+        else:
+            for new in range(len(self.inverse), len(scores)):
+                self._append(new)
+
+    def _covariance(self) -> Array:
+        covariance = np.tensordot(self.strengths[:-1], self._terms.grams, 1) + 1.0
+        covariance[np.diag_indices_from(covariance)] += self.strengths[-1]
+        return np.asarray(covariance)
+
+    def _append(self, new: int) -> None:
+        """The inverse with one more row and column, from the one without."""
+        covariance = self.strengths[:-1] @ self._terms.grams[:, new, : new + 1] + 1.0
+        projected = self.inverse @ covariance[:new]
+        rest = covariance[new] + self.strengths[-1] - projected @ covariance[:new]
+        corner = np.append(projected, -1.0)
+        self.inverse = np.pad(self.inverse, (0, 1)) + np.outer(corner, corner) / rest
+
+    def _newton_step(self) -> None:
+        """One step up the marginal likelihood of the logarithms of the strengths, times their prior."""
+        alpha = self.inverse @ self.scores
+        pushed = np.stack([*(gram @ alpha for gram in self._terms.grams), alpha])
+        traces = np.array([*(np.vdot(gram, self.inverse) for gram in self._terms.grams), np.trace(self.inverse)])
+        used, v = self._used, self.strengths[self._used]
+        slope = v * (pushed @ alpha - traces)[used] / 2
+        information = np.outer(v, v) * (pushed @ self.inverse @ pushed.T)[np.ix_(used, used)] / 2
+        slope -= np.log(v / PRIOR_STRENGTHS[used]) / PRIOR_DEVIATION**2
+        information += np.eye(len(v)) / PRIOR_DEVIATION**2
+        self.strengths[used] = v * np.exp(np.clip(np.linalg.solve(information, slope), -1, 1))
+        self.strengths[-1] = max(self.strengths[-1], LEAST_NOISE)
+
+    def draw(self, heat: float, rng: np.random.Generator) -> Array:
+        """Weights drawn from the posterior (Eq. 4), their deviation from its mean multiplied by `heat`, 0 to 1."""
+        variances = self.strengths[self._terms.group] * self._terms.share
+        sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
+        if not len(self.scores):
+            return np.asarray(sample)
+        error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
+        residual = self.scores - self._terms.values(self._terms.tables(sample)) - error
+        return np.asarray(sample + variances * self._terms.transposed(self.inverse @ residual))
+
+
+# --- choosing the design -------------------------------------------------------------------------------------------------
+
+
+class _Maximiser:
+    """The design with the highest sum of tables.
+
+    Exactly, by eliminating one layer after the other (Guestrin, Koller and Parr, 2001), where the tables on the way stay
+    small, as on chains, trees and residual networks. Else layers that form a forest are maximised exactly while the others
+    stay as they are, one such forest after the other until none improves the design.
+
+    Attributes:
+        exact: which of the two.
+    """
+
+    def __init__(self, space: SearchSpace, most_cells: int = MOST_CELLS) -> None:
+        self._sizes, self._pairs = space.sizes, space.pairs
+        self._neighbours: list[set[int]] = [set() for _ in space.layers]
+        self._touching: list[list[int]] = [[] for _ in space.layers]
+        for pair, (i, j) in enumerate(space.pairs):
+            for layer, other in ((i, j), (j, i)):
+                self._neighbours[layer].add(other)
+                self._touching[layer].append(pair)
+        order, cells = _min_fill(self._neighbours, space.sizes)
+        self.exact = cells <= most_cells
+        self._orders = [order] if self.exact else self._forests()
+
+    def best(self, tables: Tables, starts: Sequence[Design]) -> Design:
+        """The design with the highest value, or the best that is found from the starts."""
+        if self.exact:
+            return self._eliminate(tables, self._orders[0], starts[0])
+        found = []
+        for design in starts:
+            improved, value = design, -math.inf
+            while (now := self.value(tables, improved)) > value + 1e-9:
+                value = now
+                for order in self._orders:
+                    improved = self._eliminate(tables, order, improved)
+            found.append(improved)
+        return max(found, key=lambda design: self.value(tables, design))
+
+    def value(self, tables: Tables, design: Design) -> float:
+        """The sum of Eq. 1, without mu."""
+        layers = sum(float(table[action]) for table, action in zip(tables.layers, design, strict=True))
+        pairs = zip(tables.pairs, self._pairs, strict=True)
+        return layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
+
+    def best_unknown(self, tables: Tables, best: Design, known: set[Design]) -> Design:
+        """The first design not in `known` of a best-first search from `best`, one layer's change at a time."""
+        found = [(-self.value(tables, best), best)] if best in known else [(0.0, best)]
+        queued = {best}
+        while (head := heapq.heappop(found))[1] in known:
+            cost, design = head
+            for layer in range(len(design)):
+                gains = self._conditional(tables, layer, design)
+                for action in range(self._sizes[layer]):
+                    changed = (*design[:layer], action, *design[layer + 1 :])
+                    if changed not in queued:
+                        queued.add(changed)
+                        heapq.heappush(found, (cost - float(gains[action] - gains[design[layer]]), changed))
+        return head[1]
+
+    def _conditional(self, tables: Tables, layer: int, design: Design) -> Array:
+        """What each action of the layer adds while all others stay."""
+        total = tables.layers[layer].copy()
+        for pair in self._touching[layer]:
+            i, j = self._pairs[pair]
+            total += tables.pairs[pair][:, design[j]] if i == layer else tables.pairs[pair][design[i]]
+        return total
+
+    def _eliminate(self, tables: Tables, order: Sequence[int], design: Design) -> Design:
+        """The best actions of the layers in `order`, all others as in `design`."""
+        turn = {layer: k for k, layer in enumerate(order)}
+        # Per layer, the tables to be added up once it is its turn: each with the layers that it spans.
+        waiting: dict[int, list[tuple[tuple[int, ...], Array]]] = {
+            layer: [((layer,), tables.layers[layer])] for layer in order
+        }
+        for (i, j), table in zip(self._pairs, tables.pairs, strict=True):
+            if i in turn and j in turn:
+                waiting[i if turn[i] < turn[j] else j].append(((i, j), table))
+            elif i in turn:
+                waiting[i].append(((i,), table[:, design[j]]))
+            elif j in turn:
+                waiting[j].append(((j,), table[design[i]]))
+        chosen = []
+        for layer in order:
+            others = tuple(
+                sorted({k for spanned, _ in waiting[layer] for k in spanned} - {layer}, key=turn.__getitem__)
+            )
+            total = _sum(waiting[layer], (*others, layer))
+            chosen.append((layer, others, total.argmax(axis=-1)))
+            if others:
+                waiting[others[0]].append((others, total.max(axis=-1)))
+        actions = list(design)
+        for layer, others, choice in reversed(chosen):
+            actions[layer] = int(choice[tuple(actions[k] for k in others)])
+        return tuple(actions)
+
+    def _forests(self) -> list[list[int]]:
+        """Orders of elimination of sets of layers, each set a forest, so that each layer is in one of them."""
+        orders: list[list[int]] = []
+        covered: set[int] = set()
+        while len(covered) < len(self._sizes):
+            tree = list(range(len(self._sizes)))
+
+            def root(layer: int, tree: list[int] = tree) -> int:
+                while tree[layer] != layer:
+                    tree[layer] = layer = tree[tree[layer]]
+                return layer
+
+            forest: set[int] = set()
+            for layer in sorted(tree, key=lambda layer: layer in covered):
+                roots = [root(neighbour) for neighbour in self._neighbours[layer] & forest]
+                if len(set(roots)) == len(roots):
+                    forest.add(layer)
+                    for other in roots:
+                        tree[other] = layer
+            covered |= forest
+            inside = [near & forest if layer in forest else set() for layer, near in enumerate(self._neighbours)]
+            orders.append([layer for layer in _min_fill(inside, self._sizes)[0] if layer in forest])
+        return orders
+
+
+def _sum(spanning: list[tuple[tuple[int, ...], Array]], axes: tuple[int, ...]) -> Array:
+    """The sum of tables that span some of the layers in `axes`, as one table that spans all of them, in this order."""
+    total: Any = 0.0
+    for spanned, table in spanning:
+        inside = [axis for axis in axes if axis in spanned]
+        shape = [table.shape[spanned.index(axis)] if axis in spanned else 1 for axis in axes]
+        total = total + table.transpose([spanned.index(axis) for axis in inside]).reshape(shape)
+    return np.asarray(total)
+
+
+def _min_fill(neighbours: Sequence[set[int]], sizes: Sequence[int]) -> tuple[list[int], int]:
+    """The order of elimination that joins the fewest layers at each step, and the cells of all tables on the way."""
+    graph = [set(near) for near in neighbours]
+
+    def cost(layer: int) -> tuple[int, int, int]:
+        near = sorted(graph[layer])
+        joined = sum(b not in graph[a] for k, a in enumerate(near) for b in near[k + 1 :])
+        return joined, math.prod(sizes[k] for k in near) * sizes[layer], layer
+
+    costs = {layer: cost(layer) for layer in range(len(graph))}
+    order: list[int] = []
+    cells = 0
+    while costs:
+        _, more, layer = min(costs.values())
+        cells += more
+        order.append(layer)
+        del costs[layer]
+        for other in graph[layer]:
+            graph[other] |= graph[layer] - {other}
+            graph[other].discard(layer)
+        for changed in graph[layer].union(*(graph[other] for other in graph[layer])):
+            costs[changed] = cost(changed)
+    return order, cells

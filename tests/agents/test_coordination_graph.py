@@ -1,0 +1,449 @@
+"""Our learner: its posterior against dense linear algebra, its maximisation against brute force, and that it learns."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agents.coordination_graph import (
+    GROUPS,
+    LEAST_NOISE,
+    PRIOR_DEVIATION,
+    PRIOR_STRENGTHS,
+    CoordinationGraph,
+    Tables,
+    _Maximiser,
+    _normal_scores,
+    _Posterior,
+    _Terms,
+)
+from agents.protocol import Episode
+from experiments.synthetic import synthetic_table
+from marl_hpo_env import InputError, Layer, SearchSpace
+
+
+def space_of(*sizes, pairs=None):
+    """Layers with one hyperparameter of so many values: a chain, or what `pairs` says."""
+    pairs = [(p, p + 1) for p in range(len(sizes) - 1)] if pairs is None else pairs
+    return SearchSpace(
+        Layer(f"layer{p}", "Linear", {"out_features": range(size)}, [f"layer{i}" for i, j in pairs if j == p])
+        for p, size in enumerate(sizes)
+    )
+
+
+def mixed_space():
+    """A fork and a merge; ordered and unordered choices; choices in common, in part, and none; and a layer without a choice."""
+    conv = {"out_channels": (16, 8, 32), "kernel_size": (1, 3)}
+    return SearchSpace(
+        [
+            Layer("a", "Conv2d", conv),
+            Layer("b", "Conv2d", conv, ["a"]),
+            Layer("c", "Conv2d", {"out_channels": (4, 8, 16), "bias": (True, False)}, ["a"]),
+            Layer("d", "Dropout", {"p": (0.5,)}, ["b", "c"]),
+            Layer("e", "Act", {"type": ("relu", "tanh", "gelu")}, ["b", "c"]),
+        ]
+    )
+
+
+def all_designs(space):
+    return list(itertools.product(*map(range, space.sizes)))
+
+
+def told(design, reward, terminated=False, **objectives):
+    return Episode(design, reward, objectives, terminated)
+
+
+def started(space, seed=0, **settings):
+    learner = CoordinationGraph(**settings)
+    learner.reset(space, seed)
+    return learner
+
+
+def played(learner, space, reward, episodes, batch=1):
+    """The designs that it asks for when each is rewarded with `reward(design)`."""
+    designs = []
+    while len(designs) < episodes and (asked := learner.ask(min(batch, episodes - len(designs)))):
+        learner.tell([told(design, reward(design)) for design in asked])
+        designs += asked
+    return designs
+
+
+# --- the model -------------------------------------------------------------------------------------------------------
+
+
+def dense(space, designs, strengths):
+    """Eqs. 1 to 3 written out: one column per weight that each design's score is a sum of, and each weight's variance."""
+    terms = _Terms(space)
+    for design in designs:
+        terms.add(design)
+    features = np.stack([terms.values(terms.tables(weight)) for weight in np.eye(terms.count)], axis=1)
+    return terms, features, strengths[:-1][terms.group] * terms.share
+
+
+def filled(space=None, episodes=25, seed=0):
+    space = space or mixed_space()
+    rng = np.random.default_rng(seed)
+    designs = [space.sample(rng) for _ in range(episodes)]
+    scores = rng.standard_normal(episodes)
+    terms, features, variances = dense(space, designs, PRIOR_STRENGTHS)
+    posterior = _Posterior(terms, GROUPS)
+    posterior.scores = scores
+    posterior.inverse = np.linalg.inv(posterior._covariance())
+    return posterior, terms, features, variances, scores
+
+
+def test_the_covariance_is_that_of_the_weights():
+    posterior, terms, features, variances, _ = filled()
+    covariance = features * variances @ features.T + 1 + PRIOR_STRENGTHS[-1] * np.eye(len(features))
+    np.testing.assert_allclose(posterior._covariance(), covariance, atol=1e-12)
+    for group in range(len(GROUPS)):
+        of_group = np.where(terms.group == group, terms.share, 0)
+        np.testing.assert_allclose(terms.grams[group], features * of_group @ features.T, atol=1e-12)
+
+
+def test_products_with_the_transposed_features():
+    _, terms, features, _, scores = filled()
+    np.testing.assert_allclose(terms.transposed(scores), features.T @ scores, atol=1e-12)
+
+
+def test_each_group_explains_its_strength_of_the_variance_over_all_designs():
+    space = SearchSpace(
+        Layer(f"layer{p}", "Conv2d", {"width": range(3), "type": ("x", "y")}, [f"layer{p - 1}"] if p else [])
+        for p in range(3)
+    )
+    terms, features, _ = dense(space, all_designs(space), PRIOR_STRENGTHS)
+    np.testing.assert_allclose(features.mean(axis=0), 0, atol=1e-12)
+    explained = np.bincount(terms.group, (features**2).mean(axis=0) * terms.share)
+    np.testing.assert_allclose(explained, 1)
+
+
+def test_the_posterior_is_that_of_a_dense_linear_regression():
+    posterior, _, features, variances, scores = filled()
+    # Weighted least squares over all weights and mu, whose variance is 1.
+    columns = np.column_stack([features, np.ones(len(scores))])
+    precision = columns.T @ columns / PRIOR_STRENGTHS[-1] + np.diag(1 / np.append(variances, 1.0))
+    covariance = np.linalg.inv(precision)[:-1, :-1]
+    mean = (np.linalg.inv(precision) @ columns.T @ scores / PRIOR_STRENGTHS[-1])[:-1]
+    rng = np.random.default_rng(0)
+    np.testing.assert_allclose(posterior.draw(0.0, rng), mean, atol=1e-9)
+    for heat in (1.0, 0.5):
+        deviations = np.stack([posterior.draw(heat, rng) for _ in range(1000)]) - mean
+        deviations /= heat * np.sqrt(np.diag(covariance))
+        # Means of 1000 have a standard error of 0.032, variances of 0.045; 4.5 of these over about 100 weights.
+        assert np.abs(deviations.mean(axis=0)).max() < 4.5 * 0.032
+        assert np.abs(deviations.var(axis=0) - 1).max() < 4.5 * 0.045
+        correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
+        assert np.abs(deviations.T @ deviations / 1000 - correlation).max() < 5.5 * 0.045
+
+
+def test_episodes_appended_one_by_one_give_the_same_inverse():
+    posterior, *_ = filled()
+    reference = posterior.inverse
+    posterior.inverse = np.zeros((0, 0))
+    for new in range(len(reference)):
+        posterior._append(new)
+    np.testing.assert_allclose(posterior.inverse, reference, atol=1e-9)
+
+
+def test_the_strengths_maximise_the_marginal_likelihood_times_their_prior():
+    posterior, terms, features, _, _ = filled(episodes=40)
+    effects = np.random.default_rng(1).standard_normal(terms.count)
+    posterior.scores = _normal_scores(features @ effects)
+    for _ in range(60):
+        posterior.inverse = np.linalg.inv(posterior._covariance())
+        posterior._newton_step()
+
+    def density(logarithms):
+        strengths = np.exp(logarithms)
+        covariance = features * (strengths[:-1][terms.group] * terms.share) @ features.T + 1
+        covariance += strengths[-1] * np.eye(len(features))
+        fit = posterior.scores @ np.linalg.solve(covariance, posterior.scores)
+        prior = (((logarithms - np.log(PRIOR_STRENGTHS)) / PRIOR_DEVIATION) ** 2).sum()
+        return -(fit + np.linalg.slogdet(covariance)[1] + prior) / 2
+
+    found = np.log(posterior.strengths)
+    assert posterior.strengths[-1] > LEAST_NOISE
+    for changed in np.eye(len(found)) * 0.1:
+        assert density(found) > max(density(found + changed), density(found - changed))
+    assert density(found) > density(np.log(PRIOR_STRENGTHS)) + 1
+
+
+def test_an_ordered_value_is_known_from_its_neighbours_and_an_unordered_one_is_not():
+    def told_of_first_and_last(values):
+        space = SearchSpace([Layer("a", "Kind", {"choice": values})])
+        learner = started(space, groups=("value",), thompson=False)
+        learner.tell([told((0,), 0.0), told((len(values) - 1,), 1.0)])
+        return learner._terms.tables(learner._draw()).layers[0]
+
+    ordered = told_of_first_and_last((1, 2, 3, 4, 5))
+    assert (np.diff(ordered) > 0).all()
+    np.testing.assert_allclose(told_of_first_and_last(tuple("abcde"))[1:4], 0, atol=1e-9)
+
+
+def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
+    space = SearchSpace([Layer("a", "Conv2d", {"size": (1, 3, 5)}), Layer("b", "Conv2d", {"size": (1, 3, 5)}, ["a"])])
+    learner = started(space, groups=("shared",), thompson=False)
+    learner.tell([told((0, 1), 0.0), told((2, 1), 1.0)])
+    tables = learner._terms.tables(learner._draw())
+    np.testing.assert_allclose(tables.layers[0], tables.layers[1])
+    assert tables.layers[1][2] > tables.layers[1][0]
+
+
+def test_scores_by_hand():
+    # Ranks in the middle of quarters: 1/8, 3/8 to 5/8 shared: 1/2, 7/8.
+    np.testing.assert_allclose(_normal_scores(np.array([7.0, 5.0, -9.0, 5.0])), [1.1503, 0, -1.1503, 0], atol=1e-4)
+
+
+# --- maximisation ----------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def graphs(draw):
+    """A small graph, often with cycles, and tables on it."""
+    sizes = draw(st.lists(st.integers(1, 3), min_size=1, max_size=6))
+    pairs = [pair for pair in itertools.combinations(range(len(sizes)), 2) if draw(st.booleans())]
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    space = space_of(*sizes, pairs=pairs)
+    layers = [rng.standard_normal(size) for size in sizes]
+    return space, Tables(layers, [rng.standard_normal((sizes[i], sizes[j])) for i, j in space.pairs])
+
+
+def total(space, tables, design):
+    layers = sum(table[action] for table, action in zip(tables.layers, design, strict=True))
+    return layers + sum(table[design[i], design[j]] for table, (i, j) in zip(tables.pairs, space.pairs, strict=True))
+
+
+@settings(max_examples=30, deadline=None)
+@given(graphs())
+def test_elimination_finds_the_best_of_all_designs(graph):
+    space, tables = graph
+    maximiser = _Maximiser(space)
+    assert maximiser.exact
+    start = space.sample(np.random.default_rng(0))
+    best = max(all_designs(space), key=lambda design: total(space, tables, design))
+    assert maximiser.best(tables, [start]) == best
+    assert maximiser.value(tables, best) == pytest.approx(total(space, tables, best))
+
+
+@settings(max_examples=30, deadline=None)
+@given(graphs())
+def test_where_the_graph_is_too_wide_no_change_of_one_layer_is_better(graph):
+    space, tables = graph
+    maximiser = _Maximiser(space, most_cells=0)
+    assert not maximiser.exact
+    assert set().union(*maximiser._orders) == set(range(len(space)))
+    found = maximiser.best(tables, [space.sample(np.random.default_rng(0))])
+    for layer, size in enumerate(space.sizes):
+        for action in range(size):
+            changed = (*found[:layer], action, *found[layer + 1 :])
+            assert total(space, tables, changed) <= total(space, tables, found) + 1e-6
+
+
+def test_where_the_graph_is_too_wide_the_best_of_all_is_mostly_found():
+    space = space_of(*[3] * 6, pairs=list(itertools.combinations(range(6), 2)))
+    rng, found = np.random.default_rng(0), 0
+    maximiser = _Maximiser(space, most_cells=0)
+    for _ in range(20):
+        tables = Tables([rng.standard_normal(3) for _ in range(6)], [rng.standard_normal((3, 3)) for _ in space.pairs])
+        design = maximiser.best(tables, [space.sample(rng) for _ in range(3)])
+        best = max(total(space, tables, other) for other in all_designs(space))
+        found += total(space, tables, design) > best - 1e-9
+    assert found >= 14
+
+
+def test_a_dense_graph_is_searched_and_a_residual_one_is_maximised_exactly():
+    dense_pairs = list(itertools.combinations(range(12), 2))
+    assert not _Maximiser(space_of(*[20] * 12, pairs=dense_pairs)).exact
+    residual = [(p, q) for p in range(40) for q in (p + 1, p + 2) if q < 40]
+    assert _Maximiser(space_of(*[20] * 40, pairs=residual)).exact
+
+
+def test_without_pairs_designs_follow_in_the_order_of_their_values():
+    space = space_of(3, 2, 3, pairs=[])
+    rng = np.random.default_rng(0)
+    tables = Tables([rng.standard_normal(size) for size in space.sizes], [])
+    maximiser, known, order = _Maximiser(space), set(), []
+    best = maximiser.best(tables, [(0, 0, 0)])
+    for _ in range(space.size):
+        order.append(maximiser.best_unknown(tables, best, known))
+        known.add(order[-1])
+    assert order == sorted(all_designs(space), key=lambda design: -total(space, tables, design))
+
+
+# --- the learner -----------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.integers(0, 2**32 - 1), st.integers(1, 7))
+def test_every_design_comes_once_and_then_there_is_none(sizes, seed, batch):
+    space = space_of(*sizes)
+    designs = played(started(space, seed), space, lambda design: float(sum(design)), 1000, batch)
+    assert sorted(designs) == all_designs(space)
+
+
+def test_it_is_a_function_of_its_seed_and_what_it_is_told():
+    space = mixed_space()
+
+    def designs(seed, sign):
+        return played(started(space, seed), space, lambda design: sign * float(sum(design)), 20, batch=3)
+
+    assert designs(0, 1) == designs(0, 1)
+    assert designs(0, 1) != designs(1, 1)
+    assert designs(0, 1)[:3] == designs(0, -1)[:3]
+    assert designs(0, 1) != designs(0, -1)
+
+
+def test_reset_begins_again():
+    space = mixed_space()
+    learner = started(space, seed=3)
+    first = played(learner, space, lambda design: float(sum(design)), 10)
+    learner.reset(space, 3)
+    assert played(learner, space, lambda design: float(sum(design)), 10) == first
+
+
+def test_designs_that_it_was_told_without_asking_are_not_asked():
+    space = space_of(3, 3)
+    learner = started(space)
+    learner.tell([told(design, 1.0) for design in all_designs(space)[:-1]])
+    assert learner.ask(5) == all_designs(space)[-1:]
+
+
+def test_repeated_evaluations_of_a_design_are_taken_in():
+    space = space_of(3, 3)
+    learner = started(space)
+    learner.tell([told((0, 0), reward) for reward in (1.0, 2.0, 1.5)])
+    assert len(set(learner.ask(8))) == 8
+
+
+@pytest.mark.parametrize("transform", [lambda reward: 100 * reward - 7, np.exp, lambda reward: -np.exp(-reward)])
+def test_only_the_order_of_rewards_counts(transform):
+    table = synthetic_table("pairwise", 0, layers=3)
+    plain = played(started(table.space), table.space, table.value, 15)
+    assert played(started(table.space), table.space, lambda d: float(transform(table.value(d))), 15) == plain
+
+
+@pytest.mark.parametrize("penalty", [-2.0, -1e9, 1e9, math.nan])
+def test_terminated_designs_rank_lowest_whatever_their_penalty(penalty):
+    space = space_of(4, 4, 4)
+
+    def after(reward):
+        learner = started(space)
+        for design in all_designs(space)[:20:2]:
+            learner.tell([told(design, reward if design[2] == 0 else float(sum(design)), terminated=design[2] == 0)])
+        return learner.ask(5)
+
+    assert after(penalty) == after(-1.0)
+
+
+def test_an_action_that_always_fails_is_avoided():
+    table = synthetic_table("additive", 0, layers=4, values=(3,))
+    bad = table.best()[0]
+    learner, failures = started(table.space), []
+    for _ in range(40):
+        (design,) = learner.ask(1)
+        failures.append(design[0] == bad)
+        learner.tell([told(design, -5.0 if failures[-1] else table.value(design), terminated=failures[-1])])
+    # Random designs, 0.33 of them; all other 54 of 81 designs are still there.
+    assert np.mean(failures[10:]) < 0.15
+
+
+@pytest.mark.parametrize("reward", [math.nan, -math.inf, 0.0])
+def test_rewards_that_are_all_the_same_or_no_numbers_do_no_harm(reward):
+    space = space_of(3, 3)
+    assert len(set(played(started(space), space, lambda design: reward, 9))) == 9
+    assert len(set(played(started(space, ranks=False), space, lambda design: reward, 9))) == 9
+
+
+def found_after(table, seed, **settings):
+    """After how many evaluations the best design is found."""
+    best = table.value(table.best())
+    learner, rng, episode = started(table.space, seed, **settings), np.random.default_rng(seed), 1
+    while table.value(design := learner.ask(1)[0]) < best - 1e-9:
+        learner.tell([told(design, table.reward(design, rng))])
+        episode += 1
+    return episode
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_an_additive_table_is_found_within_two_evaluations_per_free_term(seed):
+    # 6 layers of 6 actions: 46,656 designs, 1 + 6 * 5 = 31 free terms.
+    assert found_after(synthetic_table("additive", seed, layers=6, values=(3, 2)), seed) <= 2 * 31
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_of_a_pairwise_table_is_found_within_two_evaluations_per_free_term(seed):
+    # 6 layers of 4 actions: 4,096 designs, 1 + 6 * 3 + 5 * 9 = 64 free terms.
+    assert found_after(synthetic_table("pairwise", seed, layers=6, values=(4,)), seed) <= 2 * 64
+
+
+def test_in_pure_noise_it_sees_little_else():
+    table = synthetic_table("noise", 0, layers=5)
+    rng = np.random.default_rng(0)
+    learner = started(table.space)
+    played(learner, table.space, lambda design: table.reward(design, rng), 80)
+    strengths = learner._posteriors["reward"].strengths
+    assert strengths[:-1].sum() < strengths[-1]
+
+
+def test_strengths_tell_an_additive_table_from_a_pairwise_one():
+    def share_of_pairs(kind):
+        table = synthetic_table(kind, 3, layers=4, values=(3,))
+        learner, rng = started(table.space), np.random.default_rng(0)
+        for _ in range(60):
+            learner.tell([told(design := table.space.sample(rng), table.value(design))])
+        strengths = learner._posteriors["reward"].strengths
+        return strengths[3:5].sum() / strengths[:5].sum()
+
+    assert share_of_pairs("additive") < 0.25 < share_of_pairs("pairwise")
+
+
+def hypervolume(points):
+    """Area that points dominate, the higher the better in both, above (-4, -4)."""
+    area, right = 0.0, -4.0
+    for x, y in sorted(points, key=lambda point: -point[1]):
+        if x > right:
+            area, right = area + (x - right) * (y + 4), x
+    return area
+
+
+def test_two_objectives_have_more_hypervolume_than_random_designs():
+    accuracy, size = (synthetic_table("pairwise", seed, layers=6, values=(3, 2)) for seed in (0, 1))
+    space, rng = accuracy.space, np.random.default_rng(0)
+    learner = started(space, multi_objective=True)
+    points = []
+    for _ in range(60):
+        (design,) = learner.ask(1)
+        points.append((accuracy.value(design), -size.value(design)))
+        metrics = {"validation_accuracy": points[-1][0], "model_size_mb / original": -points[-1][1]}
+        learner.tell([Episode(design, 0.0, metrics, False)])
+    random = [(accuracy.value(d), -size.value(d)) for d in (space.sample(rng) for _ in range(600))]
+    assert hypervolume(points) > hypervolume(random)
+
+
+def test_designs_that_failed_have_no_objectives_and_are_taken_in():
+    space = space_of(3, 3)
+    learner = started(space, multi_objective=True)
+    for design in all_designs(space)[:4]:
+        learner.tell([told(design, -1.0, terminated=True, validation_accuracy=math.nan, flops=math.nan)])
+    assert len(set(learner.ask(5))) == 5
+
+
+def test_a_thousand_layers():
+    space = space_of(*[3] * 1000)
+    target = space.sample(np.random.default_rng(0))
+    designs = played(started(space), space, lambda design: float(np.equal(design, target).sum()), 4)
+    assert len(set(designs)) == 4
+
+
+def test_an_unknown_group_is_refused():
+    with pytest.raises(InputError, match="value_pair"):
+        CoordinationGraph(groups=("value", "value_pears"))
+
+
+def test_episodes_without_objectives_are_refused_where_there_are_to_be_several():
+    learner = started(space_of(3, 3), multi_objective=True)
+    with pytest.raises(InputError, match="objectives"):
+        learner.tell([told((0, 0), 1.0)])

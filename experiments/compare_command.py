@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 from marl_hpo_env import InputError
@@ -55,6 +57,14 @@ def compare(
     if constraints and not weights:
         raise InputError("The --constraint needs a reward beside it; give it with --weight.")
     grounds = {table: benchmark(table, weights, constraints) for table in tasks}
+    for title, count in Counter(ground.name for ground in grounds.values()).items():
+        if count > 1:
+            raise InputError(f"There are {count} tables of {title!r}; compare on one of them at a time.")
+    for ground in grounds.values():
+        if not any(np.ptp(ground.rewards(seed)) for seed in ground.table.seeds):
+            raise InputError(
+                f"All designs of {ground.name!r} have the same reward, {ground.reward}; reward something else."
+            )
     contests = [
         Contest(name, table, weights, constraints, seed, episodes)
         for seed in range(seeds)

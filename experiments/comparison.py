@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +114,7 @@ class Benchmark:
         means = {name: self.table.mean(name) for name in self.table.measured}
         if "test_accuracy" in means:
             means["validation_accuracy"] = means["test_accuracy"]
-        original = self.environment(self.table.seeds[0]).original if self.reward.relative else None
+        original = self._original_in_the_mean() if self.reward.relative else None
         values = []
         for number, design in enumerate(self._designs):
             metrics = {name: None if np.isnan(mean[number]) else float(mean[number]) for name, mean in means.items()}
@@ -122,6 +122,14 @@ class Benchmark:
             trial = Trial(Request(design, 0, None), "terminated" if never else "completed", None, metrics)
             values.append(self.reward(trial, original))
         return np.array(values)
+
+    def _original_in_the_mean(self) -> Trial:
+        """The original network by the figures that `worth` judges designs by, so that a bound on it asks the same of both."""
+        trials = [self.environment(seed).original for seed in self.table.seeds]
+        told = {name: [trial.metrics[name] for trial in trials] for name in self.table.measured}
+        metrics = {name: None if None in values else float(np.mean(values)) for name, values in told.items()}
+        metrics["validation_accuracy"] = metrics.get("test_accuracy", metrics["validation_accuracy"])
+        return replace(trials[0], metrics=metrics)
 
     def points(self, table_seed: int) -> Array:
         """Every design's objectives, shape (designs, objectives), from 0 for the best value in the table to 1 for the worst;
@@ -137,10 +145,12 @@ class Benchmark:
         return self._points[table_seed]
 
     def covered(self, designs: Sequence[int], table_seed: int) -> float:
-        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference."""
+        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference; all
+        of it where there is none, as in a table of two designs that are each the worst in something."""
         points = self.points(table_seed)
         reference = np.ones(points.shape[1])
-        return hypervolume(points[list(designs)], reference) / hypervolume(points, reference)
+        whole = hypervolume(points, reference)
+        return hypervolume(points[list(designs)], reference) / whole if whole else 1.0
 
     def _trials(self, table_seed: int) -> Iterable[Trial]:
         return self.evaluator.evaluate([Request(design, table_seed, self.table.epochs) for design in self._designs])
@@ -215,6 +225,7 @@ class Runs:
             ) from error
         self._file.seek(0)
         self._finished: dict[Contest, Run] = {}
+        line = "\n"
         for line in self._file:
             try:
                 learner_name, table, weights, constraints, seed, evaluations, designs, ms = json.loads(line)
@@ -223,6 +234,8 @@ class Runs:
             weighed = tuple((name, weight) for name, weight in weights)
             contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
             self._finished[contest] = Run(contest, designs, ms)
+        if not line.endswith("\n"):  # what comes next is a line of its own
+            self._file.write("\n")
 
     def get(self, contest: Contest) -> Run | None:
         """The finished run, or None."""
@@ -232,7 +245,6 @@ class Runs:
         """Keeps a run at once."""
         self._finished[finished.contest] = finished
         line = json.dumps([*finished.contest, list(finished.designs), round(finished.ms_per_episode, 4)])
-        # A line of its own even after one that was cut off.
         self._file.write(f"{line}\n")
         self._file.flush()
 

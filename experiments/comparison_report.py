@@ -245,11 +245,12 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
 def _measured_with() -> str:
     command = " ".join(["marl-hpo", *sys.argv[1:]])
     versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "numpy"))
-    here = Path(__file__).parent
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False
-    )
-    at = f", commit {commit.stdout.strip()}" if commit.returncode == 0 else ""
+    asked = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        commit = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        at = f", commit {commit.stdout.strip()}"
+    except (OSError, subprocess.CalledProcessError):  # installed, or without git
+        at = ""
     return (
         f"Measured by `{command}` with {versions}{at}, Python {platform.python_version()}, on {platform.machine()} "
         f"{platform.system()}. Times are of runs side by side."

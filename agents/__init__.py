@@ -3,6 +3,7 @@
 They use only the environment's public names, so that a stranger's learner has all that these have.
 """
 
+from agents.coordination_graph import CoordinationGraph
 from agents.independent_q import IndependentQ
 from agents.local_search import LocalSearch
 from agents.manas import Manas
@@ -19,6 +20,7 @@ from agents.sequential_q import SequentialQ
 from agents.vdn import ValueDecomposition
 
 __all__ = [
+    "CoordinationGraph",
     "Episode",
     "IndependentQ",
     "Learner",

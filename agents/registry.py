@@ -9,6 +9,7 @@ import os
 import sys
 from typing import Any
 
+from agents.coordination_graph import CoordinationGraph
 from agents.independent_q import IndependentQ
 from agents.local_search import LocalSearch
 from agents.manas import Manas
@@ -24,6 +25,7 @@ from agents.vdn import ValueDecomposition
 from marl_hpo_env import InputError
 
 _LEARNERS: dict[str, type] = {
+    "coordination-graph": CoordinationGraph,
     "independent-q": IndependentQ,
     "local-search": LocalSearch,
     "manas": Manas,

@@ -37,7 +37,7 @@ class SequentialQ(TurnBasedLearner):
     """One tabular Q-learner for all layers, with experience replay (MetaQNN).
 
     Args:
-        schedule_evaluations: evaluations over which epsilon falls from 1 to 0.1 (MetaQNN: 2,700; 270 is ours). It is 1
+        schedule_evaluations: evaluations over which epsilon falls from 1 to 0.1 (MetaQNN: 2,700; 200 is ours). It is 1
             for the first 5/9 of them.
         learning_rate: of Q-learning (MetaQNN: 0.01).
         replays: designs replayed after every episode (MetaQNN: 100).
@@ -49,7 +49,7 @@ class SequentialQ(TurnBasedLearner):
         InputError: for a setting outside its range.
     """
 
-    def __init__(self, schedule_evaluations: int = 270, learning_rate: float = 0.01, replays: int = 100) -> None:
+    def __init__(self, schedule_evaluations: int = 200, learning_rate: float = 0.01, replays: int = 100) -> None:
         for name, count in (("schedule_evaluations", schedule_evaluations), ("replays", replays)):
             if type(count) is not int or count < 1:
                 raise InputError(f"{name} is {count!r}; it is a whole number from 1.")

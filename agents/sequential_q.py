@@ -10,7 +10,7 @@ learning rate 0.01; epsilon, drawn by every layer, is 1 for the first 1,500 of 2
 to 0.1. The schedule counts distinct designs, and a design met again is no new training.
 
 Ours: layers and their order are given, so no pick ends the network; on forks and merges the layer before is still the one
-before in network order, as BlockQNN's sequence of layers has it; the schedule is scaled to 270 evaluations, a tenth of the
+before in network order, as BlockQNN's sequence of layers has it; the schedule is scaled to 200 evaluations, 1 in 13.5 of the
 source's, unless told otherwise; values start from the first reward instead of 0.5, since rewards here have no fixed range;
 memory is the distinct designs told, at their last reward. A terminated design counts as any other, at its penalty.
 """

@@ -34,8 +34,13 @@ IMAGES = {"vgg16-cifar10": (2000, 500, 500), "googlenet-cifar10": (1000, 300, 30
 """For training, validation and test."""
 EPISODES = {"vgg16-cifar10": (10, 5), "googlenet-cifar10": (5, 3), "unet-isic18": (8, 4)}
 """Of the two phases: far fewer than fill the Q-tables."""
-BATCH_SIZE = 32
-NUCLEI_SIZE = 64
+FEW_STEPS: dict[str, dict[str, Any]] = {
+    "vgg16-cifar10": {"batch_size": 32},
+    "googlenet-cifar10": {},
+    "unet-isic18": {"batch_size": 8, "learning_rate": 1e-3},
+}
+"""Few images make few steps, unless batches are smaller or steps larger than the task's."""
+NUCLEI_SIZE = 48
 
 
 def narrowed(model: nn.Module, divisor: int) -> nn.Module:
@@ -81,8 +86,7 @@ def reduced(name: str, data: Path) -> Task:
         model=partial(_narrowed_model, whole.model),
         data=partial(_nuclei if name.startswith("unet") else _cifar10, data, IMAGES[name]),
         choices={key: _divided(values) for key, values in whole.choices().items()},
-        # Few images make few steps, unless the batches are small.
-        recipe=replace(whole.recipe, batch_size=min(BATCH_SIZE, whole.recipe.batch_size), epochs=3, max_epochs=12),
+        recipe=replace(whole.recipe, epochs=3, max_epochs=12, **FEW_STEPS[name]),
         limits=Limits(),
         input_shape=None,
     )
@@ -109,22 +113,30 @@ def _cifar10(path: Path, counts: tuple[int, int, int]) -> Data:
             stored, offsets = file[f"jpeg_{part}"], file[f"off_{part}"]
             encoded = (stored[offsets[i] : offsets[i + 1]].tobytes() for i in range(start, end))
             pixels = np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in encoded])
-            inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
+            inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
             return inputs.contiguous(), torch.from_numpy(file[f"y_{part}"][start:end].astype(np.int64))
 
         train, validation, test = counts
-        return Data(images("train", 0, train), images("train", train, train + validation), images("test", 0, test))
+        parts = images("train", 0, train), images("train", train, train + validation), images("test", 0, test)
+    return _standardised(*parts)
 
 
 def _nuclei(path: Path, counts: tuple[int, int, int]) -> Data:
     with np.load(path, allow_pickle=False) as file:
-        pixels = torch.from_numpy(file["x"]).permute(0, 3, 1, 2).float() / 127.5 - 1
+        pixels = torch.from_numpy(file["x"]).permute(0, 3, 1, 2).float() / 255
         masks = torch.from_numpy(file["y"] > 0).float().reshape(len(pixels), 1, *pixels.shape[2:])
     order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[: sum(counts)].split(list(counts))
     inputs = interpolate(pixels, (NUCLEI_SIZE, NUCLEI_SIZE), mode="bilinear", antialias=True)
     targets = (interpolate(masks, (NUCLEI_SIZE, NUCLEI_SIZE), mode="area") > 0.5).float()
-    splits = [(inputs[part], targets[part]) for part in order]
-    return Data(splits[0], splits[1], splits[2])
+    return _standardised(*((inputs[part], targets[part]) for part in order))
+
+
+def _standardised(*splits: tuple[torch.Tensor, torch.Tensor]) -> Data:
+    """Pixels less the training images' mean, divided by their deviation, channel by channel."""
+    seen = splits[0][0]
+    mean, deviation = (seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), keepdim=True))
+    train, validation, test = (((inputs - mean) / deviation, targets) for inputs, targets in splits)
+    return Data(train, validation, test)
 
 
 def main() -> None:

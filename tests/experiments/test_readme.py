@@ -9,7 +9,7 @@ README = (ROOT / "README.md").read_text()
 def test_every_python_example_of_the_readme_runs_on_its_own(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     for block in blocks:
         names: dict = {}  # each on its own
         exec(compile(block, "README.md", "exec"), names)

@@ -26,7 +26,7 @@ from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, Ta
 from marl_hpo_env.nas_bench_macro import nas_bench_macro
 from marl_hpo_env.pareto import hypervolume
 
-EPISODES_PER_EVALUATION = 10
+EPISODES_PER_EVALUATION = 5
 """A learner that repeats itself more often than this is stopped short of its evaluations."""
 
 Array = npt.NDArray[np.float64]

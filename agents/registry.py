@@ -62,7 +62,12 @@ def learner(name: str, **settings: Any) -> Learner:
             if not known:
                 raise InputError(f"The learner {name!r} has no settings; got {setting!r}.")
             raise InputError.unknown(f"setting of the learner {name!r},", setting, known)
-    made: Learner = _class(name)(**settings)
+    kind = _class(name)
+    try:
+        inspect.signature(kind).bind(**settings)
+    except TypeError as error:
+        raise InputError(f"The learner {name!r} cannot be made: {error}; write it as {name}(setting=value).") from error
+    made: Learner = kind(**settings)
     return made
 
 
@@ -87,7 +92,10 @@ def summary(name: str) -> str:
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:
     """A name and the settings behind it: numbers, None, True and False as such, all else as text."""
-    name, _, inside = text.removesuffix(")").partition("(")
+    name, bracket, inside = text.strip().partition("(")
+    if bracket and not inside.endswith(")"):
+        raise InputError(f"The learner {text!r} cannot be read; write it as {name}(setting=value).")
+    inside = inside.removesuffix(")")
     settings: dict[str, Any] = {}
     for part in filter(None, inside.split(",")):
         setting, equals, value = (piece.strip() for piece in part.partition("="))
@@ -110,10 +118,13 @@ def _class(name: str) -> type:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(place), own)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"The learner {name!r} cannot be found: {error}; name a class in a module on the path."
         ) from error
     if not isinstance(found, type):
         raise InputError(f"The learner {name!r} is a {type(found).__name__}; name a class.")
+    missing = [method for method in ("reset", "ask", "tell") if not callable(getattr(found, method, None))]
+    if missing:
+        raise InputError(f"The class {name!r} has no {missing[0]!r}; a learner has reset, ask and tell.")
     return found

@@ -6,6 +6,8 @@ import sys
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
 from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
@@ -161,7 +163,42 @@ def test_on_episode_sees_every_episode_with_its_trial_in_the_order_asked_after_i
     assert [told for _, _, told in seen] == [3, 3, 3, 4]
 
 
-@pytest.mark.parametrize("wrong", [{"batch": 0}, {"batch": -1}, {"episodes": 0}, {"episodes": -5}])
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), max_size=30),
+    st.integers(1, 10),
+    st.integers(1, 5),
+    st.none() | st.integers(1, 12),
+)
+def test_it_stops_at_so_many_distinct_designs_and_no_batch_goes_beyond(designs, evaluations, batch, episodes):
+    learner = Scripted(*designs)
+    game = FakeEnvironment(chain(3, 3))
+    played = play(game, learner, episodes, evaluations=evaluations, batch=batch)
+    distinct = len({episode.design for episode in played})
+    assert [episode.design for episode in played] == designs[: len(played)]
+    if distinct == evaluations:
+        assert len({*designs[: len(played) - 1]}) < evaluations  # not an episode more
+    else:
+        assert distinct < evaluations
+        assert len(played) == min(len(designs), episodes or len(designs))
+    # Nothing is evaluated that is not counted, and no learner is asked for more than is still to be had.
+    assert {design for asked in game.batches for design in asked} == {episode.design for episode in played}
+    had = 0
+    for asked, told in zip(learner.asked, learner.told, strict=False):
+        assert asked <= min(batch, evaluations - len({episode.design for episode in played[:had]}))
+        had += len(told)
+
+
+def test_repeats_are_episodes_and_no_evaluations():
+    learner = Scripted((0, 0), (0, 0), (1, 0), (0, 0), (2, 0), (1, 1))
+    played = play(FakeEnvironment(chain(3, 3)), learner, evaluations=3, batch=2)
+    assert [episode.design for episode in played] == [(0, 0), (0, 0), (1, 0), (0, 0), (2, 0)]
+    assert learner.asked == [2, 2, 1]
+    assert len(play(FakeEnvironment(chain(3, 3)), learner, episodes=2, evaluations=3)) == 2
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch": 0}, {"batch": -1}, {"episodes": 0}, {"episodes": -5}, {"evaluations": 0}, {"evaluations": -1}]
+)
 def test_a_batch_or_number_of_episodes_that_is_not_positive_is_refused_before_anything_is_asked(wrong):
     game = FakeEnvironment(chain(2, 2))
     ((name, value),) = wrong.items()

@@ -1,9 +1,11 @@
 """Learners by name, and the sentences for names and settings that do not exist."""
 
+import sys
+
 import pytest
 
 from agents import PairwiseQ, RandomSearch, learner, learners
-from agents.registry import summary
+from agents.registry import settings_of, summary
 from marl_hpo_env import InputError, Layer, SearchSpace
 
 
@@ -70,3 +72,92 @@ def test_every_learner_keeps_the_protocol(name):
     assert all(type(design) is tuple and space.check(design) == design for design in designs)
     made.reset(space, 0)
     assert made.ask(3) == designs
+
+
+# --- settings behind a name, and learners of one's own ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["pairwise-q(update=averaged)", " pairwise-q ( update = averaged ) ", "pairwise-q()"])
+def test_settings_stand_behind_a_name(text):
+    made = learner(text)
+    assert type(made) is PairwiseQ
+    assert made.update == ("printed" if "()" in text else "averaged")
+
+
+def test_numbers_none_and_truth_values_are_read_as_such():
+    made = learner("pairwise-q(alpha=0.5,exploration_episodes=None,convergence_episodes=3,compound_alpha=True)")
+    read = made.alpha, made.exploration_episodes, made.convergence_episodes, made.compound_alpha
+    assert read == (0.5, None, 3, True)
+
+
+def test_a_setting_that_is_given_by_itself_counts_over_one_behind_the_name():
+    assert learner("pairwise-q(alpha=0.5,gamma=0.5)", alpha=0.25).alpha == 0.25
+
+
+OWN = '''
+class Own:
+    """Asks one design over and over."""
+
+    def __init__(self, design, times=2):
+        self.design, self.times = design, times
+
+    def reset(self, space, seed): ...
+
+    def ask(self, n):
+        return [self.design] * self.times
+
+    def tell(self, episodes): ...
+
+
+class Half:
+    def reset(self, space, seed): ...
+
+    def ask(self, n): ...
+
+
+anything = 3
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A module in the current folder, which is not on the path."""
+    (tmp_path / "own_learners.py").write_text(OWN)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own_learners", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("own")
+def test_one_s_own_class_is_found_in_the_current_folder():
+    made = learner("own_learners:Own(times=3)", design=(0, 1))
+    assert made.ask(1) == [(0, 1)] * 3
+    assert settings_of("own_learners:Own") == ("design", "times")
+    assert summary("own_learners:Own") == "Asks one design over and over."
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("text", "mentioned"),
+    [
+        ("pairwise-q(alpha=0.5", "pairwise-q(setting=value)"),
+        ("pairwise-q(alpha=0.5)x", "cannot be read"),
+        ("pairwise-q)", "no learner 'pairwise-q)'"),
+        ("pairwise-q(averaged)", "'averaged'"),
+        ("pairwise-q(alhpa=1)", "did you mean 'alpha"),
+        ("random(seed=1)", "no settings"),
+        ("", "There is no learner ''"),
+        ("own_learners:Own", "missing a required argument: 'design'"),
+        ("own_learners:Own(time=3)", "did you mean 'times'"),
+        ("own_learners:Half", "has no 'tell'; a learner has reset, ask and tell."),
+        ("own_learners:anything", "is a int; name a class"),
+        ("own_learners:Nobody", "cannot be found"),
+        ("own_learner:Own", "No module named 'own_learner'"),
+        (".own_learners:Own", "cannot be found"),
+        (":Own", "cannot be found"),
+        ("builtins:dict", "has no 'reset'"),
+    ],
+)
+def test_what_makes_no_learner_is_refused_in_one_sentence(text, mentioned, refused):
+    with refused(mentioned):
+        learner(text)

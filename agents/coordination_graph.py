@@ -198,11 +198,20 @@ class Tables(NamedTuple):
     pairs: list[Array]
 
 
+class _Kind(NamedTuple):
+    """Layers with the same choices: their indices, V and A, and which of the shared weights their value features have."""
+
+    layers: list[int]
+    features: tuple[Array, Array]
+    columns: Integers
+
+
 class _Terms:
     """Features of the designs told so far, and tables from weights.
 
+    Layers of one kind, and pairs of the same two kinds, are computed in one go; their weights and cells lie side by side.
+
     Attributes:
-        grams: per group, K_g: shape (groups, designs, designs).
         count: how many weights there are.
         group: per weight, the index of its group.
         share: per weight, 1 / (number of layers or pairs).
@@ -212,35 +221,49 @@ class _Terms:
         self._sizes = np.array(space.sizes)
         self._pairs = np.array(space.pairs, dtype=np.intp).reshape(-1, 2)
         shared: dict[Any, Integers] = {}
-        of_choices: dict[str, tuple[Array, Array, Integers]] = {}
-        self._columns: list[Integers] = []  # per layer, which of the shared weights its value features have
-        values, actions = [], []
-        for layer in space.layers:
-            key = repr((layer.kind, layer.choices))
-            if key not in of_choices:
-                of_choices[key] = (*_features(layer), _shared_columns(layer, shared))
-            for known, of_layer in zip((values, actions, self._columns), of_choices[key], strict=True):
-                known.append(of_layer)
-        self._features = (values, actions)
-        self._shared = sum(len(columns) for columns in shared.values())
+        kinds: dict[str, _Kind] = {}
+        names = [repr((layer.kind, layer.choices)) for layer in space.layers]
+        for position, (name, layer) in enumerate(zip(names, space.layers, strict=True)):
+            if name not in kinds:
+                kinds[name] = _Kind([], _features(layer), _shared_columns(layer, shared))
+            kinds[name].layers.append(position)
+        joints: dict[tuple[str, str], list[int]] = {}
+        for pair, (i, j) in enumerate(space.pairs):
+            joints.setdefault((names[i], names[j]), []).append(pair)
+        self._kinds = list(kinds.values())
+        self._joints = [(kinds[i].features, kinds[j].features, pairs) for (i, j), pairs in joints.items()]
+        self._of_layer = [kinds[name] for name in names]
+        self._shared = sum(map(len, shared.values()))
 
-        # Where each layer's actions, and each pair's cells, begin in one long array.
-        self._first_action = np.cumsum([0, *self._sizes])
-        self._first_cell = np.cumsum([0, *self._sizes[self._pairs].prod(axis=1)])
-        # What two actions of a layer have in common, V V' and A A', of all layers in one array, equal ones once.
-        first = np.cumsum([0, *(len(features[1]) ** 2 for features in of_choices.values())])
-        position = {key: int(start) for key, start in zip(of_choices, first, strict=False)}
-        self._first_kernel = np.array([position[repr((layer.kind, layer.choices))] for layer in space.layers])
+        # Where each layer's actions, each pair's cells, and what two actions of a layer have in common (V V' and A A') begin.
+        self._first_action, self._first_cell = (
+            np.zeros(len(space), dtype=np.intp),
+            np.zeros(len(self._pairs), dtype=np.intp),
+        )
+        self._first_kernel = np.zeros(len(space), dtype=np.intp)
+        self._actions = self._cells = kernels = 0
+        for kind in self._kinds:
+            size = len(kind.features[1])
+            self._first_action[kind.layers] = self._actions + size * np.arange(len(kind.layers))
+            self._first_kernel[kind.layers] = kernels
+            self._actions += size * len(kind.layers)
+            kernels += size**2
+        for of_i, of_j, members in self._joints:
+            size = len(of_i[1]) * len(of_j[1])
+            self._first_cell[members] = self._cells + size * np.arange(len(members))
+            self._cells += size * len(members)
         self._kernels = [
-            np.concatenate([(features[g] @ features[g].T).ravel() for features in of_choices.values()]) for g in (0, 1)
+            np.concatenate([(kind.features[g] @ kind.features[g].T).ravel() for kind in self._kinds]) for g in (0, 1)
         ]
 
-        layers, pairs = len(space), len(self._pairs)
-        lengths = [self._shared]
-        lengths += [sum(f.shape[1] for f in features) for features in self._features]
-        lengths += [sum(f[i].shape[1] * f[j].shape[1] for i, j in self._pairs) for f in self._features]
-        self.group = np.repeat(np.arange(len(GROUPS)), lengths)
-        self._parts = np.array([layers, layers, layers, max(1, pairs), max(1, pairs)])
+        lengths = [(GROUPS.index("shared"), self._shared)]
+        for kind in self._kinds:
+            lengths += [(1 + g, len(kind.layers) * kind.features[g].shape[1]) for g in (0, 1)]
+        for of_i, of_j, members in self._joints:
+            lengths += [(3 + g, len(members) * of_i[g].shape[1] * of_j[g].shape[1]) for g in (0, 1)]
+        self.group = np.repeat(*np.array(lengths).T)
+        layers, pairs = len(space), max(1, len(self._pairs))
+        self._parts = np.array([layers, layers, layers, pairs, pairs])
         self.share = 1 / self._parts[self.group]
         self.count = len(self.group)
 
@@ -254,6 +277,7 @@ class _Terms:
 
     @property
     def grams(self) -> Array:
+        """Per group, K_g: shape (groups, designs, designs)."""
         return self._grams[:, : self._told, : self._told]
 
     @property
@@ -268,8 +292,8 @@ class _Terms:
             self._grow(new + new // 4)
         self._told += 1
         self._designs[new] = design
-        own = [features[action] for features, action in zip(self._features[0], design, strict=True)]
-        self._shared_features[new] = np.bincount(np.concatenate(self._columns), np.concatenate(own), self._shared)
+        for kind, action in zip(self._of_layer, design, strict=True):
+            self._shared_features[new, kind.columns] += kind.features[0][action]
         common = self._first_kernel + self._designs[new] * self._sizes + self.designs
         values, actions = (kernel[common] for kernel in self._kernels)
         i, j = self._pairs.T
@@ -287,51 +311,61 @@ class _Terms:
     def tables(self, weights: Array) -> Tables:
         """Eqs. 2 and 3."""
         shared, at = weights[: self._shared], self._shared
-        layers = [
-            features @ shared[columns] for features, columns in zip(self._features[0], self._columns, strict=True)
-        ]
-        for of_group in self._features:
-            for layer, features in enumerate(of_group):
-                layers[layer] = layers[layer] + features @ weights[at : at + features.shape[1]]
-                at += features.shape[1]
-        pairs = [np.zeros((self._sizes[i], self._sizes[j])) for i, j in self._pairs]
-        for of_group in self._features:
-            for pair, (i, j) in enumerate(self._pairs):
-                shape = of_group[i].shape[1], of_group[j].shape[1]
-                of_pair = weights[at : at + math.prod(shape)].reshape(shape)
-                pairs[pair] += of_group[i] @ of_pair @ of_group[j].T
+        layers: list[Array] = [np.zeros(0)] * len(self._sizes)
+        pairs: list[Array] = [np.zeros(0)] * len(self._pairs)
+        for kind in self._kinds:
+            total = kind.features[0] @ shared[kind.columns]
+            for features in kind.features:
+                shape = len(kind.layers), features.shape[1]
+                total = total + weights[at : at + math.prod(shape)].reshape(shape) @ features.T
                 at += math.prod(shape)
+            for layer, table in zip(kind.layers, total, strict=True):
+                layers[layer] = table
+        for of_i, of_j, members in self._joints:
+            total = np.zeros((len(of_i[0]), len(of_j[0])))
+            for left, right in zip(of_i, of_j, strict=True):
+                cube = len(members), left.shape[1], right.shape[1]
+                total = total + left @ weights[at : at + math.prod(cube)].reshape(cube) @ right.T
+                at += math.prod(cube)
+            for pair, table in zip(members, total, strict=True):
+                pairs[pair] = table
         return Tables(layers, pairs)
 
     def values(self, tables: Tables) -> Array:
         """F times the weights that made the tables: the sum of Eq. 1, without mu, of all designs told."""
-        total = np.concatenate(tables.layers)[self._first_action[:-1] + self.designs].sum(axis=1)
+        layers = np.concatenate([tables.layers[layer] for kind in self._kinds for layer in kind.layers])
+        total = layers[self._used_actions()].sum(axis=1)
         if tables.pairs:
-            total += np.concatenate([table.ravel() for table in tables.pairs])[self._cells()].sum(axis=1)
+            pairs = np.concatenate([tables.pairs[pair].ravel() for *_, members in self._joints for pair in members])
+            total += pairs[self._used_cells()].sum(axis=1)
         return np.asarray(total)
 
     def transposed(self, alpha: Array) -> Array:
         """F' times a number per design told: one number per weight."""
-        actions = self._counts(self._first_action, self._first_action[:-1] + self.designs, alpha)
-        cells = self._counts(self._first_cell, self._cells(), alpha)
         blocks = [alpha @ self._shared_features[: self._told]]
-        for of_group in self._features:
-            blocks += [count @ features for count, features in zip(actions, of_group, strict=True)]
-        for of_group in self._features:
-            for count, (i, j) in zip(cells, self._pairs, strict=True):
-                square = count.reshape(self._sizes[i], self._sizes[j])
-                blocks.append((of_group[i].T @ square @ of_group[j]).ravel())
+        # Per action and per cell, the sum of the numbers of the designs that use it.
+        used = self._used_actions()
+        sums, at = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._actions), 0
+        for kind in self._kinds:
+            shape = len(kind.layers), len(kind.features[0])
+            of_kind, at = sums[at : at + math.prod(shape)].reshape(shape), at + math.prod(shape)
+            blocks += [(of_kind @ features).ravel() for features in kind.features]
+        used = self._used_cells()
+        sums, at = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._cells), 0
+        for of_i, of_j, members in self._joints:
+            cube = len(members), len(of_i[0]), len(of_j[0])
+            of_joint, at = sums[at : at + math.prod(cube)].reshape(cube), at + math.prod(cube)
+            blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
         return np.concatenate(blocks)
 
-    def _cells(self) -> Integers:
-        """Which cell of each pair's table a design uses: shape (designs, pairs)."""
-        i, j = self._pairs.T
-        return self._first_cell[:-1] + self.designs[:, i] * self._sizes[j] + self.designs[:, j]
+    def _used_actions(self) -> Integers:
+        """Which of all layers' actions each design uses: shape (designs, layers)."""
+        return self._first_action + self.designs
 
-    def _counts(self, first: Integers, used: Integers, alpha: Array) -> list[Array]:
-        """Per table, the sum over designs of alpha in the place that the design uses."""
-        counts = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), first[-1])
-        return np.split(counts, first[1:-1]) if len(first) > 1 else []
+    def _used_cells(self) -> Integers:
+        """Which of all pairs' cells each design uses: shape (designs, pairs)."""
+        i, j = self._pairs.T
+        return self._first_cell + self.designs[:, i] * self._sizes[j] + self.designs[:, j]
 
 
 def _features(layer: Layer) -> tuple[Array, Array]:

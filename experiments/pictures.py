@@ -102,7 +102,7 @@ def predicted_masks(network: nn.Module, examples: Examples, path: Path, count: i
             drawn = plane.float()
             colour = row == 0 and len(drawn) == 3
             drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min()).clamp(min=1e-9)
-            axis.imshow(drawn.permute(1, 2, 0) if colour else drawn[0], cmap="gray", vmin=0, vmax=1)
+            axis.imshow((drawn.permute(1, 2, 0) if colour else drawn[0]).numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
         axes[row][0].set_ylabel(label, fontsize="small")

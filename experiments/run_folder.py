@@ -23,6 +23,7 @@ class RunFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise InputError(f"The run folder {str(path)!r} is a file; choose a folder with --out.")
+        ours = f"{task.name} {task.fingerprint}"  # fails if the task's data are not there
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -32,7 +33,6 @@ class RunFolder:
         if not os.access(path, os.W_OK | os.X_OK):
             raise InputError(f"The run folder {str(path)!r} cannot be written; choose another with --out.")
         self.store = Store(path / "trials.sqlite")
-        ours = f"{task.name} {task.fingerprint}"
         found = self.store.about("task")
         if found is None:
             self.store.set_about("task", ours)

@@ -5,11 +5,14 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 
-from experiments import command_line
-from marl_hpo_env import Store, builtin_tasks, task
+from agents import learner as make_learner
+from experiments import command_line, session
+from experiments.tuning import paper_settings
+from marl_hpo_env import InputError, Store, builtin_tasks, task
 from marl_hpo_env.trial import CLOCK_METRICS
 
 # A tiny run, with two workers so that trials finish out of order.
@@ -222,3 +225,112 @@ def test_tasks_and_learners_are_listed(capsys):
     out = capsys.readouterr().out
     assert "digits-convnet" in out
     assert "pairwise-q" in out
+
+
+# --- the paper's tasks, and the epoch budget -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    """The tasks that runs were prepared for; each run ends there."""
+    chosen = []
+
+    def stop(task, *settings):
+        chosen.append(task)
+        raise InputError("Far enough.")
+
+    monkeypatch.setattr(session, "prepare", stop)
+    return chosen
+
+
+@pytest.mark.parametrize(("text", "epochs"), [("calibrated", "calibrated"), ("running", "running"), ("7", 7)])
+def test_the_epoch_budget_reaches_the_task(capsys, prepared, text, epochs):
+    run(capsys, "tune", "--task", "digits-convnet", "--epochs", text)
+    assert prepared[0].recipe.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("nonsense", "There is no epoch budget 'nonsense'"),
+        ("calibrate", "There is no epoch budget 'calibrate'; did you mean 'calibrated'?"),
+        ("0", "The number of epochs is 0; it is at least 1, or 'calibrated' or 'running'."),
+        ("2.5", "There is no epoch budget '2.5'"),
+    ],
+)
+def test_an_epoch_budget_that_there_is_not_is_one_sentence(capsys, prepared, tmp_path, text, sentence):
+    code, err = run(capsys, "tune", "--task", "digits-convnet", "--epochs", text, "--out", str(tmp_path / "run"))
+    assert (code, prepared) == (2, [])
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.fixture
+def small_paper_task(monkeypatch):
+    """VGG-16 on CIFAR-10 with a network that is traced at once."""
+    made = builtin_tasks._FROM_FOLDERS["vgg16-cifar10"]
+    small = {"model": _small_model, "choices": _broken_choices, "input_shape": (3, 8, 8)}
+    monkeypatch.setitem(builtin_tasks._FROM_FOLDERS, "vgg16-cifar10", lambda folder: replace(made(folder), **small))
+
+
+def _small_model():
+    from torch import nn
+
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 10))
+
+
+def _no_network(*settings, **more):
+    raise URLError("no network")
+
+
+@pytest.mark.usefixtures("small_paper_task")
+@pytest.mark.parametrize("command", [["tune", "--learner", "random"], ["fit", "--design", "0"]])
+def test_data_that_are_not_there_are_one_sentence(capsys, tmp_path, monkeypatch, command):
+    import torchvision.datasets.cifar
+
+    monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", _no_network)
+    given = [*command, "--task", "vgg16-cifar10", "--device", "cpu", "--out", str(tmp_path / "run")]
+    for data, sentence in (
+        ([], "The task 'vgg16-cifar10' needs its data; name a folder that holds cifar-10-batches-py"),
+        (["--data-dir", str(tmp_path / "nowhere")], "There is no file '" + str(tmp_path / "nowhere")),
+    ):
+        code, err = run(capsys, *given, *data)
+        assert code == 2
+        assert sentence in err
+        assert len(err.strip().splitlines()) == 1
+        assert not (tmp_path / "run").exists()
+
+
+def test_data_for_a_task_that_brings_its_own_are_refused(capsys, tmp_path):
+    code, err = run(capsys, "tune", "--task", "digits-convnet", "--data-dir", str(tmp_path))
+    assert code == 2
+    assert "The task 'digits-convnet' brings its own data" in err
+
+
+def test_a_paper_task_is_shown_without_its_data(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    picture = tmp_path / "pictures" / "layers.png"
+    command_line.app(["show", "--task", "vgg16-cifar10", "--picture", str(picture)], standalone_mode=False)
+    said = capsys.readouterr().out
+    # Thirteen convolutions, five pools and the dense layer, with the choices of Table III; the output has none.
+    assert "19 layers" in said
+    assert "kernels 16 32 64 128 256; size 3 5; stride 1 2" in said
+    assert "units 128 256 512 1024 2048 4096" in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("learner", "name", "settings"),
+    [
+        ("pairwise-q", "vgg16-cifar10", {"exploration_episodes": 500}),
+        ("pairwise-q(update=averaged)", "googlenet-cifar100", {"exploration_episodes": 4500}),
+        ("pairwise-q", "unet-isic18", {"exploration_episodes": 2000}),
+        ("pairwise-q", "resnet18-cifar10", {}),
+        ("pairwise-q", "digits-convnet", {}),
+        ("random", "vgg16-cifar10", {}),
+    ],
+)
+def test_the_paper_s_first_phase_reaches_its_learner(learner, name, settings):
+    assert paper_settings(learner, task(name)) == settings
+    made = make_learner(learner, **settings)
+    assert getattr(made, "exploration_episodes", None) == settings.get("exploration_episodes")

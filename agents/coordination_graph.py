@@ -423,7 +423,7 @@ class _Posterior:
         self._terms = terms
         self._used = np.array([group in groups for group in GROUPS] + [True])
         self.strengths = np.where(self._used, PRIOR_STRENGTHS, 0.0)
-        self.inverse: Array = np.zeros((0, 0))
+        self.inverse: npt.NDArray[np.floating[Any]] = np.zeros((0, 0))
         self.scores: Array = np.zeros(0)
         self._learned = 0
 

@@ -76,7 +76,7 @@ class LearnerConformance:
         episodes: the length of each run; enough to leave the first phase of most learners.
     """
 
-    episodes = 60
+    episodes = 40
 
     def make(self) -> Learner:
         """A new learner, not yet reset."""

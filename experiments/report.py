@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,7 +113,9 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def measured_with(device: torch.device, seconds: float) -> str:
     """The command, versions and hardware behind a report, in a sentence."""
-    command = " ".join(["marl-hpo", *sys.argv[1:]])
+    program = Path(sys.argv[0]).stem
+    called = f"python -m experiments.{program}" if program == "reduced_widths" else "marl-hpo"
+    command = " ".join([called, *sys.argv[1:]])
     versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "torch"))
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return (

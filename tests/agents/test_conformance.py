@@ -10,7 +10,7 @@ from agents import RandomSearch, learner, learners
 from agents.testing import LearnerConformance
 
 # Those that train networks or fit models between two designs.
-SLOW = {"optuna-gp": 13, "optuna-motpe": 20, "optuna-tpe": 20, "predictor": 20, "reinforce": 20, "vdn": 20}
+SLOW = {"optuna-gp": 11, "optuna-motpe": 12, "optuna-tpe": 12, "predictor": 18, "reinforce": 12, "vdn": 12}
 
 
 class TestEveryLearner(LearnerConformance):

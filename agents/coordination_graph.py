@@ -433,9 +433,9 @@ class _Posterior:
         if len(scores) >= RELEARN * self._learned:
             self._learned = len(scores)
             for _ in range(2):
-                self.inverse = np.linalg.inv(self._covariance())
+                self.inverse = np.asarray(np.linalg.inv(self._covariance()), dtype=np.float64)
                 self._newton_step()
-            self.inverse = np.linalg.inv(self._covariance())
+            self.inverse = np.asarray(np.linalg.inv(self._covariance()), dtype=np.float64)
         else:
             for new in range(len(self.inverse), len(scores)):
                 self._append(new)
@@ -501,19 +501,20 @@ class _Maximiser:
                 self._touching[layer].append(pair)
         order, cells = _min_fill(self._neighbours, space.sizes)
         self.exact = cells <= most_cells
-        self._orders = [order] if self.exact else self._forests()
+        orders = [order] if self.exact else self._forests()
+        self._eliminations = [_Elimination(space, order) for order in orders]
 
     def best(self, tables: Tables, starts: Sequence[Design]) -> Design:
         """The design with the highest value, or the best that is found from the starts."""
         if self.exact:
-            return self._eliminate(tables, self._orders[0], starts[0])
+            return self._eliminations[0](tables, starts[0])
         found = []
         for design in starts:
             improved, value = design, -math.inf
             while (now := self.value(tables, improved)) > value + 1e-9:
                 value = now
-                for order in self._orders:
-                    improved = self._eliminate(tables, order, improved)
+                for eliminate in self._eliminations:
+                    improved = eliminate(tables, improved)
             found.append(improved)
         return max(found, key=lambda design: self.value(tables, design))
 
@@ -546,34 +547,6 @@ class _Maximiser:
             total += tables.pairs[pair][:, design[j]] if i == layer else tables.pairs[pair][design[i]]
         return total
 
-    def _eliminate(self, tables: Tables, order: Sequence[int], design: Design) -> Design:
-        """The best actions of the layers in `order`, all others as in `design`."""
-        turn = {layer: k for k, layer in enumerate(order)}
-        # Per layer, the tables to be added up once it is its turn: each with the layers that it spans.
-        waiting: dict[int, list[tuple[tuple[int, ...], Array]]] = {
-            layer: [((layer,), tables.layers[layer])] for layer in order
-        }
-        for (i, j), table in zip(self._pairs, tables.pairs, strict=True):
-            if i in turn and j in turn:
-                waiting[i if turn[i] < turn[j] else j].append(((i, j), table))
-            elif i in turn:
-                waiting[i].append(((i,), table[:, design[j]]))
-            elif j in turn:
-                waiting[j].append(((j,), table[design[i]]))
-        chosen = []
-        for layer in order:
-            others = tuple(
-                sorted({k for spanned, _ in waiting[layer] for k in spanned} - {layer}, key=turn.__getitem__)
-            )
-            total = _sum(waiting[layer], (*others, layer))
-            chosen.append((layer, others, total.argmax(axis=-1)))
-            if others:
-                waiting[others[0]].append((others, total.max(axis=-1)))
-        actions = list(design)
-        for layer, others, choice in reversed(chosen):
-            actions[layer] = int(choice[tuple(actions[k] for k in others)])
-        return tuple(actions)
-
     def _forests(self) -> list[list[int]]:
         """Orders of elimination of sets of layers, each set a forest, so that each layer is in one of them."""
         orders: list[list[int]] = []
@@ -599,14 +572,55 @@ class _Maximiser:
         return orders
 
 
-def _sum(spanning: list[tuple[tuple[int, ...], Array]], axes: tuple[int, ...]) -> Array:
-    """The sum of tables that span some of the layers in `axes`, as one table that spans all of them, in this order."""
-    total: Any = 0.0
-    for spanned, table in spanning:
-        inside = [axis for axis in axes if axis in spanned]
-        shape = [table.shape[spanned.index(axis)] if axis in spanned else 1 for axis in axes]
-        total = total + table.transpose([spanned.index(axis) for axis in inside]).reshape(shape)
-    return np.asarray(total)
+class _Elimination:
+    """The best actions of the layers in `order`, eliminated in this order, while all others stay as they are.
+
+    Which tables are added up at each step, and along which axes, is the same for all tables: it is found once.
+    """
+
+    def __init__(self, space: SearchSpace, order: Sequence[int]) -> None:
+        turn = {layer: k for k, layer in enumerate(order)}
+        # Per layer, the tables to be added up once it is its turn, each with the layers that it spans. Tables have numbers:
+        # first those of the layers, then those of the pairs, then what is left of each step.
+        waiting: dict[int, list[tuple[int, tuple[int, ...]]]] = {layer: [(layer, (layer,))] for layer in order}
+        self._sliced: list[tuple[int, int, int, bool]] = []
+        for number, (i, j) in enumerate(space.pairs, start=len(space)):
+            inside = tuple(layer for layer in (i, j) if layer in turn)
+            if inside:
+                waiting[min(inside, key=turn.__getitem__)].append((number, inside))
+            if len(inside) == 1:
+                self._sliced.append((number, i, j, inside == (i,)))
+        self._steps = []
+        number = len(space) + len(space.pairs)
+        for layer in order:
+            others = tuple(
+                sorted({k for _, spanned in waiting[layer] for k in spanned} - {layer}, key=turn.__getitem__)
+            )
+            axes = (*others, layer)
+            views = []
+            for table, spanned in waiting[layer]:
+                transposed = [spanned.index(axis) for axis in axes if axis in spanned]
+                views.append((table, transposed, [space.sizes[axis] if axis in spanned else 1 for axis in axes]))
+            self._steps.append((layer, others, views))
+            if others:
+                waiting[others[0]].append((number, others))
+            number += 1
+
+    def __call__(self, tables: Tables, design: Design) -> Design:
+        known = [*tables.layers, *tables.pairs]
+        for number, i, j, first in self._sliced:
+            known[number] = known[number][:, design[j]] if first else known[number][design[i]]
+        choices = []
+        for *_, views in self._steps:
+            total: Any = 0.0
+            for table, transposed, shape in views:
+                total = total + known[table].transpose(transposed).reshape(shape)
+            choices.append(total.argmax(axis=-1))
+            known.append(total.max(axis=-1))
+        actions = list(design)
+        for (layer, others, _), choice in zip(reversed(self._steps), reversed(choices), strict=True):
+            actions[layer] = int(choice[tuple(actions[other] for other in others)])
+        return tuple(actions)
 
 
 def _min_fill(neighbours: Sequence[set[int]], sizes: Sequence[int]) -> tuple[list[int], int]:

@@ -234,7 +234,7 @@ def test_where_the_graph_is_too_wide_no_change_of_one_layer_is_better(graph):
     space, tables = graph
     maximiser = _Maximiser(space, most_cells=0)
     assert not maximiser.exact
-    assert set().union(*maximiser._orders) == set(range(len(space)))
+    assert set().union(*maximiser._forests()) == set(range(len(space)))
     found = maximiser.best(tables, [space.sample(np.random.default_rng(0))])
     for layer, size in enumerate(space.sizes):
         for action in range(size):

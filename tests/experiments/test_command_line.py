@@ -126,7 +126,7 @@ def _keep_signal_handlers():
         (["--task", "digits-convnt"], "There is no task 'digits-convnt'; did you mean 'digits-convnet'"),
         (["--learner", "pairwise"], "There is no learner 'pairwise'; did you mean 'pairwise-q'?"),
         (["--weight", "validation_accuracy=-1"], "The weight of 'validation_accuracy' is -1.0; weights are positive"),
-        (["--weight", "accuracy=1"], "There is no metric 'accuracy'; did you mean 'validation_accuracy'?"),
+        (["--weight", "accuracy=1"], "did you mean 'train_accuracy' or 'validation_accuracy'?"),
         (["--weight", "test_accuracy=1"], "test figures never reach a learner"),
         (["--weight", "validation_accuracy"], "The weight 'validation_accuracy' cannot be read"),
         (["--constraint", "parameters < 5"], "The constraint 'parameters < 5' cannot be read"),

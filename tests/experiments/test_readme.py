@@ -31,3 +31,22 @@ def test_the_overhead_figures_are_those_of_the_committed_measurement():
         assert f"| {layers} | {' | '.join(f'{value:.3g}' for value in figures.values())} |" in README
     for part in ("raw", "wrapped"):
         assert f"{measured[part]['ratio']:.2f}" in README
+
+
+def test_the_comparisons_figures_are_those_of_the_committed_report():
+    for folder, title in (
+        ("compare-accuracy", "## All benchmarks"),
+        ("compare-two-objectives", "percent of the table's hypervolume"),
+    ):
+        report = (ROOT / "experiments" / "results" / folder / "report.md").read_text()
+        rows = [line for line in report[report.index(title) :].splitlines() if line.startswith("| ")]
+        assert len(rows) > 6
+        assert all(row in README.splitlines() for row in rows)
+
+
+def test_the_reduced_runs_figures_are_those_of_the_committed_reports():
+    for task in ("unet-isic18-eighth", "googlenet-cifar10-eighth", "vgg16-cifar10-eighth", "digits-unet"):
+        report = (ROOT / "experiments" / "results" / task / "report.md").read_text().splitlines()
+        rows = [line for line in report if line.startswith(("| original |", "| pairwise-q |"))]
+        assert len(rows) == 2
+        assert all(row in README for row in rows)

@@ -24,7 +24,8 @@ process all is computed on matrices of (designs, designs), whose cost hardly dep
 and the variance of the noise maximise their marginal likelihood times a log-normal prior, by Newton's method with the average
 information matrix (Gilmour, Thompson and Cullis, 1995).
 
-**Scores** are rewards made normal by their ranks, so that neither penalties nor crowded upper ends distort the sum.
+**Scores** are rewards made normal: below their median by their ranks, so that penalties do not distort the sum, and above it
+in proportion to their distance from it.
 
 **Choice.** Thompson sampling: weights are drawn from their posterior, by Matheron's rule
 
@@ -55,7 +56,7 @@ Integers = npt.NDArray[np.intp]
 GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
 """The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
 
-PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.1, 0.05, 0.1])
+PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
 """Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
 
 PRIOR_DEVIATION = 1.5
@@ -81,8 +82,8 @@ class CoordinationGraph:
         multi_objective: searches the front of all objectives in place of the highest reward: each has a model of its own,
             and each design maximises a sum of their tables with weights drawn uniformly.
         groups: the groups of weights, of `GROUPS`; without some it is an ablation.
-        ranks: whether scores are ranks made normal, or the rewards as they are, less their mean and divided by their
-            deviation (an ablation).
+        ranks: whether scores below the median are ranks made normal, or all are rewards as they are, less their mean and
+            divided by their deviation (an ablation).
         thompson: whether weights are drawn from their posterior, or are its mean (an ablation).
 
     Raises:
@@ -161,7 +162,7 @@ class CoordinationGraph:
             better = METRICS[objective.split(" / ")[0]].better
             values = better * np.array([episode.objectives[objective] for episode in self._episodes])
         terminated = np.array([episode.terminated for episode in self._episodes])
-        return np.where(terminated | np.isnan(values), -np.inf, values)
+        return np.where(terminated | ~np.isfinite(values), -np.inf, values)
 
     def _scores(self, values: Array) -> Array:
         if self.ranks:
@@ -182,10 +183,14 @@ class CoordinationGraph:
 
 
 def _normal_scores(values: Array) -> Array:
-    """Normal quantiles of the values' ranks; equal values have the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    middles = (np.cumsum(counts) - counts / 2) / len(values)
-    return np.array([NormalDist().inv_cdf(middle) for middle in middles])[inverse]
+    """Normal quantiles of the ranks of different values; from the middle one up, distances to it, of root mean square 1."""
+    levels, inverse = np.unique(values, return_inverse=True)
+    if len(levels) == 1:
+        return np.zeros(len(values))
+    middle = len(levels) // 2
+    lower = [NormalDist().inv_cdf((rank + 0.5) / len(levels)) for rank in range(middle)]
+    upper = levels[middle:] - levels[middle]
+    return np.append(lower, upper / (math.sqrt((upper**2).mean()) or 1.0))[inverse]
 
 
 # --- the terms (Eqs. 1 to 3) ---------------------------------------------------------------------------------------------

@@ -180,7 +180,7 @@ def test_an_ordered_value_is_known_from_its_neighbours_and_an_unordered_one_is_n
 
     ordered = told_of_first_and_last((1, 2, 3, 4, 5))
     assert (np.diff(ordered) > 0).all()
-    np.testing.assert_allclose(told_of_first_and_last(tuple("abcde"))[1:4], 0, atol=1e-9)
+    np.testing.assert_allclose(np.diff(told_of_first_and_last(tuple("abcde"))[1:4]), 0, atol=1e-9)
 
 
 def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
@@ -193,8 +193,21 @@ def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
 
 
 def test_scores_by_hand():
-    # Ranks in the middle of quarters: 1/8, 3/8 to 5/8 shared: 1/2, 7/8.
-    np.testing.assert_allclose(_normal_scores(np.array([7.0, 5.0, -9.0, 5.0])), [1.1503, 0, -1.1503, 0], atol=1e-4)
+    # Four different values: quantiles of 1/8 and 3/8, then distances 0 and 1 over their root mean square.
+    expected = [math.sqrt(2), -0.3186, -1.1503, -0.3186, 0]
+    for penalty in (-9.0, -1e9, -math.inf):
+        np.testing.assert_allclose(_normal_scores(np.array([7.0, 5.0, penalty, 5.0, 6.0])), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [2.0, -math.inf])
+def test_values_that_are_all_the_same_score_0(value):
+    np.testing.assert_array_equal(_normal_scores(np.full(3, value)), 0)
+
+
+def test_penalties_do_not_flatten_the_scores_of_the_others_even_where_they_are_most():
+    scores = _normal_scores(np.array([-1e9] * 50 + [0.1, 0.2, 0.3, 0.4]))
+    assert (np.diff(scores[50:]) > 0.4).all()
+    assert np.abs(scores).max() < 2
 
 
 # --- maximisation ----------------------------------------------------------------------------------------------------
@@ -318,11 +331,10 @@ def test_repeated_evaluations_of_a_design_are_taken_in():
     assert len(set(learner.ask(8))) == 8
 
 
-@pytest.mark.parametrize("transform", [lambda reward: 100 * reward - 7, np.exp, lambda reward: -np.exp(-reward)])
-def test_only_the_order_of_rewards_counts(transform):
+def test_the_unit_of_rewards_does_not_count():
     table = synthetic_table("pairwise", 0, layers=3)
     plain = played(started(table.space), table.space, table.value, 15)
-    assert played(started(table.space), table.space, lambda d: float(transform(table.value(d))), 15) == plain
+    assert played(started(table.space), table.space, lambda design: 128 * table.value(design), 15) == plain
 
 
 @pytest.mark.parametrize("penalty", [-2.0, -1e9, 1e9, math.nan])

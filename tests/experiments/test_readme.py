@@ -52,3 +52,10 @@ def test_the_reduced_runs_figures_are_those_of_the_committed_reports():
         rows = [line for line in report if line.startswith(("| original |", "| pairwise-q |"))]
         assert len(rows) == 2
         assert all(row in README for row in rows)
+
+
+def test_the_tables_speed_is_that_of_the_committed_measurement():
+    (measured,) = json.loads((ROOT / "experiments" / "results" / "tables.json").read_text())["tables"].values()
+    assert f"costs {measured['loop']['ratio']:.2f} of one" in README
+    assert f"{measured['designs_per_second'] / 1e6:.0f} million designs a second" in README
+    assert f"takes {measured['import_open_reset']['seconds']:.2f} s" in README

@@ -2,6 +2,8 @@
 masks ISIC_<7 digits>_segmentation.png of the same size, single-channel 8-bit, 0 outside the lesion and 255 inside.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -282,3 +284,25 @@ def test_missing_folders_say_what_is_expected_and_where_to_get_it(tmp_path):
         isic18(tmp_path)
     with pytest.raises(InputError, match="at least 1 pixel"):
         isic18(tmp_path, 0)
+
+
+NUCLEI = Path(__file__).parents[2].parent / "shared" / "data" / "dsb2018_nuclei.npz"
+
+
+@pytest.mark.skipif(not NUCLEI.exists(), reason="the real nuclei are not here")
+def test_real_photographs_and_masks_in_this_layout_are_read(tmp_path):
+    with np.load(NUCLEI, allow_pickle=False) as file:
+        pixels, masks = file["x"][:12], file["y"][:12] > 0
+    images_folder, masks_folder = folders(tmp_path, "Training")
+    for number, (image, mask) in enumerate(zip(pixels, masks, strict=True)):
+        Image.fromarray(image).save(images_folder / f"ISIC_{number:07}.jpg", quality=95)
+        drawn = Image.fromarray(255 * mask.reshape(image.shape[:2]).astype(np.uint8))
+        drawn.save(masks_folder / f"ISIC_{number:07}_segmentation.png")
+    data = isic18(tmp_path, 128)
+    read = torch.cat([targets for _, targets in data.splits().values()])
+    # A pixel of half the size is inside where more than half of its four are, so the area stays about the same.
+    assert float(read.mean()) == pytest.approx(masks.mean(), rel=0.1)
+    assert float(read.mean()) > 0.01
+    inputs = torch.cat([inputs for inputs, _ in data.splits().values()])
+    brightness = (inputs * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)).mean()
+    assert float(brightness) == pytest.approx(pixels.mean() / 255, abs=0.01)

@@ -47,7 +47,7 @@ def test_a_value_comes_close_to_what_is_replayed_long_enough():
     [(0, 1.0), (149, 1.0), (150, 0.9), (159, 0.9), (160, 0.8), (180, 0.6), (255, 0.1), (400, 0.1)],
 )
 def test_epsilon_follows_the_schedule_over_distinct_designs(distinct, epsilon):
-    learner = started(space_of(20, 20), replays=1)
+    learner = started(space_of(20, 20), schedule_evaluations=270, replays=1)
     designs = [(n // 20, n % 20) for n in range(distinct)]
     learner.tell([told(design, 0.0) for design in designs])
     learner.tell([told(design, 0.0) for design in designs])

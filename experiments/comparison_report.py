@@ -113,7 +113,7 @@ def covered_table(curves: Curves) -> Table:
     header = ["learner", *(f"at {n}" for n in curves.checkpoints)]
     names = sorted(curves.covered, key=lambda name: -_middle(curves.covered[name][:, -1]))
     columns = range(len(curves.checkpoints))
-    rows = [[name, *(_estimate(curves.covered[name][:, i], 100) for i in columns)] for name in names]
+    rows = [[name, *(_estimate(curves.covered[name][:, i], 100, digits=4) for i in columns)] for name in names]
     objectives = " and ".join(map(str, curves.benchmark.reward.objectives))
     return f"{curves.benchmark.name}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
 
@@ -143,8 +143,8 @@ def _middle(runs: Array) -> float:
     return float(interquartile_mean(np.reshape(runs, (len(runs), -1))))
 
 
-def _estimate(runs: Array, factor: float) -> str:
-    return _shown(bootstrap(interquartile_mean, runs[:, None]), factor)
+def _estimate(runs: Array, factor: float, digits: int = 2) -> str:
+    return _shown(bootstrap(interquartile_mean, runs[:, None]), factor, digits)
 
 
 def _shown(estimate: Any, factor: float, digits: int = 2) -> str:

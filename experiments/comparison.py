@@ -180,7 +180,8 @@ def run(contest: Contest) -> Run:
     if not episodes:
         raise InputError(f"The learner {contest.learner!r} asks for nothing.")
     designs = [ground.table.space.index(episode.design) for episode in episodes]
-    return Run(contest, designs, 1e3 * timed.seconds / len(designs))
+    # Rounded here, so that a report from the file is the report of the run.
+    return Run(contest, designs, round(1e3 * timed.seconds / len(designs), 4))
 
 
 class _Timed:
@@ -244,7 +245,7 @@ class Runs:
     def put(self, finished: Run) -> None:
         """Keeps a run at once."""
         self._finished[finished.contest] = finished
-        line = json.dumps([*finished.contest, list(finished.designs), round(finished.ms_per_episode, 4)])
+        line = json.dumps([*finished.contest, list(finished.designs), finished.ms_per_episode])
         self._file.write(f"{line}\n")
         self._file.flush()
 

@@ -230,6 +230,9 @@ def test_finished_runs_are_kept_and_not_run_again(chain, tmp_path, monkeypatch):
     assert [played.contest for played in finished] == wanted
     assert [played.designs for played in finished[:3]] == [played.designs for played in first]
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 4
+    # A report from the file is the report of the run: nothing of a run is rounded on the way.
+    kept = Runs(tmp_path)
+    assert [kept.get(contest) for contest in wanted] == finished
 
 
 @pytest.mark.parametrize("kept", [1, 20, -1])

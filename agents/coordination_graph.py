@@ -56,6 +56,9 @@ Integers = npt.NDArray[np.intp]
 GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
 """The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
 
+PARTS = (*GROUPS, "ranks", "thompson")
+"""What an ablation can leave out."""
+
 PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
 """Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
 
@@ -81,29 +84,20 @@ class CoordinationGraph:
     Args:
         multi_objective: searches the front of all objectives in place of the highest reward: each has a model of its own,
             and each design maximises a sum of their tables with weights drawn uniformly.
-        groups: the groups of weights, of `GROUPS`; without some it is an ablation.
-        ranks: whether scores below the median are ranks made normal, or all are rewards as they are, less their mean and
-            divided by their deviation (an ablation).
-        thompson: whether weights are drawn from their posterior, or are its mean (an ablation).
+        without: for ablations, parts to do without, joined by `+`, as in `"value_pair+action_pair"`: groups of weights;
+            `"ranks"`, so that all scores are rewards, less their mean and divided by their deviation; `"thompson"`, so that
+            weights are the posterior's mean.
 
     Raises:
-        InputError: for an unknown group.
+        InputError: for an unknown part.
     """
 
-    def __init__(
-        self,
-        multi_objective: bool = False,
-        groups: Sequence[str] = GROUPS,
-        ranks: bool = True,
-        thompson: bool = True,
-    ) -> None:
-        for group in groups:
-            if group not in GROUPS:
-                raise InputError.unknown("group of weights", group, GROUPS)
+    def __init__(self, multi_objective: bool = False, without: str = "") -> None:
         self.multi_objective = multi_objective
-        self.groups = tuple(groups)
-        self.ranks = ranks
-        self.thompson = thompson
+        self.without = set(filter(None, without.split("+")))
+        for part in self.without:
+            if part not in PARTS:
+                raise InputError.unknown("part of coordination-graph", part, PARTS)
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Knows nothing but the prior."""
@@ -151,7 +145,7 @@ class CoordinationGraph:
 
     def _posterior(self, name: str) -> _Posterior:
         if name not in self._posteriors:
-            self._posteriors[name] = _Posterior(self._terms, self.groups)
+            self._posteriors[name] = _Posterior(self._terms, self.without)
         return self._posteriors[name]
 
     def _values(self, objective: str | None) -> Array:
@@ -165,7 +159,7 @@ class CoordinationGraph:
         return np.where(terminated | ~np.isfinite(values), -np.inf, values)
 
     def _scores(self, values: Array) -> Array:
-        if self.ranks:
+        if "ranks" not in self.without:
             return _normal_scores(values)
         finite = values[np.isfinite(values)]
         if not len(finite):
@@ -175,8 +169,8 @@ class CoordinationGraph:
 
     def _draw(self) -> Array:
         """Weights to maximise: of the prior before anything was told, else drawn from the posterior."""
-        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.groups)]
-        heat = self._rng.random() if self.thompson else 0.0
+        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.without)]
+        heat = 0.0 if "thompson" in self.without else self._rng.random()
         shares = self._rng.dirichlet(np.ones(len(posteriors)))
         drawn = [posterior.draw(heat, self._rng) for posterior in posteriors]
         return np.einsum("k,kw->w", shares, drawn)
@@ -424,9 +418,9 @@ class _Posterior:
         scores: per design.
     """
 
-    def __init__(self, terms: _Terms, groups: Iterable[str]) -> None:
+    def __init__(self, terms: _Terms, without: Iterable[str] = ()) -> None:
         self._terms = terms
-        self._used = np.array([group in groups for group in GROUPS] + [True])
+        self._used = np.array([group not in without for group in GROUPS] + [True])
         self.strengths = np.where(self._used, PRIOR_STRENGTHS, 0.0)
         self.inverse: npt.NDArray[np.floating[Any]] = np.zeros((0, 0))
         self.scores: Array = np.zeros(0)

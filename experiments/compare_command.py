@@ -44,7 +44,7 @@ def compare(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from agents import learner
-    from experiments.comparison import Contest, Run, Runs, benchmark, run_all
+    from experiments.comparison import Contest, Run, Runs, basis, benchmark, run, run_all
     from experiments.comparison_report import Curves, write
     from experiments.report import rich_table
     from experiments.reward_options import read_weights
@@ -71,19 +71,19 @@ def compare(
         for table in grounds
         for name in names
     ]
-    runs = Runs(out)
+    runs = Runs(out, basis)
     finished: dict[Contest, Run] = {}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[best]}")
     with Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=Console(stderr=True)) as progress:
         bar = progress.add_task("runs", total=len(contests), best="")
         lowest = float("inf")
-        for run in run_all(contests, runs, jobs or os.cpu_count() or 1):
-            finished[run.contest] = run
-            ground = grounds[run.contest.table]
-            told = ground.rewards(ground.table_seed(run.contest.seed))
-            regret = 100 * float(told.max() - told[list(run.designs)].max())
+        for one in run_all(run, contests, runs, jobs or os.cpu_count() or 1):
+            finished[one.contest] = one
+            ground = grounds[one.contest.table]
+            told = ground.rewards(ground.table_seed(one.contest.seed))
+            regret = 100 * float(told.max() - told[list(one.designs)].max())
             lowest = min(lowest, regret)
-            progress.update(bar, advance=1, best=f"best regret {lowest:.3g}, last {run.contest.learner}")
+            progress.update(bar, advance=1, best=f"best regret {lowest:.3g}, last {one.contest.learner}")
     all_curves = []
     for table, ground in grounds.items():
         played = {

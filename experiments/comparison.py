@@ -7,11 +7,14 @@ so a comparison that was stopped continues.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 import multiprocessing
 import os
+import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -169,9 +172,18 @@ def run(contest: Contest) -> Run:
         InputError: if there is no such learner or benchmark, or the learner asks for a design that does not exist.
     """
     ground = benchmark(contest.table, contest.weights, contest.constraints)
+    return played(contest, ground.environment(ground.table_seed(contest.seed)))
+
+
+def played(contest: Contest, environment: Any) -> Run:
+    """Plays a contest's learner in an environment, whatever the contest says of its table.
+
+    Raises:
+        InputError: if there is no such learner, or it asks for nothing or for a design that does not exist.
+    """
     timed = _Timed(learner(contest.learner))
     episodes = play(
-        ground.environment(ground.table_seed(contest.seed)),
+        environment,
         timed,
         EPISODES_PER_EVALUATION * contest.evaluations,
         evaluations=contest.evaluations,
@@ -179,7 +191,7 @@ def run(contest: Contest) -> Run:
     )
     if not episodes:
         raise InputError(f"The learner {contest.learner!r} asks for nothing.")
-    designs = [ground.table.space.index(episode.design) for episode in episodes]
+    designs = [environment.space.index(episode.design) for episode in episodes]
     # Rounded here, so that a report from the file is the report of the run.
     return Run(contest, designs, round(1e3 * timed.seconds / len(designs), 4))
 
@@ -206,17 +218,34 @@ class _Timed:
         self.seconds += time.perf_counter() - started
 
 
+@cache
+def code_of(name: str) -> str:
+    """A digest of the module in which a learner is written.
+
+    Raises:
+        InputError: if there is no such learner.
+    """
+    return hashlib.sha256(inspect.getsource(sys.modules[type(learner(name)).__module__]).encode()).hexdigest()
+
+
+def basis(contest: Contest) -> str:
+    """What else the outcome of a contest hangs on: the table's content and the learner's code."""
+    return f"{benchmark(contest.table, contest.weights, contest.constraints).table.digest} {code_of(contest.learner)}"
+
+
 class Runs:
     """The finished runs of a folder.
 
     Args:
         folder: made where absent.
+        basis: of a contest, what its outcome hangs on beside its own values; a run on another basis is not finished.
 
     Raises:
         InputError: if it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, basis: Callable[[Contest], str]) -> None:
+        self._basis = basis
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = (folder / "runs.jsonl").open("a+")
@@ -225,35 +254,38 @@ class Runs:
                 f"The folder {str(folder)!r} cannot be written: {error.strerror}; choose another --out."
             ) from error
         self._file.seek(0)
-        self._finished: dict[Contest, Run] = {}
+        self._finished: dict[Contest, tuple[Run, str]] = {}
         line = "\n"
         for line in self._file:
             try:
-                learner_name, table, weights, constraints, seed, evaluations, designs, ms = json.loads(line)
+                learner_name, table, weights, constraints, seed, evaluations, designs, ms, on = json.loads(line)
             except ValueError:  # the line at which the last command was killed
                 continue
             weighed = tuple((name, weight) for name, weight in weights)
             contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
-            self._finished[contest] = Run(contest, designs, ms)
+            self._finished[contest] = Run(contest, designs, ms), on
         if not line.endswith("\n"):  # what comes next is a line of its own
             self._file.write("\n")
 
     def get(self, contest: Contest) -> Run | None:
         """The finished run, or None."""
-        return self._finished.get(contest)
+        finished, on = self._finished.get(contest, (None, ""))
+        return finished if on == self._basis(contest) else None
 
     def put(self, finished: Run) -> None:
         """Keeps a run at once."""
-        self._finished[finished.contest] = finished
-        line = json.dumps([*finished.contest, list(finished.designs), finished.ms_per_episode])
+        on = self._basis(finished.contest)
+        self._finished[finished.contest] = finished, on
+        line = json.dumps([*finished.contest, list(finished.designs), finished.ms_per_episode, on])
         self._file.write(f"{line}\n")
         self._file.flush()
 
 
-def run_all(contests: Sequence[Contest], runs: Runs, jobs: int) -> Iterable[Run]:
+def run_all(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int) -> Iterable[Run]:
     """Every run, the finished ones first, then the others as they end.
 
     Args:
+        run: plays a contest; other processes must be able to import it.
         contests: what to run.
         runs: where finished ones are kept.
         jobs: processes side by side; 1 runs in this one.
@@ -267,17 +299,17 @@ def run_all(contests: Sequence[Contest], runs: Runs, jobs: int) -> Iterable[Run]
             yield finished
     if jobs == 1 or len(missing) < 2:
         for contest in missing:
-            played = run(contest)
-            runs.put(played)
-            yield played
+            finished = run(contest)
+            runs.put(finished)
+            yield finished
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process: they use the cores side by side
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"))
     try:
         for future in as_completed([pool.submit(run, contest) for contest in missing]):
-            played = future.result()
-            runs.put(played)
-            yield played
+            finished = future.result()
+            runs.put(finished)
+            yield finished
     finally:
         processes = list((pool._processes or {}).values())
         pool.shutdown(wait=False, cancel_futures=True)

@@ -97,7 +97,7 @@ def regret_table(curves: Curves) -> Table:
         better = "-"
         if THE_PAPERS in curves.regret and name != THE_PAPERS:
             theirs = -curves.regret[THE_PAPERS][:, -1:]
-            better = _shown(bootstrap(probability_of_improvement, -curves.regret[name][:, -1:], theirs), 1)
+            better = shown(bootstrap(probability_of_improvement, -curves.regret[name][:, -1:], theirs), 1)
         figures = [_estimate(curves.regret[name][:, n - 1], 100) for n in curves.checkpoints]
         cost = [
             f"{np.mean(distinct):.0f}",
@@ -125,11 +125,11 @@ def overall_table(all_curves: Sequence[Curves]) -> Table:
     scores = {name: _normalised(all_curves, name) for name in all_curves[0].regret}
     rows = []
     for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
-        figures = [_shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in checkpoints]
+        figures = [shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in checkpoints]
         better = "-"
         if THE_PAPERS in scores and name != THE_PAPERS:
             pair = -scores[name][..., -1], -scores[THE_PAPERS][..., -1]
-            better = _shown(bootstrap(probability_of_improvement, *pair), 1)
+            better = shown(bootstrap(probability_of_improvement, *pair), 1)
         rows.append([name, *figures, better])
     return f"All benchmarks: regret in percent of a random design's {INTERVALS}", header, rows
 
@@ -144,10 +144,11 @@ def _middle(runs: Array) -> float:
 
 
 def _estimate(runs: Array, factor: float, digits: int = 2) -> str:
-    return _shown(bootstrap(interquartile_mean, runs[:, None]), factor, digits)
+    return shown(bootstrap(interquartile_mean, runs[:, None]), factor, digits)
 
 
-def _shown(estimate: Any, factor: float, digits: int = 2) -> str:
+def shown(estimate: Any, factor: float, digits: int = 2) -> str:
+    """An estimate and its interval times a factor, as in `0.36 [0.2,0.5]`."""
     value, low, high = (f"{factor * float(part):.{digits}g}" for part in estimate)
     return f"{value} [{low},{high}]"
 
@@ -238,12 +239,12 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
     text = ["# Comparison\n"]
     text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
-    (folder / "report.md").write_text("\n".join([*text, _measured_with()]) + "\n")
+    (folder / "report.md").write_text("\n".join([*text, measured_with(" ".join(["marl-hpo", *sys.argv[1:]]))]) + "\n")
     return tables
 
 
-def _measured_with() -> str:
-    command = " ".join(["marl-hpo", *sys.argv[1:]])
+def measured_with(command: str) -> str:
+    """A closing line of a report: command, versions, commit and machine."""
     versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "numpy"))
     asked = ["git", "rev-parse", "--short", "HEAD"]
     try:

@@ -89,7 +89,7 @@ def filled(space=None, episodes=25, seed=0):
     designs = [space.sample(rng) for _ in range(episodes)]
     scores = rng.standard_normal(episodes)
     terms, features, variances = dense(space, designs, PRIOR_STRENGTHS)
-    posterior = _Posterior(terms, GROUPS)
+    posterior = _Posterior(terms)
     posterior.scores = scores
     posterior.inverse = np.linalg.inv(posterior._covariance())
     return posterior, terms, features, variances, scores
@@ -174,7 +174,7 @@ def test_the_strengths_maximise_the_marginal_likelihood_times_their_prior():
 def test_an_ordered_value_is_known_from_its_neighbours_and_an_unordered_one_is_not():
     def told_of_first_and_last(values):
         space = SearchSpace([Layer("a", "Kind", {"choice": values})])
-        learner = started(space, groups=("value",), thompson=False)
+        learner = started(space, without="shared+action+value_pair+action_pair+thompson")
         learner.tell([told((0,), 0.0), told((len(values) - 1,), 1.0)])
         return learner._terms.tables(learner._draw()).layers[0]
 
@@ -185,7 +185,7 @@ def test_an_ordered_value_is_known_from_its_neighbours_and_an_unordered_one_is_n
 
 def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
     space = SearchSpace([Layer("a", "Conv2d", {"size": (1, 3, 5)}), Layer("b", "Conv2d", {"size": (1, 3, 5)}, ["a"])])
-    learner = started(space, groups=("shared",), thompson=False)
+    learner = started(space, without="value+action+value_pair+action_pair+thompson")
     learner.tell([told((0, 1), 0.0), told((2, 1), 1.0)])
     tables = learner._terms.tables(learner._draw())
     np.testing.assert_allclose(tables.layers[0], tables.layers[1])
@@ -366,7 +366,7 @@ def test_an_action_that_always_fails_is_avoided():
 def test_rewards_that_are_all_the_same_or_no_numbers_do_no_harm(reward):
     space = space_of(3, 3)
     assert len(set(played(started(space), space, lambda design: reward, 9))) == 9
-    assert len(set(played(started(space, ranks=False), space, lambda design: reward, 9))) == 9
+    assert len(set(played(started(space, without="ranks"), space, lambda design: reward, 9))) == 9
 
 
 def found_after(table, seed, **settings):
@@ -450,9 +450,9 @@ def test_a_thousand_layers():
     assert len(set(designs)) == 4
 
 
-def test_an_unknown_group_is_refused():
+def test_an_unknown_part_is_refused():
     with pytest.raises(InputError, match="value_pair"):
-        CoordinationGraph(groups=("value", "value_pears"))
+        CoordinationGraph(without="value+value_pears")
 
 
 def test_episodes_without_objectives_are_refused_where_there_are_to_be_several():

@@ -13,7 +13,7 @@ import pytest
 
 from experiments import command_line, comparison
 from experiments.compare_command import _split
-from experiments.comparison import EPISODES_PER_EVALUATION, Benchmark, Contest, Run, Runs, run, run_all
+from experiments.comparison import EPISODES_PER_EVALUATION, Benchmark, Contest, Run, Runs, basis, run, run_all
 from experiments.comparison_report import Curves, covered_table, overall_table, regret_table, write
 from experiments.statistics import bootstrap, interquartile_mean, probability_of_improvement
 from marl_hpo_env import Layer, Request, SearchSpace, Table, TableEvaluator, Trial, WeightedReward, env
@@ -220,48 +220,54 @@ def contests(table, *names, seeds=2, evaluations=5):
     ]
 
 
-def test_finished_runs_are_kept_and_not_run_again(chain, tmp_path, monkeypatch):
+def test_finished_runs_are_kept_and_not_run_again(chain, tmp_path):
     wanted = contests(chain, "random", "regularized-evolution")
-    first = list(run_all(wanted[:3], Runs(tmp_path), 1))
+    first = list(run_all(run, wanted[:3], Runs(tmp_path, basis), 1))
     again = []
-    monkeypatch.setattr(comparison, "run", lambda contest: again.append(contest) or run(contest))
-    finished = list(run_all(wanted, Runs(tmp_path), 1))
+    finished = list(run_all(lambda contest: again.append(contest) or run(contest), wanted, Runs(tmp_path, basis), 1))
     assert again == wanted[3:]
     assert [played.contest for played in finished] == wanted
     assert [played.designs for played in finished[:3]] == [played.designs for played in first]
     assert len((tmp_path / "runs.jsonl").read_text().splitlines()) == 4
+    # A run of another code, or on another table, counts for nothing.
+    changed = Runs(tmp_path, lambda contest: basis(contest) + ("changed" if contest.learner == "random" else ""))
+    assert [changed.get(contest) is None for contest in wanted] == [contest.learner == "random" for contest in wanted]
     # A report from the file is the report of the run: nothing of a run is rounded on the way.
-    kept = Runs(tmp_path)
+    kept = Runs(tmp_path, basis)
     assert [kept.get(contest) for contest in wanted] == finished
 
 
 @pytest.mark.parametrize("kept", [1, 20, -1])
 def test_what_comes_after_a_line_that_was_cut_off_is_kept(chain, tmp_path, kept):
     wanted = contests(chain, "random")
-    whole = list(run_all(wanted, Runs(tmp_path), 1))
+    whole = list(run_all(run, wanted, Runs(tmp_path, basis), 1))
     path = tmp_path / "runs.jsonl"
     one, two = path.read_text().splitlines()
     path.write_text(f"{one}\n{two[:kept]}")
-    assert Runs(tmp_path).get(wanted[1]) is None
-    assert [played.designs for played in run_all(wanted, Runs(tmp_path), 1)] == [played.designs for played in whole]
-    continued = Runs(tmp_path)
+    assert Runs(tmp_path, basis).get(wanted[1]) is None
+    assert [played.designs for played in run_all(run, wanted, Runs(tmp_path, basis), 1)] == [
+        played.designs for played in whole
+    ]
+    continued = Runs(tmp_path, basis)
     assert [continued.get(contest).designs for contest in wanted] == [played.designs for played in whole]
 
 
 def test_two_jobs_come_to_the_same_as_one(chain, tmp_path):
     wanted = contests(chain, "strangers:Climber")
     alone, beside = (
-        {played.contest: played.designs for played in run_all(wanted, Runs(tmp_path / str(jobs)), jobs)}
+        {played.contest: played.designs for played in run_all(run, wanted, Runs(tmp_path / str(jobs), basis), jobs)}
         for jobs in (1, 2)
     )
     assert alone == beside
-    assert [Runs(tmp_path / "2").get(contest).designs for contest in wanted] == [alone[contest] for contest in wanted]
+    assert [Runs(tmp_path / "2", basis).get(contest).designs for contest in wanted] == [
+        alone[contest] for contest in wanted
+    ]
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path, refused):
     (tmp_path / "file").write_text("precious")
     with refused("file", "--out"):
-        Runs(tmp_path / "file")
+        Runs(tmp_path / "file", basis)
 
 
 # --- what a comparison says ------------------------------------------------------------------------------------------

@@ -1,21 +1,22 @@
-"""Local search: every neighbour, once; the first that is better; a new start at a local optimum."""
+"""Local search: the best of some starts; every neighbour, once; the first that is better; new starts at a local optimum."""
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import Episode
 from agents.local_search import LocalSearch
-from marl_hpo_env import Layer, SearchSpace
+from marl_hpo_env import InputError, Layer, SearchSpace
 
 
 def space_of(*sizes):
     return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
 
 
-def started(space, seed=0):
-    learner = LocalSearch()
+def started(space, seed=0, initial_designs=1):
+    learner = LocalSearch(initial_designs)
     learner.reset(space, seed)
     return learner
 
@@ -85,6 +86,45 @@ def test_at_a_local_optimum_it_starts_again_even_from_what_is_worse():
     assert distance(next_told(learner, -4.0), again) == 1
 
 
+def test_it_climbs_from_the_best_of_ten_and_at_a_local_optimum_from_the_best_of_ten_others():
+    learner = LocalSearch()
+    learner.reset(space_of(9, 9, 9, 9), seed=0)
+    for climb in range(3):
+        # The third is the best, and the first of two equals.
+        starts = [next_told(learner, reward - 10.0 * climb) for reward in (3, 1, 5, 5, 0, 4, 2, 4.5, 1, 0)]
+        # 32 neighbours, less those that are known already; none is better.
+        neighbours = [next_told(learner, -99.0) for _ in range(28)]
+        assert all(distance(design, starts[2]) == 1 for design in neighbours)
+        assert sum(distance(design, starts[2]) > 1 for design in starts) == 9
+        while learner._moves:
+            next_told(learner, -99.0)
+
+
+def test_neighbours_fill_the_batch_of_the_last_starts():
+    learner = started(space_of(9, 9, 9), initial_designs=10)
+    first = learner.ask(8)
+    learner.tell([episode(design, float(p)) for p, design in enumerate(first)])
+    second = learner.ask(8)
+    assert all(distance(design, first[7]) == 1 for design in second[2:])
+    learner.tell([episode(design, 9.0 if p == 1 else 0.0) for p, design in enumerate(second)])
+    assert all(distance(design, second[1]) == 1 for design in learner.ask(8))
+
+
+def test_a_climb_that_goes_on_has_no_further_starts():
+    learner = started(space_of(4, 4, 4), initial_designs=3)
+    for _ in range(3):
+        next_told(learner, 1.0)
+    batch = learner.ask(len(learner._moves) + 1)  # all neighbours but known ones, and starts of the next climb
+    learner.tell([episode(design, 2.0 if p == 0 else 0.0) for p, design in enumerate(batch)])
+    assert all(distance(design, batch[0]) == 1 for design in learner.ask(3))
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True])
+def test_a_setting_outside_its_range_is_refused(value):
+    with pytest.raises(InputError, match=f"^initial_designs is {value}; it is a whole number from 1"):
+        LocalSearch(value)
+
+
 def test_of_several_starts_it_climbs_from_the_best():
     learner = started(space_of(9, 9, 9))
     starts = learner.ask(4)
@@ -111,9 +151,14 @@ def test_starts_that_fill_the_batch_of_a_local_optimum_are_climbed_from():
     assert distance(neighbour, batch[10]) == 1
 
 
-@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.integers(0, 2**32 - 1), st.integers(1, 9))
-def test_every_design_comes_once_and_then_there_is_none(sizes, seed, batch):
-    learner = started(space_of(*sizes), seed)
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 9),
+    st.integers(1, 12),
+)
+def test_every_design_comes_once_and_then_there_is_none(sizes, seed, batch, initial_designs):
+    learner = started(space_of(*sizes), seed, initial_designs)
     asked = []
     while designs := learner.ask(batch):
         asked += designs

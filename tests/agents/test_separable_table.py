@@ -19,7 +19,7 @@ SPACE = SearchSpace(
     for p in range(LAYERS)
 )
 
-# Local search: a start, and 18 neighbours at each step; a climb improves each layer at most 3 times, 1.5 on average.
+# Local search: ten starts, and 18 neighbours at each step; a climb improves each layer at most 3 times, 1.5 on average.
 EVALUATIONS = {LocalSearch: 60, RegularizedEvolution: 250, IndependentQ: 250, Manas: 500}
 
 

@@ -1,4 +1,4 @@
-"""MANAS against Eq. 6 by hand and, with one layer, against the regret bound of its bandit."""
+"""MANAS against Eq. 6 by hand and, with one layer, against the regret bound of its bandit; MANAS-LS against Eq. 5 by hand."""
 
 import math
 from collections import Counter
@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agents import Episode
 from agents.manas import Manas
-from marl_hpo_env import Layer, SearchSpace
+from agents.testing import LearnerConformance
+from marl_hpo_env import InputError, Layer, SearchSpace
 
 
 def space_of(*sizes):
@@ -170,3 +171,88 @@ def test_a_policy_is_a_distribution_and_no_scale_of_rewards_changes_it(rewards, 
             assert policy.sum() == pytest.approx(1)
             assert (policy >= 0).all()
             assert scaled.policy(layer) == pytest.approx(policy)
+
+
+# --- MANAS-LS --------------------------------------------------------------------------------------------------------
+
+
+def least_squares():
+    return Manas(estimator="least-squares")
+
+
+class TestLeastSquares(LearnerConformance):
+    episodes = 20
+
+    def make(self):
+        return least_squares()
+
+
+def test_equation_5_and_the_zipf_law_by_hand():
+    learner = started(space_of(2, 3), kind=least_squares)
+    # Losses 1/2, 1/4, 1 and 0: the actions add 1/2 and 0 in the first layer, and 0, 1/4 and 1/2 in the second.
+    told = {(0, 0): -4.0, (1, 1): -3.0, (0, 2): -6.0, (1, 0): -2.0}
+    for design, reward in told.items():
+        learner.tell([episode(design, reward)])
+    # 1/1 + 1/2 = 3/2 and 1/1 + 1/2 + 1/3 = 11/6.
+    assert learner.policy(0) == pytest.approx([1 / 2 / (3 / 2), 1 / (3 / 2)])
+    assert learner.policy(1) == pytest.approx([1 / (11 / 6), 1 / 2 / (11 / 6), 1 / 3 / (11 / 6)])
+
+
+def test_actions_with_equal_estimates_share_the_probabilities_of_their_ranks():
+    learner = started(space_of(5), kind=least_squares)
+    learner.tell([episode((0,), 0.0)])
+    # One reward is no range yet.
+    assert learner.policy(0) == pytest.approx([1 / 5] * 5)
+    learner.tell([episode((1,), 1.0), episode((2,), 0.5)])
+    # Estimates 1, 0, 1/2 and, of those never picked, 0 and 0: ranks 1 to 3 for three, whose 1/1 + 1/2 + 1/3 they share.
+    assert learner.policy(0) * (137 / 60) == pytest.approx([1 / 5, 11 / 18, 1 / 4, 11 / 18, 11 / 18])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=2, max_size=30), st.integers(0, 99))
+def test_no_scale_of_rewards_changes_a_ranking(picks, seed):
+    terms = np.random.default_rng(seed).permutation(12).astype(float)
+    plain, scaled = started(space_of(4, 3), kind=least_squares), started(space_of(4, 3), kind=least_squares)
+    for a, b in picks:
+        plain.tell([episode((a, b), terms[a] + terms[4 + b])])
+        scaled.tell([episode((a, b), 4 * (terms[a] + terms[4 + b]) - 64)])
+    for layer in range(2):
+        assert plain.policy(layer) == pytest.approx(scaled.policy(layer))
+        assert plain.policy(layer).sum() == pytest.approx(1)
+
+
+def test_every_rank_of_an_additive_table_is_right_once_each_action_was_seen_often_enough():
+    terms = [np.random.default_rng(p).random(6) for p in range(4)]
+    learner = started(space_of(6, 6, 6, 6), kind=least_squares)
+    for _ in range(120):
+        (design,) = learner.ask(1)
+        learner.tell([episode(design, float(sum(term[a] for term, a in zip(terms, design, strict=True))))])
+    for layer, term in enumerate(terms):
+        assert (np.argsort(-learner.policy(layer)) == np.argsort(-term)).all()
+
+
+def test_its_simple_regret_on_a_bandit_with_fixed_means_vanishes():
+    # 300 rounds, means 0.8 and four times 0.5; the mean of an arm picked 26 times has standard deviation 0.1.
+    for seed in range(5):
+        rewards = np.random.default_rng(seed).random((300, ARMS)) < [0.5, 0.5, 0.8, 0.5, 0.5]
+
+        class Unending(Manas):
+            finished = False
+
+        learner = Unending(estimator="least-squares")
+        learner.reset(space_of(ARMS), seed)
+        for reward in rewards:
+            (design,) = learner.ask(1)
+            learner.tell([episode(design, float(reward[design[0]]))])
+        assert learner.policy(0).argmax() == 2
+
+
+def test_least_squares_finds_the_best_of_an_additive_table_but_not_untold(solves):
+    # 150 of 1,024 designs.
+    budget = {"sizes": (4,) * 5, "evaluations": 150, "episodes": 1000}
+    assert solves(least_squares, **budget)
+    assert not solves(least_squares, **budget, told=False)
+
+
+def test_an_unknown_estimator_is_refused():
+    with pytest.raises(InputError, match=r"^estimator is 'exp3'; it is 'importance-weighted' or"):
+        Manas(estimator="exp3")

@@ -1,8 +1,9 @@
 """Independent Q-learning: every agent learns alone from the reward that all share.
 
-Claus, Boutilier, "The Dynamics of Reinforcement Learning in Cooperative Multiagent Systems", AAAI 1998, section 3: each
-*independent learner* keeps one value per action of its own, whatever the others do, and after every play of the game
-moves it towards the reward, `Q(a) <- Q(a) + alpha (r - Q(a))`. A design is one play of this game: there are no states.
+Claus, Boutilier, "The Dynamics of Reinforcement Learning in Cooperative Multiagent Systems", AAAI 1998: each *independent
+learner* keeps one value per action of its own, whatever the others do, and after every play of the game moves it towards
+the reward, `Q(a) <- Q(a) + alpha (r - Q(a))`. A design is one play of this game: there are no states. (From memory: the
+source's text was not at hand.)
 
 Deviations: exploration is epsilon-greedy with the decay of Iranfar et al. (VIII-G) down to a least epsilon, where the
 source draws from a Boltzmann distribution, whose temperature would have to suit the scale of the rewards. So that no

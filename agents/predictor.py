@@ -5,15 +5,17 @@ Liu et al., "Progressive Neural Architecture Search" (ECCV 2018), with its MLP e
 As in the source: each action has an embedding of 100 numbers, uniform within +-0.1 at first; the mean of a design's
 embeddings passes two hidden layers of 100 units to a sigmoid; five such networks, each of which never sees one fifth of the
 designs, are averaged; they are trained by Adam on the absolute error, with learning rate 0.01 at first and 0.002 when they
-continue with new designs; the designs predicted to be best are evaluated, and so on.
+continue with new designs; the designs predicted to be best are evaluated, and so on. The source's text was not at hand: the
+shape of the MLP, the ensemble, the loss and the first learning rate are from memory, the rest as in code that follows it.
 
 Otherwise than there: designs have all layers from the beginning, so nothing grows progressively, and the candidates are not
 the extensions of the last ones. They are all designs not asked yet where the space has at most 4,096; elsewhere as many
 draws, half of them uniform and half changing one layer of one of the ten best. Ours: 16 random designs first; 8 designs
 (the source: 256) from one training to the next; 100 passes over all designs told in the first training and 40 in the later
 ones; an embedding belongs to an action of one layer; the networks learn the rank of a reward among those told, from 0 for
-the lowest to 1, since rewards have no fixed range. A terminated design is learned at the rank of its penalty, which makes
-what is like it unlikely to be tried, and how far below all others the penalty lies does not matter.
+the lowest to 1, since rewards have no fixed range, and the last bias starts near 0 and not at 1.8, since the mean rank is
+1/2. A terminated design is learned at the rank of its penalty, which makes what is like it unlikely to be tried, and how far
+below all others the penalty lies does not matter.
 """
 
 from __future__ import annotations

@@ -5,9 +5,10 @@ population begins at random; each cycle draws a sample from it with replacement,
 adds the child, and removes the oldest. The source evaluates 20,000 designs with a population of 100 and samples of 25.
 
 Deviations: population and sample are a fifth of the source's, in the same proportion, since here a few hundred designs
-are evaluated and not 20,000. A mutation gives one hyperparameter of one layer another value (in the source one
-operation or input of a cell); the source's identity mutation is left out, since the same design has the same reward. In a
-batch every child comes from the population as it was told last, as with the source's asynchronous workers.
+are evaluated and not 20,000 (NAS-Bench-101's own script has 50 and 10, NAS-Bench-201's 10 and 3). A mutation gives one
+hyperparameter of one layer another value (in the source one operation or input of a cell); the source's identity mutation
+is left out, since the same design has the same reward. In a batch every child comes from the population as it was told
+last, as with the source's asynchronous workers.
 """
 
 from __future__ import annotations

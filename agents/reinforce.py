@@ -1,18 +1,19 @@
 """A recurrent controller trained by REINFORCE: Zoph and Le; with a weighted reward it is MONAS.
 
 Zoph and Le, "Neural Architecture Search with Reinforcement Learning" (ICLR 2017); Hsu et al., "MONAS: Multi-Objective Neural
-Architecture Search using Reinforcement Learning" (2018), which gives the same controller a reward that weighs accuracy
+Architecture Search using Reinforcement Learning" (2018), which gives such a controller a reward that weighs accuracy
 against other objectives, as every reward here does. REINFORCE is Williams's (1992).
 
-As in the source: an LSTM reads the last layer's action and a softmax per layer picks the next; every weight starts uniform
-within +-0.08; the gradient of the expected reward (Eq. 3 of Zoph and Le) is taken with an exponential moving average of past
+As in Zoph and Le (sections 3.2 and 4.1): an LSTM reads the last layer's action and a softmax per layer picks the next; every
+weight starts uniform within +-0.08; the gradient of the expected reward is taken with an exponential moving average of past
 rewards as its baseline, averaged over the designs of a batch (here: those told at once), and followed by Adam with learning
 rate 0.0006. A design met again is one more sample of the policy.
 
-Otherwise than there: one LSTM of 100 units, as in the authors' next paper (Zoph et al., 2018), in place of two of 35; one
-controller in place of parallel ones. Ours: the moving average has decay 0.9, which the source does not give; the advantage
-is divided by the moving deviation of rewards, since rewards here have no fixed range (the source cubes accuracies). A
-terminated design counts as any other, at its penalty.
+Otherwise than there: one LSTM of 100 units in place of two of 35, as in the authors' next paper (Zoph et al., 2018), of whose
+PPO and its settings nothing else is taken; one controller in place of parallel ones. The moving average has decay 0.9, which
+the source does not give: it is that of NAS-Bench-201's REINFORCE (Zoph et al., 2018: 0.95). Ours: the advantage is divided by
+the moving deviation of rewards, since rewards here have no fixed range (the source cubes accuracies). A terminated design
+counts as any other, at its penalty.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Reinforce(TurnBasedLearner):
 
     Args:
         learning_rate: of Adam (the source: 0.0006). Higher ones settle earlier, and more often on a worse design.
-        baseline_decay: of the moving averages of rewards and of their squared distances from it (0.9 is ours).
+        baseline_decay: of the moving averages of rewards and of their squared distances from it (0.9 as in NAS-Bench-201).
 
     Raises:
         InputError: for a setting outside its range.

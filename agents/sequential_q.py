@@ -1,18 +1,20 @@
 """One Q-learner that designs layer by layer, with experience replay: MetaQNN, and BlockQNN after it.
 
 Baker, Gupta, Naik and Raskar, "Designing Neural Network Architectures using Reinforcement Learning" (ICLR 2017); Zhong,
-Yan, Wu, Shao and Liu, "Practical Block-wise Neural Network Architecture Generation" (CVPR 2018), whose learner is the same
-but for its shaped intermediate rewards, which are not used here.
+Yan, Wu, Shao and Liu, "Practical Block-wise Neural Network Architecture Generation" (CVPR 2018), the same learner with 64
+replays, another schedule of epsilon and shaped intermediate rewards, none of which is used here.
 
-As in MetaQNN: the state is the layer's number and what the layer before it picked; the discount is 1 and every reward but
-the last is 0; each new reward is followed by 100 replayed designs, each updated from its last layer to its first, with
-learning rate 0.01; epsilon, drawn by every layer, is 1 for the first 1,500 of 2,700 trained networks, then falls in steps
-to 0.1. The schedule counts distinct designs, and a design met again is no new training.
+As in MetaQNN (section 4): the state is the layer's number and what the layer before it picked; the discount is 1 and every
+reward but the last is 0; each new reward is followed by 100 replayed designs (128 in the authors' code), each updated from
+its last layer to its first, with learning rate 0.01; epsilon, drawn by every layer, is 1 for the first 1,500 of 2,700
+trained networks, then falls in steps to 0.1. The schedule counts distinct designs, and a design met again is no new training.
 
-Ours: layers and their order are given, so no pick ends the network; on forks and merges the layer before is still the one
+Ours: layers and their order are given, so no pick ends the network; the state is without the size of the representation,
+by which MetaQNN rules picks out, since every pick is possible here; on forks and merges the layer before is still the one
 before in network order, as BlockQNN's sequence of layers has it; the schedule is scaled to 200 evaluations, 1 in 13.5 of the
-source's, unless told otherwise; values start from the first reward instead of 0.5, since rewards here have no fixed range;
-memory is the distinct designs told, at their last reward. A terminated design counts as any other, at its penalty.
+source's, unless told otherwise; values start from the first reward instead of 0.5 (the authors' code), since rewards here
+have no fixed range; memory is the distinct designs told, at their last reward, where the authors' code keeps a design once
+for every time it was met. A terminated design counts as any other, at its penalty.
 """
 
 from __future__ import annotations

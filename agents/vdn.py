@@ -2,17 +2,18 @@
 
 Sunehag et al., "Value-Decomposition Networks For Cooperative Multi-Agent Learning Based On Team Reward" (AAMAS 2018).
 
-As in the source: the joint action-value is the sum of one value per agent, each from the agent's own observation and action
-(its Eq. 1); only the sum is trained, on the shared reward; weights are shared, and an observation says whose it is (role
-information); agents act epsilon-greedily by their own values; past episodes are replayed.
+As in the source: the joint action-value is the sum of one value per agent, each from the agent's own observation and action;
+only the sum is trained, on the shared reward; weights are shared, and an observation says whose it is (role information);
+agents act epsilon-greedily by their own values; past episodes are replayed. As in PyMARL's VDN (Samvelyan et al., 2019):
+hidden layers of 64 units; minibatches of 32 episodes; epsilon falls in a straight line from 1 to 0.05.
 
 Otherwise than there: an episode is one joint decision with one reward, so the target is the reward itself, without
 bootstrapping, target network, discount or recurrent layer. The agents decide by turns, and an agent's observation is the
 paper's state, what the layers that feed its own have picked; where it depends on their picks, each agent maximises its own
-value and the sum is maximised only approximately. Ours: two hidden layers of 64 units; after every episode 4 minibatches of
-32 episodes, by Adam with learning rate 0.001; epsilon falls in a straight line from 1 to 0.05 over 200 episodes; the memory
-keeps everything; rewards are standardised by the memory's mean and deviation, since they have no fixed range. A terminated
-design counts as any other, at its penalty.
+value and the sum is maximised only approximately. Ours, since episodes here are few: two hidden layers; epsilon falls over
+200 episodes (PyMARL: 50,000 steps); after every episode 4 minibatches (1), by Adam with learning rate 0.001 (RMSProp, 0.0005,
+gradients clipped); the memory keeps everything (5,000 episodes). Rewards are standardised by the memory's mean and deviation,
+since they have no fixed range. A terminated design counts as any other, at its penalty.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class ValueDecomposition(TurnBasedLearner):
 
     Args:
         exploration_episodes: epsilon falls from 1 to 0.05 over as many (200 is ours).
-        learning_rate: of Adam (0.001 is ours).
-        updates: minibatches after every episode (4 is ours).
+        learning_rate: of Adam (0.001 is ours; PyMARL's RMSProp: 0.0005).
+        updates: minibatches after every episode (4 is ours; PyMARL: 1).
 
     Raises:
         InputError: for a setting outside its range.
@@ -116,7 +117,7 @@ class ValueDecomposition(TurnBasedLearner):
         return (hidden.relu() @ second + second_bias).relu() @ third + third_bias
 
     def _joint_values(self, designs: torch.Tensor) -> torch.Tensor:
-        """Eq. 1: the sum, over the agents, of the values of their actions; `designs` has shape (designs, layers)."""
+        """The sum, over the agents, of the values of their actions; `designs` has shape (designs, layers)."""
         first = self._weights[0]
         observed = first[self._picks[self._feeding] + designs[:, self._feeding]]
         identities = first[: len(self._kinds)] + first[self._kinds]

@@ -18,6 +18,7 @@ check: .venv/installed
 benchmark: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.overhead
 	$(BIN)/python -m experiments.benchmarks.tables
+	$(BIN)/python -m experiments.benchmarks.coordination_graph
 
 .venv/installed: pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then \

@@ -39,21 +39,30 @@ def play_by_turns(env, design):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # test_environments knows them all
-def test_pettingzoos_and_gymnasiums_tests_pass_with_many_episodes(space, table_of):
-    evaluator = TableEvaluator(table_of(space))
-
+@pytest.mark.parametrize("name", table.shipped())
+def test_pettingzoos_and_gymnasiums_tests_pass_with_many_episodes_on_every_table_of_the_package(name):
     def turn_based():
-        return marl_hpo_env.env("digits-convnet", evaluator=evaluator)
+        return marl_hpo_env.env(name, evaluator="table")
 
     def simultaneous():
-        return marl_hpo_env.parallel_env("digits-convnet", evaluator=evaluator)
+        return marl_hpo_env.parallel_env(name, evaluator="table")
 
     api_test(turn_based(), num_cycles=2000)
     seed_test(turn_based, num_cycles=500)
     state_test(turn_based(), simultaneous(), num_cycles=500)
     parallel_api_test(simultaneous(), num_cycles=2000)
     parallel_seed_test(simultaneous, num_cycles=500)
-    check_env(SingleControllerEnvironment("digits-convnet", evaluator=evaluator))
+    check_env(SingleControllerEnvironment(name, evaluator="table"))
+
+
+@pytest.mark.parametrize("name", table.shipped())
+def test_every_table_of_the_package_has_all_designs_of_its_task_and_one_without_regret(name):
+    env = marl_hpo_env.env(name, evaluator="table").unwrapped
+    designs = [env.space.design_at(number) for number in range(env.space.size)]
+    scores = [env.score(trial) for trial in env.evaluate(designs)]
+    assert len(Table.open(name).seeds) >= 3
+    assert env.regret == pytest.approx(0)
+    assert len(set(scores)) > len(scores) / 4
 
 
 # --- the same game ---------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "pairwise, 8 of 12": {"kind": "pairwise"},
     "pairwise, 8 of 12, noisy": {"kind": "pairwise", "noise": 0.5},
     "pairwise, 8 of 12, skips": {"kind": "pairwise", "skips": True},
+    "pairwise, 8 of 12, penalties": {"kind": "pairwise", "penalised": 0.05},
     "rugged, 8 of 12": {"kind": "rugged"},
     "rugged, 5 of 12, skewed": {"kind": "rugged", "layers": 5, "skewed": True},
 }
@@ -49,6 +50,7 @@ WITHOUT = {
     "no weights shared by layers": "shared",
     "no value terms of one layer": "value",
     "no terms per action": "action",
+    "no terms per action, nor per pair of actions": "action+action_pair",
     "no pairs of values": "value_pair",
     "no pairs of actions": "action_pair",
     "no ranks": "ranks",

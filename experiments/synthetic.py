@@ -32,6 +32,10 @@ SHARES: dict[Kind, tuple[float, float, float]] = {
 }
 
 
+PENALTY = -6.0
+"""The value of a penalised design: far below the others, as that of a network that breaks a constraint."""
+
+
 @dataclass(frozen=True)
 class SyntheticTable:
     """A search space, the value of every design in it, and the noise with which it is rewarded.
@@ -42,31 +46,33 @@ class SyntheticTable:
             is no such layer.
         noise: standard deviation of a reward around its design's value; the values' own is 1.
         skewed: whether the reward is `-exp(-value)`, as accuracy is: the best designs close together, the bad ones far off.
+        penalised: pairs of the actions of a layer and the next, by the index of the next and its pair; a design with one of
+            them is penalised.
     """
 
     space: SearchSpace
     terms: tuple[Array, ...]
     noise: float = 0.0
     skewed: bool = False
+    penalised: frozenset[tuple[int, int, int]] = frozenset()
 
     def value(self, design: Sequence[int]) -> float:
         """What the design is worth without noise."""
-        padded = (0, 0, *design)
-        return self._scale(sum(float(term[padded[p : p + 3]]) for p, term in enumerate(self.terms)))
+        return self._worth(design, 0.0)
 
     def reward(self, design: Sequence[int], rng: np.random.Generator) -> float:
         """What one evaluation of the design is rewarded with; the noise comes from `rng`."""
-        padded = (0, 0, *design)
-        total = sum(float(term[padded[p : p + 3]]) for p, term in enumerate(self.terms))
-        return self._scale(total + self.noise * float(rng.standard_normal()))
+        return self._worth(design, self.noise * float(rng.standard_normal()))
 
     def best(self) -> Design:
         """The design of the highest value."""
         # ahead[a, b]: the most that the layers from here on can add, if the two before have picked a and b.
         ahead = np.zeros((self.terms[-1].shape[1], self.terms[-1].shape[2]))
         choices = []
-        for term in reversed(self.terms):
+        for layer, term in reversed(list(enumerate(self.terms))):
             total = term + ahead[None, :, :]
+            for _, before, action in filter(lambda pair: pair[0] == layer, self.penalised):
+                total[:, before, action] = -np.inf
             choices.append(total.argmax(axis=2))
             ahead = total.max(axis=2)
         design: tuple[int, ...] = (0, 0)
@@ -74,7 +80,11 @@ class SyntheticTable:
             design = (*design, int(choice[design[-2:]]))
         return design[2:]
 
-    def _scale(self, value: float) -> float:
+    def _worth(self, design: Sequence[int], noise: float) -> float:
+        padded = (0, 0, *design)
+        value = noise + sum(float(term[padded[p : p + 3]]) for p, term in enumerate(self.terms))
+        if any((p, *design[p - 1 : p + 1]) in self.penalised for p in range(1, len(design))):
+            value = PENALTY
         return -float(np.exp(-value)) if self.skewed else value
 
 
@@ -87,6 +97,7 @@ def synthetic_table(
     skips: bool = False,
     noise: float = 0.0,
     skewed: bool = False,
+    penalised: float = 0.0,
 ) -> SyntheticTable:
     """A table drawn at random.
 
@@ -102,6 +113,7 @@ def synthetic_table(
         skips: whether layers are also fed by the layer two before, in place of a chain.
         noise: as in `SyntheticTable`; it is 1 where the kind is `"noise"` and none is given.
         skewed: as in `SyntheticTable`.
+        penalised: the share of pairs of actions, one layer's and the next's, that are penalised.
 
     Raises:
         InputError: if there is no such kind.
@@ -133,7 +145,12 @@ def synthetic_table(
         variance = sum(term.var() for term in part)
         if share and variance:
             terms = [term + np.sqrt(share / variance) * more for term, more in zip(terms, part, strict=True)]
-    return SyntheticTable(space, tuple(terms), noise or float(kind == "noise"), skewed)
+    broken = frozenset(
+        (p, int(before), int(action))
+        for p in range(1, layers)
+        for before, action in np.argwhere(rng.random((space.sizes[p - 1], space.sizes[p])) < penalised)
+    )
+    return SyntheticTable(space, tuple(terms), noise or float(kind == "noise"), skewed, broken)
 
 
 def _walks(values: Sequence[int], digits: npt.NDArray[np.intp], rng: np.random.Generator) -> Array:

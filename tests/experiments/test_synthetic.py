@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.synthetic import SHARES, synthetic_table
+from experiments.synthetic import PENALTY, SHARES, synthetic_table
 from marl_hpo_env import InputError
 
 
@@ -23,9 +23,10 @@ def all_values(table):
     st.sampled_from([(3,), (2, 2), (4,)]),
     st.booleans(),
     st.booleans(),
+    st.sampled_from([0.0, 0.3]),
 )
-def test_the_best_design_is_the_best_of_all(kind, seed, layers, values, skips, skewed):
-    table = synthetic_table(kind, seed, layers=layers, values=values, skips=skips, skewed=skewed)
+def test_the_best_design_is_the_best_of_all(kind, seed, layers, values, skips, skewed, penalised):
+    table = synthetic_table(kind, seed, layers=layers, values=values, skips=skips, skewed=skewed, penalised=penalised)
     known = all_values(table)
     assert table.value(table.best()) == pytest.approx(max(known.values()))
     assert table.space.check(table.best()) in known
@@ -71,6 +72,14 @@ def test_in_pure_noise_all_designs_are_worth_the_same():
     table = synthetic_table("noise", 0, layers=3, values=(3,))
     assert set(all_values(table).values()) == {0.0}
     assert table.noise == 1.0
+
+
+def test_a_design_with_a_penalised_pair_has_the_penalty_and_all_others_their_values():
+    table, without = (synthetic_table("pairwise", 0, layers=4, values=(4,), penalised=share) for share in (0.1, 0.0))
+    assert table.penalised
+    for design, value in all_values(table).items():
+        broken = any((p, design[p - 1], design[p]) in table.penalised for p in range(1, 4))
+        assert value == (PENALTY if broken else without.value(design))
 
 
 def test_a_skewed_table_keeps_the_order_and_crowds_the_best():

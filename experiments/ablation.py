@@ -179,9 +179,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     learners |= {name: name for name in BESIDE}
     contests = [
         Contest(learner, table, (), (), seed, given.episodes)
+        for learner in learners.values()
         for seed in range(given.seeds)
         for table in TABLES
-        for learner in learners.values()
     ]
     finished = run_all(run, contests, Runs(given.out, basis), given.jobs)
     curves = {one.contest: regret(one) for one in track(finished, "runs", len(contests), console=Console(stderr=True))}

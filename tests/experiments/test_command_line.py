@@ -105,21 +105,6 @@ def test_a_run_that_was_stopped_continues_to_the_same_store_and_report(uninterru
     assert (tmp_path / "episodes-random.csv").read_text() == (uninterrupted[0] / "episodes-random.csv").read_text()
 
 
-def run(capsys, *arguments: str) -> tuple[int, str]:
-    """The command in this process: exit code and error stream."""
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(list(arguments))
-    return int(ended.value.code or 0), capsys.readouterr().err
-
-
-@pytest.fixture(autouse=True)
-def _keep_signal_handlers():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -134,9 +119,9 @@ def _keep_signal_handlers():
         (["--device", "abacus"], "The device 'abacus' cannot be used on this machine"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2_and_writes_nothing(capsys, tmp_path, arguments, sentence):
+def test_bad_input_is_one_sentence_and_exit_code_2_and_writes_nothing(marl_hpo, tmp_path, arguments, sentence):
     given = ["--task", "digits-convnet"] if "--task" not in arguments else []
-    code, err = run(capsys, "tune", *given, *arguments, "--out", str(tmp_path / "run"))
+    code, _, err = marl_hpo("tune", *given, *arguments, "--out", str(tmp_path / "run"))
     assert code == 2
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
@@ -146,8 +131,8 @@ def test_bad_input_is_one_sentence_and_exit_code_2_and_writes_nothing(capsys, tm
 @pytest.mark.parametrize(
     "arguments", [["tune", "--episodes", "0"], ["tune", "--nonsense"], ["tune", "--task"], ["dem"]]
 )
-def test_options_that_cannot_be_read_end_with_exit_code_2(capsys, arguments):
-    code, err = run(capsys, *arguments)
+def test_options_that_cannot_be_read_end_with_exit_code_2(marl_hpo, arguments):
+    code, _, err = marl_hpo(*arguments)
     assert code == 2
     assert "Traceback" not in err
 
@@ -160,25 +145,25 @@ def test_options_that_cannot_be_read_end_with_exit_code_2(capsys, arguments):
         ("a,b", "The design 'a,b' is not a list of action indices"),
     ],
 )
-def test_a_design_that_does_not_exist_is_refused_before_anything_is_written(capsys, tmp_path, design, sentence):
-    code, err = run(capsys, "fit", "--task", "digits-convnet", "--design", design, "--out", str(tmp_path / "run"))
+def test_a_design_that_does_not_exist_is_refused_before_anything_is_written(marl_hpo, tmp_path, design, sentence):
+    code, _, err = marl_hpo("fit", "--task", "digits-convnet", "--design", design, "--out", str(tmp_path / "run"))
     assert (code, sentence in err) == (2, True)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_of_another_task_is_refused_and_left_as_it_was(capsys, tmp_path, monkeypatch, uninterrupted):
+def test_a_folder_of_another_task_is_refused_and_left_as_it_was(marl_hpo, tmp_path, monkeypatch, uninterrupted):
     monkeypatch.setitem(builtin_tasks._TASKS, "other", lambda: replace(task("digits-convnet"), name="other"))
     before = rows(uninterrupted[0])
-    code, err = run(capsys, "tune", "--task", "other", "--out", str(uninterrupted[0]))
+    code, _, err = marl_hpo("tune", "--task", "other", "--out", str(uninterrupted[0]))
     assert code == 2
     assert "holds a run of the task 'digits-convnet'; choose another with --out." in err
     assert rows(uninterrupted[0]) == before
 
 
-def test_a_folder_that_cannot_be_written_is_refused(capsys, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused(marl_hpo, tmp_path):
     (tmp_path / "file").write_text("precious")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
-        code, err = run(capsys, "tune", "--task", "digits-convnet", "--out", str(out))
+        code, _, err = marl_hpo("tune", "--task", "digits-convnet", "--out", str(out))
         assert code == 2
         assert len(err.strip().splitlines()) == 1
         assert str(out) in err
@@ -210,10 +195,10 @@ def _broken_choices():
     return {nn.Conv2d: {"out_channels": (4, 8)}}
 
 
-def test_a_design_that_cannot_be_trained_is_one_sentence(capsys, tmp_path, monkeypatch):
+def test_a_design_that_cannot_be_trained_is_one_sentence(marl_hpo, tmp_path, monkeypatch):
     broken = replace(task("digits-convnet"), name="broken", model=_broken_model, choices=_broken_choices)
     monkeypatch.setitem(builtin_tasks._TASKS, "broken", lambda: broken)
-    code, err = run(capsys, "fit", "--task", "broken", "--design", "0", "--device", "cpu", "--out", str(tmp_path))
+    code, _, err = marl_hpo("fit", "--task", "broken", "--design", "0", "--device", "cpu", "--out", str(tmp_path))
     assert code == 2
     assert "The design [0] cannot be trained: The network cannot be built" in err
     assert len(rows(tmp_path)) == 2  # the original's trial and the failed one's are kept
@@ -244,8 +229,8 @@ def prepared(monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "epochs"), [("calibrated", "calibrated"), ("running", "running"), ("7", 7)])
-def test_the_epoch_budget_reaches_the_task(capsys, prepared, text, epochs):
-    run(capsys, "tune", "--task", "digits-convnet", "--epochs", text)
+def test_the_epoch_budget_reaches_the_task(marl_hpo, prepared, text, epochs):
+    marl_hpo("tune", "--task", "digits-convnet", "--epochs", text)
     assert prepared[0].recipe.epochs == epochs
 
 
@@ -258,8 +243,8 @@ def test_the_epoch_budget_reaches_the_task(capsys, prepared, text, epochs):
         ("2.5", "There is no epoch budget '2.5'"),
     ],
 )
-def test_an_epoch_budget_that_there_is_not_is_one_sentence(capsys, prepared, tmp_path, text, sentence):
-    code, err = run(capsys, "tune", "--task", "digits-convnet", "--epochs", text, "--out", str(tmp_path / "run"))
+def test_an_epoch_budget_that_there_is_not_is_one_sentence(marl_hpo, prepared, tmp_path, text, sentence):
+    code, _, err = marl_hpo("tune", "--task", "digits-convnet", "--epochs", text, "--out", str(tmp_path / "run"))
     assert (code, prepared) == (2, [])
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
@@ -285,7 +270,7 @@ def _no_network(*settings, **more):
 
 @pytest.mark.usefixtures("small_paper_task")
 @pytest.mark.parametrize("command", [["tune", "--learner", "random"], ["fit", "--design", "0"]])
-def test_data_that_are_not_there_are_one_sentence(capsys, tmp_path, monkeypatch, command):
+def test_data_that_are_not_there_are_one_sentence(marl_hpo, tmp_path, monkeypatch, command):
     import torchvision.datasets.cifar
 
     monkeypatch.setattr(torchvision.datasets.cifar, "download_and_extract_archive", _no_network)
@@ -294,15 +279,15 @@ def test_data_that_are_not_there_are_one_sentence(capsys, tmp_path, monkeypatch,
         ([], "The task 'vgg16-cifar10' needs its data; name a folder that holds cifar-10-batches-py"),
         (["--data-dir", str(tmp_path / "nowhere")], "There is no file '" + str(tmp_path / "nowhere")),
     ):
-        code, err = run(capsys, *given, *data)
+        code, _, err = marl_hpo(*given, *data)
         assert code == 2
         assert sentence in err
         assert len(err.strip().splitlines()) == 1
         assert not (tmp_path / "run").exists()
 
 
-def test_data_for_a_task_that_brings_its_own_are_refused(capsys, tmp_path):
-    code, err = run(capsys, "tune", "--task", "digits-convnet", "--data-dir", str(tmp_path))
+def test_data_for_a_task_that_brings_its_own_are_refused(marl_hpo, tmp_path):
+    code, _, err = marl_hpo("tune", "--task", "digits-convnet", "--data-dir", str(tmp_path))
     assert code == 2
     assert "The task 'digits-convnet' brings its own data" in err
 

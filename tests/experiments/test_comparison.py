@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments import command_line, comparison
+from experiments import comparison
 from experiments.compare_command import _split
 from experiments.comparison import EPISODES_PER_EVALUATION, Benchmark, Contest, Run, Runs, basis, run, run_all
 from experiments.comparison_report import Curves, covered_table, overall_table, regret_table, write
@@ -379,29 +378,13 @@ def test_a_report_is_written_where_there_is_no_git(curves, tmp_path, monkeypatch
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(autouse=True)
-def _keep_signal_handlers():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def compare(capsys, *arguments: object) -> tuple[int, str, str]:
-    """The command in this process: exit code, output and error stream."""
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(["compare", *map(str, arguments)])
-    said = capsys.readouterr()
-    return int(ended.value.code or 0), said.out, said.err
-
-
 LEARNERS = "pairwise-q, pairwise-q(update=averaged,alpha=0.5), strangers:Climber, strangers:Climber(restart=0.5)"
 
 
-def test_learners_are_compared_and_what_is_there_is_not_run_again(capsys, five, chain, tmp_path, monkeypatch):
+def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five, chain, tmp_path, monkeypatch):
     out = tmp_path / "out"
     given = ["--task", five, "--task", chain, "--learners", LEARNERS, "--seeds", 2, "--episodes", 4, "--jobs", 1]
-    code, said, err = compare(capsys, *given, "--out", out)
+    code, said, err = marl_hpo("compare", *given, "--out", out)
     assert code == 0, err
     pictures = {"regret-five.png", "regret-digits-convnet.png", "profiles.png"}
     assert {path.name for path in out.iterdir()} == {"runs.jsonl", "runs.csv", "report.md", *pictures}
@@ -419,7 +402,7 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(capsys, five, 
     assert str(out / "report.md") in said
     # A user's second command: the same report, and nobody plays.
     monkeypatch.setattr(comparison, "run", lambda contest: pytest.fail("it was run again"))
-    assert compare(capsys, *given, "--out", out)[0] == 0
+    assert marl_hpo("compare", *given, "--out", out)[0] == 0
     assert (out / "report.md").read_text() == report
 
 
@@ -443,10 +426,10 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(capsys, five, 
         (["--weight", "validation_accuracy=1", "--constraint", "model_size_mb <= 0"], "have the same reward"),
     ],
 )
-def test_bad_input_is_one_sentence_and_exit_code_2(capsys, five, tmp_path, arguments, sentence):
+def test_bad_input_is_one_sentence_and_exit_code_2(marl_hpo, five, tmp_path, arguments, sentence):
     given = ["--task", five] if "--task" not in arguments else []
-    code, _, err = compare(
-        capsys, *given, *arguments, "--seeds", 2, "--episodes", 2, "--jobs", 1, "--out", tmp_path / "out"
+    code, _, err = marl_hpo(
+        "compare", *given, *arguments, "--seeds", 2, "--episodes", 2, "--jobs", 1, "--out", tmp_path / "out"
     )
     assert code == 2
     last = err.strip().splitlines()[-1]
@@ -458,17 +441,17 @@ def test_bad_input_is_one_sentence_and_exit_code_2(capsys, five, tmp_path, argum
 
 
 @pytest.mark.parametrize("option", [["--seeds", "1"], ["--seeds", "many"], ["--episodes", "0"], ["--jobs", "0"]])
-def test_numbers_that_cannot_be_are_refused(capsys, five, tmp_path, option):
-    code, _, err = compare(capsys, "--task", five, *option, "--out", tmp_path / "out")
+def test_numbers_that_cannot_be_are_refused(marl_hpo, five, tmp_path, option):
+    code, _, err = marl_hpo("compare", "--task", five, *option, "--out", tmp_path / "out")
     assert code == 2
     assert option[0] in err
     assert not (tmp_path / "out").exists()
 
 
-def test_two_tables_of_one_task_are_refused(capsys, five, tmp_path):
+def test_two_tables_of_one_task_are_refused(marl_hpo, five, tmp_path):
     copy = tmp_path / "copy.npz"
     copy.write_bytes(Path(five).read_bytes())
-    code, _, err = compare(capsys, "--task", five, "--task", copy, "--out", tmp_path / "out")
+    code, _, err = marl_hpo("compare", "--task", five, "--task", copy, "--out", tmp_path / "out")
     assert code == 2
     assert "There are 2 tables of 'five'" in err
     assert not (tmp_path / "out").exists()

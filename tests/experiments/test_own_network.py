@@ -1,4 +1,3 @@
-import signal
 import subprocess
 import sys
 
@@ -65,10 +64,7 @@ def place(tmp_path, monkeypatch):
             Image.new("RGB", (10 + i, 12), shade).save(tmp_path / "photos" / name / f"{i}.png")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield tmp_path
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
     sys.modules.pop("own_nets", None)
 
 
@@ -134,13 +130,17 @@ def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
         load_network(place / "out" / "network.safetensors", resnet18())
 
 
-def refused(capsys, *arguments: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(list(arguments))
-    error = capsys.readouterr().err.strip()
-    assert ended.value.code == 2
-    assert len(error.splitlines()) == 1, error
-    return error
+@pytest.fixture
+def refusal(marl_hpo):
+    """The one sentence with which the command ends."""
+
+    def run(*arguments: str) -> str:
+        code, _, error = marl_hpo(*arguments)
+        assert code == 2
+        assert len(error.strip().splitlines()) == 1, error
+        return error
+
+    return run
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def refused(capsys, *arguments: str) -> str:
         ("own_nets:Branching", "Branching cannot be traced by torch.fx at own_nets.py:"),
     ],
 )
-def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(capsys, place, model, sentence):
-    error = refused(capsys, "tune", "--model", model, "--data", "photos", "--image-size", "8", "--out", "out")
+def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(refusal, place, model, sentence):
+    error = refusal("tune", "--model", model, "--data", "photos", "--image-size", "8", "--out", "out")
     assert sentence in error
     assert not (place / "out").exists()
 
@@ -175,8 +175,8 @@ def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(caps
         (("--task", "digits-convnet", "--within", "1", "--weight", "parameters=1"), "Both --within and --weight"),
     ],
 )
-def test_options_that_do_not_fit_together_are_one_sentence(capsys, place, arguments, sentence):
-    assert sentence in refused(capsys, "tune", *arguments, "--out", "out")
+def test_options_that_do_not_fit_together_are_one_sentence(refusal, place, arguments, sentence):
+    assert sentence in refusal("tune", *arguments, "--out", "out")
     assert not (place / "out").exists()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments import command_line, table_commands
+from experiments import table_commands
 from experiments.table_analysis import autocorrelation, explained, local_optima, noise_floor, seed_deviation
 from experiments.table_commands import deviations
 from marl_hpo_env import Layer, Request, SearchSpace, Store, TrainingEvaluator, Trial, builtin_tasks, task
@@ -36,38 +36,24 @@ def tiny(monkeypatch):
     return made
 
 
-@pytest.fixture(autouse=True)
-def _keep_signal_handlers():
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def run(capsys, *arguments: str) -> tuple[int, str, str]:
-    """The command in this process: exit code, output and error stream."""
-    with pytest.raises(SystemExit) as ended:
-        command_line.main(["table", *arguments])
-    said = capsys.readouterr()
-    return int(ended.value.code or 0), said.out, said.err
-
-
-def build(capsys, folder: Path, *arguments: str) -> tuple[int, str, str]:
+@pytest.fixture
+def build(marl_hpo) -> Callable[[Path], tuple[int, str, str]]:
+    """Builds the tiny task's table in a folder: exit code, output and error stream."""
     alone = ("--workers", "1", "--device", "cpu", "--seeds", "2")
-    return run(capsys, "build", "--task", "tiny", "--out", str(folder), *alone, *arguments)
+    return lambda folder: marl_hpo("table", "build", "--task", "tiny", "--out", folder, *alone)
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Iterator[Path]:
+def built(tmp_path_factory) -> Path:
     """Filled by the first test that asks for it."""
     return tmp_path_factory.mktemp("built")
 
 
 @pytest.fixture
-def path(built, capsys) -> str:
+def path(built, build) -> str:
     """Of a table of the tiny task."""
     if not (built / "tiny.npz").exists():
-        assert build(capsys, built)[0] == 0
+        assert build(built)[0] == 0
     return str(built / "tiny.npz")
 
 
@@ -90,7 +76,7 @@ def test_a_table_has_the_trials_of_the_training_and_says_how_they_came_about(pat
     assert set(table.about) >= {"recipe", "limits", "versions", "hardware", "notes", "units"}
 
 
-def test_what_is_in_the_folder_is_not_trained_again(path, built, tiny, capsys, tmp_path, monkeypatch):
+def test_what_is_in_the_folder_is_not_trained_again(path, built, tiny, build, tmp_path, monkeypatch):
     trained = []
     evaluate = TrainingEvaluator.evaluate
 
@@ -104,14 +90,14 @@ def test_what_is_in_the_folder_is_not_trained_again(path, built, tiny, capsys, t
     for _, trial in list(there.trials())[:-1]:
         partial.put(fingerprint, trial)
     partial.close()
-    assert build(capsys, tmp_path)[0] == 0
+    assert build(tmp_path)[0] == 0
     assert len(trained) == 1
-    assert build(capsys, tmp_path)[0] == 0
+    assert build(tmp_path)[0] == 0
     assert len(trained) == 1
     assert Table.open(tmp_path / "tiny.npz").about == Table.open(path).about
 
 
-def test_a_build_that_is_stopped_keeps_its_trials_and_makes_no_table(capsys, tmp_path, monkeypatch):
+def test_a_build_that_is_stopped_keeps_its_trials_and_makes_no_table(build, tmp_path, monkeypatch):
     evaluate = TrainingEvaluator.evaluate
 
     def stopped(self, requests):
@@ -121,35 +107,35 @@ def test_a_build_that_is_stopped_keeps_its_trials_and_makes_no_table(capsys, tmp
             yield trial
 
     monkeypatch.setattr(TrainingEvaluator, "evaluate", stopped)
-    code, _, err = build(capsys, tmp_path)
+    code, _, err = build(tmp_path)
     assert code == 130
     assert "the same command continues" in err
     assert len(list(Store(tmp_path / "trials.sqlite").trials())) == 2
     assert not (tmp_path / "tiny.npz").exists()
 
 
-def test_trainings_that_failed_by_accident_make_no_table(capsys, tmp_path, monkeypatch):
+def test_trainings_that_failed_by_accident_make_no_table(build, tmp_path, monkeypatch):
     def out_of_memory(self, requests):
         return (Trial(request, "failed", "Out of memory: 4 GB.") for request in requests)
 
     monkeypatch.setattr(TrainingEvaluator, "evaluate", out_of_memory)
-    code, _, err = build(capsys, tmp_path)
+    code, _, err = build(tmp_path)
     assert code == 2
     assert "10 trainings failed" in err
     assert "Out of memory: 4 GB." in err
     assert not (tmp_path / "tiny.npz").exists()
 
 
-def test_a_space_that_is_too_large_is_refused_before_anything_is_written(capsys, tmp_path, monkeypatch):
+def test_a_space_that_is_too_large_is_refused_before_anything_is_written(build, tmp_path, monkeypatch):
     monkeypatch.setattr(table_commands, "MOST_DESIGNS", 3)
-    code, _, err = build(capsys, tmp_path / "run")
+    code, _, err = build(tmp_path / "run")
     assert code == 2
     assert "has 4 designs; a table has at most 3" in err
     assert not (tmp_path / "run").exists()
 
 
-def test_rows_train_again_to_the_last_bit(path, capsys):
-    code, out, _ = run(capsys, "check", path, "--rows", "3", "--workers", "1", "--device", "cpu")
+def test_rows_train_again_to_the_last_bit(path, marl_hpo):
+    code, out, _ = marl_hpo("table", "check", path, "--rows", "3", "--workers", "1", "--device", "cpu")
     assert (code, out.strip()) == (0, "3 trials trained again, 3 the same to the last bit.")
 
 
@@ -161,37 +147,37 @@ def altered(path: str, tmp_path: Path, points: float, **header) -> str:
     return str(tmp_path / "other.npz")
 
 
-def test_rows_that_do_not_train_again_to_the_last_bit_fail_where_nothing_explains_it(path, capsys, tmp_path):
+def test_rows_that_do_not_train_again_to_the_last_bit_fail_where_nothing_explains_it(path, marl_hpo, tmp_path):
     arguments = ("check", altered(path, tmp_path, 0.001), "--rows", "2", "--workers", "1", "--device", "cpu")
-    code, out, _ = run(capsys, *arguments)
+    code, out, _ = marl_hpo("table", *arguments)
     assert code == 1
     assert "2 trials trained again, 0 the same" in out
     assert "0.001 points from the table" in out
 
 
 @pytest.mark.parametrize(("points", "code"), [(0.001, 0), (50, 1)])
-def test_elsewhere_rows_train_again_within_the_spread_between_seeds(path, capsys, tmp_path, points, code):
+def test_elsewhere_rows_train_again_within_the_spread_between_seeds(path, marl_hpo, tmp_path, points, code):
     other = altered(path, tmp_path, points, hardware="an abacus")
-    ended, out, _ = run(capsys, "check", other, "--rows", "2", "--workers", "1", "--device", "cpu")
+    ended, out, _ = marl_hpo("table", "check", other, "--rows", "2", "--workers", "1", "--device", "cpu")
     assert ended == code
     assert "with the hardware an abacus" in out
 
 
-def test_a_table_of_another_network_is_not_checked(path, capsys, monkeypatch):
+def test_a_table_of_another_network_is_not_checked(path, marl_hpo, monkeypatch):
     monkeypatch.setitem(builtin_tasks._TASKS, "tiny", lambda: replace(task("digits-convnet"), name="tiny"))
-    code, _, err = run(capsys, "check", path, "--rows", "1")
+    code, _, err = marl_hpo("table", "check", path, "--rows", "1")
     assert code == 2
     assert "is of another network, data, choices or recipe than 'tiny' has now" in err
 
 
-def test_a_table_is_described(path, capsys):
-    code, out, _ = run(capsys, "describe", path)
+def test_a_table_is_described(path, marl_hpo):
+    code, out, _ = marl_hpo("table", "describe", path)
     table = Table.open(path)
     best = ",".join(map(str, table.space.design_at(int(table.mean_test_accuracy.argmax()))))
     assert code == 0
     for text in ("4 designs", f"{100 * table.mean_test_accuracy.max():.2f}% ({best})", "local optima", "Pareto front"):
         assert text in out
-    code, _, err = run(capsys, "describe", "tinny")
+    code, _, err = marl_hpo("table", "describe", "tinny")
     assert (code, "There is no table 'tinny'" in err) == (2, True)
 
 

@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional
 from torchvision import models
 from torchvision.models.resnet import BasicBlock
@@ -691,28 +691,7 @@ def test_a_network_of_over_a_thousand_layers_has_a_space_in_seconds_and_its_desi
 # Networks that predict per pixel, and images of other sizes.
 
 
-class Resizes(fx.Interpreter):
-    """Runs a built network and notes what `function` brought to another size, once for each tensor and size."""
-
-    def __init__(self, built: fx.GraphModule, function) -> None:
-        super().__init__(built)
-        self.function = function
-        self.seen: set[tuple[fx.Node, torch.Size]] = set()
-
-    def run_node(self, n: fx.Node):
-        result = super().run_node(n)
-        if n.target is self.function and result.shape != self.env[n.args[0]].shape:
-            self.seen.add((n.args[0], result.shape))
-        return result
-
-
-def resizes(built: fx.GraphModule, x: torch.Tensor, function) -> int:
-    counter = Resizes(built, function)
-    counter.run(x)
-    return len(counter.seen)
-
-
-def test_in_a_u_net_interpolations_are_counted_and_the_output_has_the_inputs_size():
+def test_in_a_u_net_interpolations_are_counted_and_the_output_has_the_inputs_size(resizes):
     network = shallow("UNet", 32)
     images = torch.empty(3, 3, 32, 32, device="meta")
     counts = []

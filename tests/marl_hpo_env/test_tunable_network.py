@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional
 
 from marl_hpo_env.alignment import interpolate_to, pool_to
@@ -315,28 +315,7 @@ def test_every_parameter_of_a_design_learns(network):
         assert any(not torch.equal(p, before[name]) for name, p in built.named_parameters())
 
 
-class Resizes(fx.Interpreter):
-    """Runs a built network and notes what `function` brought to another size, once for each tensor and size."""
-
-    def __init__(self, built: fx.GraphModule, function) -> None:
-        super().__init__(built)
-        self.function = function
-        self.seen: set[tuple[fx.Node, torch.Size]] = set()
-
-    def run_node(self, n: fx.Node):
-        result = super().run_node(n)
-        if n.target is self.function and result.shape != self.env[n.args[0]].shape:
-            self.seen.add((n.args[0], result.shape))
-        return result
-
-
-def resizes(built: fx.GraphModule, x: torch.Tensor, function) -> int:
-    counter = Resizes(built, function)
-    counter.run(x)
-    return len(counter.seen)
-
-
-def test_the_number_of_additions_is_that_of_the_calls_and_modules_in_the_network(network):
+def test_the_number_of_additions_is_that_of_the_calls_and_modules_in_the_network(network, resizes):
     for design in designs(network, 20):
         built = network.build(design, "meta")
         x = torch.empty(4, 1, 8, 8, device="meta")

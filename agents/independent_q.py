@@ -38,9 +38,11 @@ class IndependentQ(TurnBasedLearner):
     def __init__(self, alpha: float = 0.1, epsilon_decay: float = 0.99, least_epsilon: float = 0.05) -> None:
         for name, rate in (("alpha", alpha), ("epsilon_decay", epsilon_decay), ("least_epsilon", least_epsilon)):
             if isinstance(rate, bool) or not isinstance(rate, int | float):
-                raise InputError(f"{name} is {rate!r}; it is a number.")
+                raise InputError(f"The setting {name} is {rate!r}; it is a number.")
             if not 0 <= rate <= 1 or (rate == 0 and name != "least_epsilon"):
-                raise InputError(f"{name} is {rate}; it lies within 0 and 1, and only least_epsilon can be 0.")
+                raise InputError(
+                    f"The setting {name} is {rate}; it lies within 0 and 1, and only least_epsilon can be 0."
+                )
         self.alpha = alpha
         self.epsilon_decay = epsilon_decay
         self.least_epsilon = least_epsilon

@@ -114,26 +114,26 @@ class PairwiseQ(TurnBasedLearner):
             ("gamma", gamma),
         ):
             if isinstance(number, bool) or not isinstance(number, int | float):
-                raise InputError(f"{name} is {number!r}; it is a number.")
+                raise InputError(f"The setting {name} is {number!r}; it is a number.")
         for name, rate in (("alpha", alpha), ("alpha_decay", alpha_decay), ("epsilon_decay", epsilon_decay)):
             if not 0 < rate <= 1:
-                raise InputError(f"{name} is {rate}; it is above 0 and at most 1.")
+                raise InputError(f"The setting {name} is {rate}; it is above 0 and at most 1.")
         if not 0 <= gamma <= 1:
-            raise InputError(f"gamma is {gamma}; it lies within 0 and 1.")
+            raise InputError(f"The setting gamma is {gamma}; it lies within 0 and 1.")
         for name, value, allowed in (
             ("update", update, ("printed", "averaged")),
             ("epsilon_per", epsilon_per, ("episode", "agent")),
             ("next_unvisited", next_unvisited, ("row", "table")),
         ):
             if value not in allowed:
-                raise InputError(f"{name} is {value!r}; it is {allowed[0]!r} or {allowed[1]!r}.")
+                raise InputError(f"The setting {name} is {value!r}; it is {allowed[0]!r} or {allowed[1]!r}.")
         for name, count, least in (
             ("exploration_episodes", exploration_episodes, 0),
             ("max_exploitation_episodes", max_exploitation_episodes, 0),
             ("convergence_episodes", convergence_episodes, 1),
         ):
             if count is not None and (type(count) is not int or count < least):
-                raise InputError(f"{name} is {count!r}; it is a whole number from {least}.")
+                raise InputError(f"The setting {name} is {count!r}; it is a whole number from {least}.")
         self.exploration_episodes = exploration_episodes
         self.max_exploitation_episodes = max_exploitation_episodes
         self.convergence_episodes = convergence_episodes

@@ -60,7 +60,7 @@ class Predictor:
     def __init__(self, random_designs: int = 16, retrain_every: int = 8) -> None:
         for name, count in (("random_designs", random_designs), ("retrain_every", retrain_every)):
             if type(count) is not int or count < 1:
-                raise InputError(f"{name} is {count!r}; it is a whole number from 1.")
+                raise InputError(f"The setting {name} is {count!r}; it is a whole number from 1.")
         self.random_designs = random_designs
         self.retrain_every = retrain_every
 

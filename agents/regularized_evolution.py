@@ -35,9 +35,11 @@ class RegularizedEvolution:
 
     def __init__(self, population_size: int = 20, sample_size: int = 5) -> None:
         if type(population_size) is not int or population_size < 1:
-            raise InputError(f"population_size is {population_size!r}; it is a whole number from 1.")
+            raise InputError(f"The setting population_size is {population_size!r}; it is a whole number from 1.")
         if type(sample_size) is not int or not 1 <= sample_size <= population_size:
-            raise InputError(f"sample_size is {sample_size!r}; it is a whole number from 1 to {population_size}.")
+            raise InputError(
+                f"The setting sample_size is {sample_size!r}; it is a whole number from 1 to {population_size}."
+            )
         self.population_size = population_size
         self.sample_size = sample_size
 

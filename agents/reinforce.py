@@ -48,9 +48,9 @@ class Reinforce(TurnBasedLearner):
 
     def __init__(self, learning_rate: float = 0.0006, baseline_decay: float = 0.9) -> None:
         if not learning_rate > 0:
-            raise InputError(f"learning_rate is {learning_rate}; it is above 0.")
+            raise InputError(f"The setting learning_rate is {learning_rate}; it is above 0.")
         if not 0 <= baseline_decay < 1:
-            raise InputError(f"baseline_decay is {baseline_decay}; it is at least 0 and below 1.")
+            raise InputError(f"The setting baseline_decay is {baseline_decay}; it is at least 0 and below 1.")
         self.learning_rate = learning_rate
         self.baseline_decay = baseline_decay
 

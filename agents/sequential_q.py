@@ -54,9 +54,9 @@ class SequentialQ(TurnBasedLearner):
     def __init__(self, schedule_evaluations: int = 200, learning_rate: float = 0.01, replays: int = 100) -> None:
         for name, count in (("schedule_evaluations", schedule_evaluations), ("replays", replays)):
             if type(count) is not int or count < 1:
-                raise InputError(f"{name} is {count!r}; it is a whole number from 1.")
+                raise InputError(f"The setting {name} is {count!r}; it is a whole number from 1.")
         if not 0 < learning_rate <= 1:
-            raise InputError(f"learning_rate is {learning_rate}; it is above 0 and at most 1.")
+            raise InputError(f"The setting learning_rate is {learning_rate}; it is above 0 and at most 1.")
         self.schedule_evaluations = schedule_evaluations
         self.learning_rate = learning_rate
         self.replays = replays

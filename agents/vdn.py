@@ -55,9 +55,9 @@ class ValueDecomposition(TurnBasedLearner):
     def __init__(self, exploration_episodes: int = 200, learning_rate: float = 0.001, updates: int = 4) -> None:
         for name, count in (("exploration_episodes", exploration_episodes), ("updates", updates)):
             if type(count) is not int or count < 1:
-                raise InputError(f"{name} is {count!r}; it is a whole number from 1.")
+                raise InputError(f"The setting {name} is {count!r}; it is a whole number from 1.")
         if not learning_rate > 0:
-            raise InputError(f"learning_rate is {learning_rate}; it is above 0.")
+            raise InputError(f"The setting learning_rate is {learning_rate}; it is above 0.")
         self.exploration_episodes = exploration_episodes
         self.learning_rate = learning_rate
         self.updates = updates

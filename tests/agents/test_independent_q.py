@@ -46,7 +46,7 @@ def greedy(space, seed=0, **settings):
 )
 def test_a_setting_outside_its_range_is_refused_by_name_and_value(setting):
     ((name, value),) = setting.items()
-    with pytest.raises(InputError, match=f"{name} is {value!r}"):
+    with pytest.raises(InputError, match=f"^The setting {name} is {value!r}"):
         IndependentQ(**setting)
 
 

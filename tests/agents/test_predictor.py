@@ -142,5 +142,5 @@ def test_torch_is_imported_only_when_it_plays():
 
 @pytest.mark.parametrize(("setting", "value"), [("random_designs", 0), ("retrain_every", 2.5)])
 def test_a_setting_outside_its_range_is_refused(setting, value):
-    with pytest.raises(InputError, match=f"^{setting} is {value}; it is "):
+    with pytest.raises(InputError, match=f"^The setting {setting} is {value}; it is "):
         Predictor(**{setting: value})

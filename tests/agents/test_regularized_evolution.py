@@ -43,7 +43,7 @@ def distance(a, b):
 )
 def test_a_setting_outside_its_range_is_refused_by_name_and_value(setting):
     name, value = next(iter(setting.items()))
-    with pytest.raises(InputError, match=f"{name} is {value!r}"):
+    with pytest.raises(InputError, match=f"^The setting {name} is {value!r}"):
         RegularizedEvolution(**setting)
 
 

@@ -119,5 +119,5 @@ def test_torch_is_imported_only_when_it_plays():
 
 @pytest.mark.parametrize(("setting", "value"), [("learning_rate", 0), ("baseline_decay", 1), ("baseline_decay", -0.1)])
 def test_a_setting_outside_its_range_is_refused(setting, value):
-    with pytest.raises(InputError, match=f"^{setting} is {value}; it is "):
+    with pytest.raises(InputError, match=f"^The setting {setting} is {value}; it is "):
         Reinforce(**{setting: value})

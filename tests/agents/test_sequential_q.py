@@ -101,5 +101,5 @@ def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
     [("schedule_evaluations", 0), ("replays", 1.5), ("learning_rate", 0), ("learning_rate", 1.1)],
 )
 def test_a_setting_outside_its_range_is_refused(setting, value):
-    with pytest.raises(InputError, match=f"^{setting} is {value}; it is "):
+    with pytest.raises(InputError, match=f"^The setting {setting} is {value}; it is "):
         SequentialQ(**{setting: value})

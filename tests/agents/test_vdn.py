@@ -126,5 +126,5 @@ def test_torch_is_imported_only_when_it_plays():
 
 @pytest.mark.parametrize(("setting", "value"), [("exploration_episodes", 0), ("updates", 0.5), ("learning_rate", -1)])
 def test_a_setting_outside_its_range_is_refused(setting, value):
-    with pytest.raises(InputError, match=f"^{setting} is {value}; it is "):
+    with pytest.raises(InputError, match=f"^The setting {setting} is {value}; it is "):
         ValueDecomposition(**{setting: value})

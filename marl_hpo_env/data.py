@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.image_files import ImageFiles, Inputs
 
 Examples = tuple[Inputs, torch.Tensor]
@@ -112,7 +112,7 @@ def as_data(given: object) -> Data:
             targets = torch.as_tensor([int(y) for _, y in examples])
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"The data set cannot be read as tensors of one shape with class indices: {error}"
+                f"The data set cannot be read as tensors of one shape with class indices: {first_line(error)}."
             ) from error
         return split(inputs, targets)
     raise InputError(

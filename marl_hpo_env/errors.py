@@ -29,3 +29,8 @@ class InputError(ValueError):
         else:
             hint = f"there are {', '.join(repr(n) for n in names)}."
         return cls(f"There is no {what} {str(name)!r}; {hint}")
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, without a full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

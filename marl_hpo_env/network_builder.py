@@ -18,9 +18,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from marl_hpo_env.alignment import interpolate_to, pool_to
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.module_rules import Replacement, constructor_arguments, replacement
-from marl_hpo_env.tracing import Traced, first_line, line_of, owners
+from marl_hpo_env.tracing import Traced, line_of, owners
 
 _CONCATENATIONS = {torch.cat, torch.concat, torch.concatenate}
 _ELEMENTWISE = {

@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.module_rules import constructor_arguments
 
 _POOLS = {
@@ -167,11 +167,6 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
     finally:
         for module, mode in before:
             module.training = mode
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, without a full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _where(error: Exception) -> str:

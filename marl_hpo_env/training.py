@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from marl_hpo_env.data import Examples
 from marl_hpo_env.early_termination import EarlyTermination, Restart, Terminated
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.image_files import in_batches
 from marl_hpo_env.initialization import he
 from marl_hpo_env.recipe import Limits
@@ -323,7 +323,7 @@ def _seed(request: Request, attempt: int) -> int:
 
 
 def _reason(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+    first = first_line(error)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
         return f"Out of memory: {first}."
     return f"{first}." if isinstance(error, InputError | _Diverged) else f"{type(error).__name__}: {first}."

@@ -55,28 +55,22 @@ def front_objectives(reward: Reward) -> tuple[Objective, ...]:
 
 
 def front(
-    trials: Mapping[tuple[int, ...], Trial], objectives: Sequence[Objective], original: Trial
-) -> list[tuple[tuple[int, ...], list[float]]]:
+    reached: Mapping[tuple[int, ...], Sequence[float]], objectives: Sequence[Objective]
+) -> list[tuple[tuple[int, ...], Sequence[float]]]:
     """The designs that no other dominates, with what they reach, the best in the first objective first.
 
     Args:
-        trials: of the designs that were seen; what did not complete is left out.
+        reached: the value of every objective, of each design that completed.
         objectives: what counts; `METRICS` says which way is better.
-        original: the original network's trial, where an objective is relative to it.
     """
-    seen = [
-        (design, [objective.value(trial, original) for objective in objectives])
-        for design, trial in trials.items()
-        if trial.status == "completed"
-    ]
     signs = np.array([METRICS[objective.metric].better for objective in objectives])
-    kept = non_dominated(-signs * np.array([values for _, values in seen]))
-    best = [one for one, keep in zip(seen, kept, strict=True) if keep]
+    kept = non_dominated(-signs * np.array(list(reached.values())))
+    best = [one for one, keep in zip(reached.items(), kept, strict=True) if keep]
     return sorted(best, key=lambda one: -signs[0] * one[1][0])
 
 
 def front_table(
-    designs: Sequence[tuple[tuple[int, ...], list[float]]], objectives: Sequence[Objective]
+    designs: Sequence[tuple[tuple[int, ...], Sequence[float]]], objectives: Sequence[Objective]
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows of a front, one row per design."""
     rows = [[",".join(map(str, design)), *(f"{value:.4g}" for value in values)] for design, values in designs]

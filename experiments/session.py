@@ -85,15 +85,20 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     lines += _kept(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
     objectives = front_objectives(tuning.reward)
-    seen = {design: trial for each in plays for design, trial in each.trials.items() if trial.status == "completed"}
     original = tuning.env.original
-    best = front(seen, objectives, original)
-    tables = {f"No other of the {len(seen)} designs is better in all": front_table(best, objectives)}
+    reached = {
+        design: [objective.value(trial, original) for objective in objectives]
+        for each in plays
+        for design, trial in each.trials.items()
+        if trial.status == "completed"
+    }
+    best = front(reached, objectives)
+    tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
     write_report(tuning, trials, {each.name: each.best.design for each in plays}, lines, tables)
     picture = tuning.folder / "pareto-front.png"
-    points = [[objective.value(trial, original) for objective in objectives] for trial in seen.values()]
     at_first = [objective.value(original, original) for objective in objectives]
-    pareto_front(points, [values for _, values in best], at_first, [str(o) for o in objectives], picture)
+    names = [str(objective) for objective in objectives]
+    pareto_front(list(reached.values()), [values for _, values in best], at_first, names, picture)
     typer.echo(f"Pareto front: {picture}")
     if tuning.task.splits.test[1].is_floating_point():
         masks = tuning.folder / "masks.png"

@@ -134,14 +134,19 @@ class Benchmark:
         metrics["validation_accuracy"] = metrics.get("test_accuracy", metrics["validation_accuracy"])
         return replace(trials[0], metrics=metrics)
 
+    def objectives(self, table_seed: int) -> Array:
+        """Every design's objectives, the lower the better: those of which more is better with their sign changed; shape
+        (designs, objectives), NaN where the trial did not complete."""
+        game = self.environment(table_seed)
+        signs = np.array([-METRICS[objective.metric].better for objective in self.reward.objectives])
+        told = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
+        return np.asarray(signs * np.array(told, dtype=float))
+
     def points(self, table_seed: int) -> Array:
         """Every design's objectives, shape (designs, objectives), from 0 for the best value in the table to 1 for the worst;
         infinite where the trial did not complete."""
         if table_seed not in self._points:
-            game = self.environment(table_seed)
-            signs = np.array([-METRICS[objective.metric].better for objective in self.reward.objectives])
-            told = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
-            values = signs * np.array(told, dtype=float)
+            values = self.objectives(table_seed)
             low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
             scaled = (values - low) / np.where(high > low, high - low, 1.0)
             self._points[table_seed] = np.where(np.isnan(scaled), np.inf, scaled)

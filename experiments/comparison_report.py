@@ -19,7 +19,14 @@ import numpy.typing as npt
 from experiments.comparison import Benchmark, Run
 from experiments.regret import episodes_played, first_episodes, incumbent_regret, simple_regret
 from experiments.report import markdown_table
-from experiments.statistics import bootstrap, interquartile_mean, performance_profile, probability_of_improvement
+from experiments.statistics import (
+    bootstrap,
+    interquartile_mean,
+    median_attainment,
+    performance_profile,
+    probability_of_improvement,
+)
+from marl_hpo_env import METRICS
 
 mpl.use("Agg")
 
@@ -177,6 +184,46 @@ def draw_regret(curves: Curves, path: Path) -> None:
     plt.close(figure)
 
 
+def draw_attainment(curves: Curves, path: Path) -> None:
+    """The median attainment surface of two objectives: what half of a learner's runs attained in all their evaluations, above
+    the front of the whole table (of its first seed)."""
+    benchmark = curves.benchmark
+    known = {seed: benchmark.objectives(seed) for seed in benchmark.table.seeds}
+    signs = np.array([-METRICS[objective.metric].better for objective in benchmark.reward.objectives])
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    drawn = []
+
+    def draw(runs: Sequence[Array], style: str, **more: Any) -> None:
+        corners = signs * median_attainment([points[~np.isnan(points).any(axis=1)] for points in runs])
+        drawn.append(corners)
+        axis.step(*corners.T, style, where="post", linewidth=1.2, **more)
+
+    draw([known[benchmark.table.seeds[0]]], "-", color="black", label="all designs")
+    for (name, runs), (colour, style) in zip(curves.runs.items(), _styles(), strict=False):
+        first = [[run.designs[i] for i in first_episodes([(n,) for n in run.designs])] for run in runs]
+        reached = [
+            known[benchmark.table_seed(run.contest.seed)][designs[: curves.evaluations]]
+            for run, designs in zip(runs, first, strict=True)
+        ]
+        draw(reached, style, color=colour, label=name)
+    # Fronts are steep at the best values of the first objective, and only there can learners be told apart by eye.
+    corners = np.concatenate(drawn)
+    best, worst = sorted((corners[:, 0].min(), corners[:, 0].max()), key=lambda value: signs[0] * value)
+    near = corners[abs(corners[:, 0] - best) <= 0.15 * abs(best - worst), 1]
+    axis.set_xlim(*sorted((best - 0.15 * (best - worst), best + 0.01 * (best - worst))))
+    if near.min() > 0:
+        axis.set_yscale("log")
+        axis.set_ylim(near.min() / 1.2, near.max() * 1.2)
+    axis.set_xlabel(str(benchmark.reward.objectives[0]))
+    axis.set_ylabel(str(benchmark.reward.objectives[1]))
+    axis.set_title(f"{benchmark.name}: attained by half of the runs", fontsize="medium")
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="x-small", bbox_to_anchor=(1.01, 1), loc="upper left")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def draw_profiles(all_curves: Sequence[Curves], path: Path) -> None:
     """The share of all runs whose regret at the end is below each share of a random design's, with its 95% band."""
     thresholds = np.geomspace(1e-4, 1, 60)
@@ -215,6 +262,9 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
             tables.append(covered_table(curves))
         pictures.append(f"regret-{title}.png")
         draw_regret(curves, folder / pictures[-1])
+        if len(curves.benchmark.reward.objectives) == 2:
+            pictures.append(f"attainment-{title}.png")
+            draw_attainment(curves, folder / pictures[-1])
     if len(all_curves) > 1:
         tables.append(overall_table(all_curves))
     pictures.append("profiles.png")

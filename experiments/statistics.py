@@ -11,7 +11,7 @@ sign changed. A function of scores also takes them with further axes in front, w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +77,29 @@ def probability_of_improvement(x: Array, y: Array) -> Array:
     """
     tasks = [(x[..., :, None, task], y[..., None, :, task]) for task in range(x.shape[-1])]
     return np.mean([((a > b).mean(axis=(-2, -1)) + (a >= b).mean(axis=(-2, -1))) / 2 for a, b in tasks], axis=0)
+
+
+def median_attainment(runs: Sequence[Array]) -> Array:
+    """The median attainment surface (Grunert da Fonseca, Fonseca and Hall, 2001): what at least half of the runs attained.
+
+    A run attains a point if one of its own is no worse in both objectives.
+
+    Args:
+        runs: of each run its points, shape (points, 2); lower is better.
+
+    Returns:
+        Corners of the surface, shape (corners, 2): the first objective rising, the second falling. Empty where no point is
+        attained by half of the runs.
+    """
+    levels = np.unique(np.concatenate([points[:, 0] for points in runs]))
+    attained = np.full((len(runs), len(levels)), np.inf)
+    for run, points in enumerate(runs):
+        at = np.searchsorted(levels, points[:, 0])
+        np.minimum.at(attained[run], at, points[:, 1])
+    attained = np.minimum.accumulate(attained, axis=1)
+    middle = np.sort(attained, axis=0)[(len(runs) + 1) // 2 - 1]
+    corners = np.isfinite(middle) & (middle < np.append(np.inf, middle[:-1]))
+    return np.stack([levels[corners], middle[corners]], axis=1)
 
 
 def bootstrap(

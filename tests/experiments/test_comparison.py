@@ -386,7 +386,7 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     given = ["--task", five, "--task", chain, "--learners", LEARNERS, "--seeds", 2, "--episodes", 4, "--jobs", 1]
     code, said, err = marl_hpo("compare", *given, "--out", out)
     assert code == 0, err
-    pictures = {"regret-five.png", "regret-digits-convnet.png", "profiles.png"}
+    pictures = {"regret-five.png", "regret-digits-convnet.png", "attainment-digits-convnet.png", "profiles.png"}
     assert {path.name for path in out.iterdir()} == {"runs.jsonl", "runs.csv", "report.md", *pictures}
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
     lines = [json.loads(line) for line in (out / "runs.jsonl").read_text().splitlines()]

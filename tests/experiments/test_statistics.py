@@ -10,6 +10,7 @@ from scipy.stats import mannwhitneyu, trim_mean
 from experiments.statistics import (
     bootstrap,
     interquartile_mean,
+    median_attainment,
     performance_profile,
     probability_of_improvement,
 )
@@ -177,3 +178,29 @@ def test_what_says_nothing_is_refused(refused):
         bootstrap(interquartile_mean, np.ones((3, 2)), confidence=95)
     with refused("0 resamples"):
         bootstrap(interquartile_mean, np.ones((3, 2)), resamples=0)
+
+
+# --- attainment ------------------------------------------------------------------------------------------------------
+
+
+def test_the_median_attainment_surface_by_hand():
+    one = np.array([[1.0, 4.0], [3.0, 1.0]])
+    two = np.array([[2.0, 3.0], [4.0, 0.0]])
+    three = np.array([[2.0, 2.0], [5.0, 2.0]])  # its second point is dominated by its first
+    # Up to 1 only one run has anything; up to 2 they have 4, 3 and 2; up to 3: 1, 3, 2; from 4 on: 1, 0, 2.
+    assert median_attainment([one, two, three]).tolist() == [[2.0, 3.0], [3.0, 2.0], [4.0, 1.0]]
+    # Of two runs, one is half.
+    assert median_attainment([one, two]).tolist() == [[1.0, 4.0], [2.0, 3.0], [3.0, 1.0], [4.0, 0.0]]
+    assert median_attainment([one]).tolist() == one.tolist()
+    assert median_attainment([np.zeros((0, 2)), np.zeros((0, 2)), one]).shape == (0, 2)
+
+
+@given(
+    st.lists(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=6), min_size=1, max_size=5)
+)
+def test_a_point_is_above_the_median_surface_if_at_least_half_of_the_runs_attain_it(runs):
+    surface = median_attainment([np.array(points, dtype=float) for points in runs])
+    for x in range(6):
+        for y in range(6):
+            attained = sum(any(a <= x and b <= y for a, b in points) for points in runs)
+            assert any(a <= x and b <= y for a, b in surface) == (2 * attained >= len(runs))

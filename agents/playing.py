@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.protocol import Episode, Learner
-from marl_hpo_env import Design, InputError, Trial
+from marl_hpo_env import Design, InputError, SearchSpace, Trial
+
+EPISODES_PER_EVALUATION = 5
+"""A learner that repeats itself more often than this is stopped short of its evaluations."""
 
 OnEpisode = Callable[[Episode, Trial], None]
 
@@ -27,7 +30,8 @@ def play(
     Args:
         env: any of the package's environments; its evaluator turns the learner's designs into trials.
         learner: is reset with the environment's space and `seed`.
-        episodes: how many to play at most; None plays until the learner is finished.
+        episodes: how many to play at most; None plays until the learner is finished, or, where `evaluations` are given,
+            `EPISODES_PER_EVALUATION` times as many.
         evaluations: distinct designs after which to stop; repeats are episodes, and no evaluations.
         seed: of the learner.
         batch: designs asked at a time. The result depends on it, not on how many workers evaluate a batch.
@@ -45,6 +49,8 @@ def play(
     for what, number in (("episodes", episodes), ("evaluations", evaluations)):
         if number is not None and number < 1:
             raise InputError(f"The number of {what} is {number}; it is at least 1.")
+    if episodes is None and evaluations is not None:
+        episodes = EPISODES_PER_EVALUATION * evaluations
     game = env.unwrapped
     learner.reset(game.space, seed)
     played: list[Episode] = []
@@ -57,7 +63,7 @@ def play(
             *([evaluations - len(seen)] if evaluations else []),
         ]
         wanted = min(left)
-        designs = [game.space.check(design) for design in (learner.ask(wanted) or [])[:wanted]]
+        designs = _asked(learner, wanted, game.space)
         if not designs:
             break
         trials = {}
@@ -76,3 +82,13 @@ def play(
             for episode in told:
                 on_episode(episode, trials[episode.design])
     return played
+
+
+def _asked(learner: Learner, n: int, space: SearchSpace) -> list[Design]:
+    """What the learner asks for, which a stranger's may get wrong."""
+    asked = learner.ask(n)
+    if asked is None:
+        return []
+    if not isinstance(asked, list):
+        raise InputError(f"The learner's `ask` returned {asked!r}; it returns a list of designs.")
+    return [space.check(design) for design in asked[:n]]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from marl_hpo_env import Design, Game, SearchSpace
+from marl_hpo_env import Design, Game, InputError, SearchSpace
 
 
 class Episode(NamedTuple):
@@ -82,13 +82,17 @@ class TurnBasedLearner:
             observation: what the turn-based environment shows it: `"observation"`, its feeding layers' picks plus one,
                 and `"action_mask"`.
         """
-        raise NotImplementedError
+        raise InputError(f"The learner {type(self).__name__!r} has no `act`; give it `act(agent, observation)`.")
 
     def tell(self, episodes: Sequence[Episode]) -> None:
         """What came of the designs; by default it learns nothing."""
 
     def ask(self, n: int) -> list[Design]:
         """Plays `n` games by turns, or fewer if it finishes or must know rewards first; at least one until it finishes."""
+        if not hasattr(self, "_game"):
+            raise InputError(
+                f"The learner {type(self).__name__!r} has no game; its `reset` first calls `super().reset(space, seed)`."
+            )
         game = self._game
         names = game.space.names
         designs: list[Design] = []

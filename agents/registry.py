@@ -112,12 +112,23 @@ def _class(name: str) -> type:
     place, colon, own = name.partition(":")
     if not colon:
         if name not in _LEARNERS:
+            if "." in name:
+                own = ":".join(name.rsplit(".", 1))
+                raise InputError(
+                    f"There is no learner {name!r}; your own is named by its module and class, as in {own!r}."
+                )
             raise InputError.unknown("learner", name, _LEARNERS)
         return _LEARNERS[name]
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(place), own)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise InputError(f"The learner {name!r} cannot be imported: its module needs {error.name!r}.") from error
+        raise InputError(
+            f"There is no module {place!r} for the learner {name!r}; run where it can be imported."
+        ) from error
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(
             f"The learner {name!r} cannot be found: {error}; name a class in a module on the path."

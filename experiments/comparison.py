@@ -29,9 +29,6 @@ from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, Ta
 from marl_hpo_env.nas_bench_macro import nas_bench_macro
 from marl_hpo_env.pareto import hypervolume
 
-EPISODES_PER_EVALUATION = 5
-"""A learner that repeats itself more often than this is stopped short of its evaluations."""
-
 Array = npt.NDArray[np.float64]
 
 
@@ -78,6 +75,9 @@ class Benchmark:
         weights: as in `Contest`.
         constraints: as in `Contest`.
 
+    Attributes:
+        tested: whether the table has test accuracies.
+
     Raises:
         InputError: if there is no such table, or it lacks what the reward needs.
     """
@@ -87,6 +87,7 @@ class Benchmark:
         self.evaluator = TableEvaluator(self.table)
         self.task = self.evaluator.task
         self.name = self.table.task_name
+        self.tested = "test_accuracy" in self.table.measured
         self.reward: Reward = WeightedReward(dict(weights), constraints) if weights else self.task.reward
         self._designs = list(map(self.table.space.design_at, range(self.table.space.size)))
         self._rewards: dict[int, Array] = {}
@@ -115,7 +116,7 @@ class Benchmark:
         """What every design is worth by figures that no learner saw: its reward with the mean test accuracy over the table's
         seeds in place of one seed's validation accuracy, and the means of the other metrics. Shape (designs,)."""
         means = {name: self.table.mean(name) for name in self.table.measured}
-        if "test_accuracy" in means:
+        if self.tested:
             means["validation_accuracy"] = means["test_accuracy"]
         original = self._original_in_the_mean() if self.reward.relative else None
         values = []
@@ -187,13 +188,14 @@ def played(contest: Contest, environment: Any) -> Run:
         InputError: if there is no such learner, or it asks for nothing or for a design that does not exist.
     """
     timed = _Timed(learner(contest.learner))
-    episodes = play(
-        environment,
-        timed,
-        EPISODES_PER_EVALUATION * contest.evaluations,
-        evaluations=contest.evaluations,
-        seed=contest.seed,
-    )
+    whose = f"the learner {contest.learner!r} on {contest.table!r} with seed {contest.seed}"
+    try:
+        episodes = play(environment, timed, evaluations=contest.evaluations, seed=contest.seed)
+    except InputError as error:
+        raise InputError(f"There is an error in {whose}: {error}") from error
+    except Exception as error:  # a stranger's own: its traceback is what helps, and whose it is
+        error.add_note(f"in {whose}")
+        raise
     if not episodes:
         raise InputError(f"The learner {contest.learner!r} asks for nothing.")
     designs = [environment.space.index(episode.design) for episode in episodes]

@@ -33,9 +33,19 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 THE_PAPERS = "pairwise-q"
-"""P(better) in the tables is the probability of improvement over it."""
+"""The last column of the tables is the probability of improvement over it."""
+
+BETTER = f"P(better than {THE_PAPERS})"
 
 INTERVALS = "(interquartile mean and 95% interval)"
+
+HOW_TO_READ = f"""How to read it: the regret at 25 is the reward of the table's best design minus that of the best of the first 25
+distinct designs, in hundredths of the reward (points, where the reward is accuracy); the interquartile mean over the seeds and
+its 95% bootstrap interval. "test" is the regret in the mean test figures, which no learner sees, of the design with the best
+reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are how many designs and
+episodes the runs had on average, "ms/episode" what the learner itself took, and "{BETTER}" is the probability of
+a lower regret at the end.
+"""
 Array = npt.NDArray[np.float64]
 Table = tuple[str, list[str], list[list[str]]]
 """Title, header and rows."""
@@ -94,8 +104,9 @@ def regret_table(curves: Curves) -> Table:
     """Regret at the checkpoints, and what it cost; the lowest at the end first. Rewards in hundredths: points of accuracy,
     where the reward is accuracy."""
     last = curves.evaluations
-    header = ["learner", *(f"at {n}" for n in curves.checkpoints), f"test, at {last}"]
-    header += ["distinct", "episodes", "ms/episode", "P(better)"]
+    tested = curves.benchmark.tested
+    header = ["learner", *(f"at {n}" for n in curves.checkpoints), *([f"test, at {last}"] if tested else [])]
+    header += ["distinct", "episodes", "ms/episode", BETTER]
     rows = []
     for name in sorted(curves.regret, key=lambda name: _middle(curves.regret[name][:, -1])):
         runs = curves.runs[name]
@@ -111,7 +122,8 @@ def regret_table(curves: Curves) -> Table:
             f"{np.mean(counts):.0f}",
             f"{np.mean([r.ms_per_episode for r in runs]):.2g}",
         ]
-        rows.append([name, *figures, _estimate(curves.worth[name][:, -1], 100), *cost, better])
+        test = [_estimate(curves.worth[name][:, -1], 100)] if tested else []
+        rows.append([name, *figures, *test, *cost, better])
     return curves.benchmark.name, header, rows
 
 
@@ -128,7 +140,7 @@ def covered_table(curves: Curves) -> Table:
 def overall_table(all_curves: Sequence[Curves]) -> Table:
     """Over several benchmarks: regret as a share of a random design's, in percent."""
     checkpoints = all_curves[0].checkpoints
-    header = ["learner", *(f"at {n}" for n in checkpoints), "P(better)"]
+    header = ["learner", *(f"at {n}" for n in checkpoints), BETTER]
     scores = {name: _normalised(all_curves, name) for name in all_curves[0].regret}
     rows = []
     for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
@@ -254,10 +266,9 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
     pictures: list[str] = []
     for curves in all_curves:
         title, header, rows = regret_table(curves)
-        what = f"{title}: regret in hundredths of the reward, {curves.benchmark.reward} {INTERVALS}"
-        tables.append(
-            (f"{what}. Test regret of the design with the best reward: {100 * curves.floor:.3g}", header, rows)
-        )
+        what = f"{title}: regret in {curves.benchmark.reward}"
+        floor = f"; floor of the test regret: {100 * curves.floor:.3g}" if curves.benchmark.tested else ""
+        tables.append((f"{what}{floor}", header, rows))
         if curves.covered:
             tables.append(covered_table(curves))
         pictures.append(f"regret-{title}.png")
@@ -286,7 +297,7 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
                     writer.writerow(
                         [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed), *counts, *shown]
                     )
-    text = ["# Comparison\n"]
+    text = ["# Comparison\n", HOW_TO_READ]
     text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
     (folder / "report.md").write_text("\n".join([*text, measured_with(" ".join(["marl-hpo", *sys.argv[1:]]))]) + "\n")

@@ -79,9 +79,10 @@ def describe(name: Name) -> None:
     table = Table.open(name)
     console = Console()
     console.print(rich_table(repr(table), ["", "value"], [list(row) for row in _summary(table)]))
+    what = _judged(table).replace("_", " ")
     for size in [metric for metric in SIZES if metric in table.measured][:1]:
         header, rows = _front(table, size)
-        console.print(rich_table(f"Pareto front: mean test accuracy against {size}", header, rows))
+        console.print(rich_table(f"Pareto front: mean {what} against {size}", header, rows))
     for note in table.about.get("notes", ()):
         typer.echo(note)
 
@@ -239,7 +240,9 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
         seed_deviation,
     )
 
-    scores = table.mean_test_accuracy
+    judged = _judged(table)
+    scores = table.mean(judged)
+    what = judged.replace("_", " ")
     best = int(np.nanargmax(scores))
     completed = np.mean([table.completed(table.designs, seed) for seed in table.seeds])
     distinct = len(np.unique(table.networks))
@@ -247,16 +250,18 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
     yield "layers, pairs of layers", f"{len(table.space)}, {len(table.space.pairs)}"
     yield "seeds, epochs", f"{list(table.seeds)}, {table.epochs}"
     yield "trials completed", f"{100 * completed:.2f}%"
-    yield "best mean test accuracy", f"{100 * scores[best]:.2f}% ({_actions(table, best)})"
-    yield "mean and median test accuracy", f"{100 * np.nanmean(scores):.2f}%, {100 * np.nanmedian(scores):.2f}%"
+    yield f"best mean {what}", f"{100 * scores[best]:.2f}% ({_actions(table, best)})"
+    yield f"mean and median {what}", f"{100 * np.nanmean(scores):.2f}%, {100 * np.nanmedian(scores):.2f}%"
     original = table.trial(Request(None, table.seeds[0], table.epochs))
     if original.status == "completed":
-        accuracy = original.metrics["test_accuracy"]
-        yield "original's test accuracy", "-" if accuracy is None else f"{100 * accuracy:.2f}%"
-    validation = by_seed(table, "validation_accuracy")
-    for what, values in (("validation", validation), ("test", by_seed(table, "test_accuracy"))):
-        yield f"deviation between seeds, {what}", f"{100 * seed_deviation(values):.3f} points"
-    yield "left by picking on validation", f"{100 * noise_floor(table):.3f} points of mean test accuracy"
+        accuracy = original.metrics[judged]
+        yield f"original's {what}", "-" if accuracy is None else f"{100 * accuracy:.2f}%"
+    for metric in ("validation_accuracy", "test_accuracy"):
+        if metric in table.measured:
+            deviation = seed_deviation(by_seed(table, metric))
+            yield f"deviation between seeds, {metric.removesuffix('_accuracy')}", f"{100 * deviation:.3f} points"
+    if "test_accuracy" in table.measured:
+        yield "left by picking on validation", f"{100 * noise_floor(table):.3f} points of mean test accuracy"
     landscape = table.mean("validation_accuracy")
     alone, with_pairs = explained(table.space, landscape)
     yield "variance explained by layers", f"{100 * alone:.1f}%, with pairs {100 * with_pairs:.1f}%"
@@ -273,14 +278,21 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
 
 def _front(table: Table, size: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the Pareto front, evenly thinned where it is long, and its hypervolume as the last row."""
-    objectives = ("test_accuracy", size)
+    judged = _judged(table)
+    objectives = (judged, size)
     front = table.pareto_front(objectives)
     shown = np.unique(np.linspace(0, len(front) - 1, FRONT_ROWS).round().astype(int))
-    accuracy, sizes = table.mean_test_accuracy, table.mean(size)
+    accuracy, sizes = table.mean(judged), table.mean(size)
     rows = [[_actions(table, n), f"{100 * accuracy[n]:.2f}", _amount(sizes[n])] for n in front[shown].tolist()]
     worst = table.reference_point(objectives)
     volume = f"{len(front)} designs, hypervolume {table.hypervolume(objectives):.6g}, from"
-    return ["design", "test %", size], [*rows, [volume, f"{100 * worst['test_accuracy']:.2f}", _amount(worst[size])]]
+    header = ["design", f"{judged.removesuffix('_accuracy')} %", size]
+    return header, [*rows, [volume, f"{100 * worst[judged]:.2f}", _amount(worst[size])]]
+
+
+def _judged(table: Table) -> str:
+    """What designs are judged by: test accuracy, where the table has it."""
+    return "test_accuracy" if "test_accuracy" in table.measured else "validation_accuracy"
 
 
 def _amount(value: float) -> str:

@@ -185,8 +185,12 @@ class SearchSpace:
         """`design` in its canonical form, a tuple of ints.
 
         Raises:
-            InputError: if it has too many or too few actions, or one that its layer does not have.
+            InputError: if it is no sequence, has too many or too few actions, or one that its layer does not have.
         """
+        if not isinstance(design, Iterable):
+            raise InputError(
+                f"A design of this space has {len(self.layers)} actions, one per layer; got {design!r}, which is none."
+            )
         actions = tuple(design)
         if len(actions) != len(self.layers):
             raise InputError(

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
+from agents.playing import EPISODES_PER_EVALUATION
 from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
 
 
@@ -186,6 +187,39 @@ def test_it_stops_at_so_many_distinct_designs_and_no_batch_goes_beyond(designs, 
     for asked, told in zip(learner.asked, learner.told, strict=False):
         assert asked <= min(batch, evaluations - len({episode.design for episode in played[:had]}))
         had += len(told)
+
+
+def test_a_learner_that_only_repeats_itself_is_stopped_short_of_its_evaluations():
+    played = play(FakeEnvironment(chain(3, 3)), Scripted(*[(1, 1)] * 100), evaluations=4)
+    assert len(played) == 4 * EPISODES_PER_EVALUATION
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*[(1, 1)] * 100), 70, evaluations=4)) == 70
+
+
+@pytest.mark.parametrize("asked", [(1, 1), ((1, 1),), 3, {(1, 1)}])
+def test_what_is_no_list_of_designs_is_refused(asked, refused):
+    learner = Scripted()
+    learner.ask = lambda n: asked
+    environment = FakeEnvironment(chain(3, 3))
+    with refused("`ask` returned", repr(asked), "list of designs"):
+        play(environment, learner)
+    learner.ask = lambda n: [1, 1]
+    with refused("one per layer", "got 1"):
+        play(environment, learner)
+    assert not environment.batches
+
+
+def test_what_a_learner_by_turns_lacks_is_said(refused):
+    class Unprepared(TurnBasedLearner):
+        def reset(self, space, seed):
+            pass
+
+    class Undecided(TurnBasedLearner):
+        pass
+
+    with refused("'Unprepared'", "super().reset(space, seed)"):
+        play(FakeEnvironment(chain(3, 3)), Unprepared())
+    with refused("'Undecided'", "`act`"):
+        play(FakeEnvironment(chain(3, 3)), Undecided())
 
 
 def test_repeats_are_episodes_and_no_evaluations():

@@ -123,6 +123,7 @@ anything = 3
 def own(tmp_path, monkeypatch):
     """A module in the current folder, which is not on the path."""
     (tmp_path / "own_learners.py").write_text(OWN)
+    (tmp_path / "needing.py").write_text("import a_package_that_is_not_there\n")
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "own_learners", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -152,8 +153,11 @@ def test_one_s_own_class_is_found_in_the_current_folder():
         ("own_learners:Half", "has no 'tell'; a learner has reset, ask and tell."),
         ("own_learners:anything", "is a int; name a class"),
         ("own_learners:Nobody", "cannot be found"),
-        ("own_learner:Own", "No module named 'own_learner'"),
+        ("own_learner:Own", "There is no module 'own_learner'"),
         (".own_learners:Own", "cannot be found"),
+        ("own_learners.Own", "as in 'own_learners:Own'"),
+        ("needing:Own", "its module needs 'a_package_that_is_not_there'"),
+        ("nowhere.to_be:Own", "There is no module 'nowhere.to_be'"),
         (":Own", "cannot be found"),
         ("builtins:dict", "has no 'reset'"),
     ],

@@ -12,8 +12,8 @@ import pytest
 
 from experiments import comparison
 from experiments.compare_command import _split
-from experiments.comparison import EPISODES_PER_EVALUATION, Benchmark, Contest, Run, Runs, basis, run, run_all
-from experiments.comparison_report import Curves, covered_table, overall_table, regret_table, write
+from experiments.comparison import Benchmark, Contest, Run, Runs, basis, run, run_all
+from experiments.comparison_report import BETTER, Curves, covered_table, overall_table, regret_table, write
 from experiments.statistics import bootstrap, interquartile_mean, probability_of_improvement
 from marl_hpo_env import Layer, Request, SearchSpace, Table, TableEvaluator, Trial, WeightedReward, env
 
@@ -94,6 +94,16 @@ class Silent(Climber):
 class Lost(Climber):
     def ask(self, n):
         return [(99,) * len(self.space)]
+
+
+class Single(Climber):
+    def ask(self, n):
+        return (0,) * len(self.space)
+
+
+class Broken(Climber):
+    def tell(self, episodes):
+        1 / 0
 '''
 
 
@@ -195,7 +205,7 @@ def test_a_run_has_as_many_distinct_designs_as_asked_and_is_the_same_again(chain
 
 
 def test_a_learner_that_only_repeats_itself_is_stopped(chain):
-    assert run(Contest("strangers:Repeating", chain, (), (), 0, 4)).designs == [0] * 4 * EPISODES_PER_EVALUATION
+    assert run(Contest("strangers:Repeating", chain, (), (), 0, 4)).designs == [0] * 20  # five episodes per evaluation
 
 
 def test_a_run_is_rewarded_by_its_own_seed_of_the_table(five, monkeypatch):
@@ -209,8 +219,17 @@ def test_a_run_is_rewarded_by_its_own_seed_of_the_table(five, monkeypatch):
 def test_learners_that_ask_for_nothing_or_for_what_does_not_exist_are_refused(chain, refused):
     with refused("'strangers:Silent'", "nothing"):
         run(Contest("strangers:Silent", chain, (), (), 0, 4))
-    with refused("Action 99"):
+    with refused("the learner 'strangers:Lost'", "seed 0", "Action 99"):
         run(Contest("strangers:Lost", chain, (), (), 0, 4))
+    with refused("the learner 'strangers:Single'", "`ask` returned (0, 0", "returns a list of designs"):
+        run(Contest("strangers:Single", chain, (), (), 0, 4))
+
+
+def test_an_error_of_a_stranger_s_own_keeps_its_traceback_and_says_whose_it_is(chain):
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(Contest("strangers:Broken", chain, (), (), 3, 4))
+    assert "'strangers:Broken'" in caught.value.__notes__[0]
+    assert "seed 3" in caught.value.__notes__[0]
 
 
 def contests(table, *names, seeds=2, evaluations=5):
@@ -324,7 +343,7 @@ def shown(estimate, factor=1.0):
 def test_the_regret_table_is_of_the_package_s_statistics(curves):
     title, header, (first, second) = regret_table(curves)
     assert title == "five"
-    assert header == ["learner", "at 3", "test, at 3", "distinct", "episodes", "ms/episode", "P(better)"]
+    assert header == ["learner", "at 3", "test, at 3", "distinct", "episodes", "ms/episode", BETTER]
     # The regrets at the end are 0 and 0; 0.1 and 2.9, of which both are the middle half.
     assert first[:2] == ["pairwise-q", "0 [0,0]"]
     assert second[1] == shown(bootstrap(interquartile_mean, [[0.1], [2.9]]), 100)
@@ -340,7 +359,7 @@ def test_the_regret_table_is_of_the_package_s_statistics(curves):
 
 def test_the_overall_table_is_in_percent_of_a_random_design_s_regret(curves):
     _, header, rows = overall_table([curves, curves])
-    assert header == ["learner", "at 3", "P(better)"]
+    assert header == ["learner", "at 3", BETTER]
     assert rows[0][:2] == ["pairwise-q", "0 [0,0]"]
     pair = np.array([[0.1, 0.1], [2.9, 2.9]]) / 0.99
     assert rows[1][1] == shown(bootstrap(interquartile_mean, pair), 100)
@@ -350,7 +369,7 @@ def test_a_comparison_s_files(curves, five, tmp_path):
     runs = {"random": [played("random", five, seed, [0, 1, 2], AND_SIZE) for seed in (0, 2)]}
     tables = write([curves], tmp_path)
     assert [title.split(":")[0] for title, _, _ in tables] == ["five"]
-    assert "Test regret of the design with the best reward: 15" in tables[0][0]
+    assert "floor of the test regret: 15" in tables[0][0]
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "runs.csv", "regret-five.png", "profiles.png"}
     with (tmp_path / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -367,6 +386,19 @@ def test_a_comparison_s_files(curves, five, tmp_path):
     write([Curves(Benchmark(five, AND_SIZE), runs, 3)], tmp_path)
     with (tmp_path / "runs.csv").open() as file:
         assert [row["hypervolume_3"] for row in csv.DictReader(file)] == ["1", "1"]
+
+
+def test_a_table_without_test_figures_has_none_in_its_report(tmp_path):
+    def untested(number, seed):
+        made = trial(number, seed)
+        return replace(made, metrics={name: value for name, value in made.metrics.items() if name != "test_accuracy"})
+
+    table = Table.from_trials("five", FIVE, (0, 1), 2, [untested(n, seed) for seed in FIGURES for n in range(6)])
+    table.save(tmp_path / "five.npz")
+    runs = {"random": [played("random", str(tmp_path / "five.npz"), seed, [0, 1, 2]) for seed in (0, 1)]}
+    ((title, header, _),) = write([Curves(Benchmark(str(tmp_path / "five.npz")), runs, 3)], tmp_path)
+    assert "test" not in title
+    assert not any("test" in column for column in header)
 
 
 def test_a_report_is_written_where_there_is_no_git(curves, tmp_path, monkeypatch):
@@ -412,10 +444,11 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
         (["--learners", "randm"], "There is no learner 'randm'; did you mean 'random'"),
         (["--learners", "random,random"], "name each once"),
         (["--learners", ","], "separated by commas"),
+        (["--learners", ""], "separated by commas"),
         (["--learners", "random(alpha=1)"], "The learner 'random' has no settings; got 'alpha'."),
         (["--learners", "pairwise-q(alpha=2"], "cannot be read; write it as pairwise-q(setting=value)"),
         (["--learners", "pairwise-q(alpha=2)"], "alpha is 2"),
-        (["--learners", "nowhere:Mine"], "The learner 'nowhere:Mine' cannot be found"),
+        (["--learners", "nowhere:Mine"], "There is no module 'nowhere' for the learner 'nowhere:Mine'"),
         (["--learners", "strangers:Silent"], "asks for nothing"),
         (["--task", "nowhere"], "There is no table 'nowhere' in the package"),
         (["--task", "nowhere.npz"], "The table 'nowhere.npz' cannot be read: No such file"),

@@ -181,6 +181,24 @@ def test_a_table_is_described(path, marl_hpo):
     assert (code, "There is no table 'tinny'" in err) == (2, True)
 
 
+def test_a_table_without_test_figures_is_described_by_its_validation_accuracy(tmp_path, marl_hpo):
+    space = SearchSpace(
+        [Layer("a", "Linear", {"out_features": (1, 2)}), Layer("b", "Linear", {"out_features": (1, 2)}, ["a"])]
+    )
+    trials = [
+        Trial(
+            Request(design, 0, 1), "completed", None, {"validation_accuracy": 0.5 + 0.1 * sum(design), "parameters": 9}
+        )
+        for design in map(space.design_at, range(4))
+    ]
+    Table.from_trials("mine", space, [0], 1, trials).save(tmp_path / "mine.npz")
+    code, out, err = marl_hpo("table", "describe", tmp_path / "mine.npz")
+    assert code == 0, err
+    assert "best mean validation accuracy" in out
+    assert "70.00% (1,1)" in out
+    assert "test" not in out
+
+
 # --- the figures -----------------------------------------------------------------------------------------------------
 
 GRID = SearchSpace([Layer("a", "Conv2d", {"stride": (1, 2)}), Layer("b", "Conv2d", {"stride": (1, 2)}, ("a",))])

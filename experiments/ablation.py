@@ -37,6 +37,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "pairwise, 8 of 12, noisy": {"kind": "pairwise", "noise": 0.5},
     "pairwise, 8 of 12, skips": {"kind": "pairwise", "skips": True},
     "pairwise, 8 of 12, penalties": {"kind": "pairwise", "penalised": 0.05},
+    "pairwise, 6 of 6, unordered": {"kind": "pairwise", "layers": 6, "values": (3, 2), "ordered": False},
     "rugged, 8 of 12": {"kind": "rugged"},
     "rugged, 5 of 12, skewed": {"kind": "rugged", "layers": 5, "skewed": True},
 }

@@ -95,6 +95,7 @@ def synthetic_table(
     layers: int = 8,
     values: Sequence[int] = (4, 3),
     skips: bool = False,
+    ordered: bool = True,
     noise: float = 0.0,
     skewed: bool = False,
     penalised: float = 0.0,
@@ -111,6 +112,7 @@ def synthetic_table(
         layers: the depth.
         values: how many values each hyperparameter of a layer has.
         skips: whether layers are also fed by the layer two before, in place of a chain.
+        ordered: whether there are these effects of values, or each action, and each pair of actions, has one of its own only.
         noise: as in `SyntheticTable`; it is 1 where the kind is `"noise"` and none is given.
         skewed: as in `SyntheticTable`.
         penalised: the share of pairs of actions, one layer's and the next's, that are penalised.
@@ -132,11 +134,13 @@ def synthetic_table(
     parts = [[np.zeros(sizes[p : p + 3]) for p in range(layers)] for _ in range(3)]
     single, pair, triple = parts
     for p in range(layers):
-        effect = shared + _walks(values, digits, rng) + 0.5 * rng.standard_normal(space.sizes[p])
+        walks, own = _walks(values, digits, rng), rng.standard_normal(space.sizes[p])
+        effect = shared + walks + 0.5 * own if ordered else own
         single[p] += rng.gamma(2.0) * _pure(effect)
         for before in space.feeding[p]:
             smooth = np.outer(_walks(values, digits, rng), _walks(values, digits, rng))
-            interaction = _pure(smooth + 0.5 * rng.standard_normal(smooth.shape))
+            rough = rng.standard_normal(smooth.shape)
+            interaction = _pure(smooth + 0.5 * rough if ordered else rough)
             pair[p] += interaction[None] if before == p - 1 else interaction[:, None]
         if p >= 2:
             triple[p] += _pure(rng.standard_normal(triple[p].shape))

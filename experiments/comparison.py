@@ -143,6 +143,13 @@ class Benchmark:
         told = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
         return np.asarray(signs * np.array(told, dtype=float))
 
+    def seconds(self, designs: Sequence[int], table_seed: int) -> float:
+        """What the trainings of these designs took when the table was made; NaN where it does not say."""
+        if "seconds" not in self.table.measured:
+            return float("nan")
+        told = self.table.metrics([self._designs[number] for number in designs], table_seed)
+        return float(np.nansum(told["seconds"]))
+
     def points(self, table_seed: int) -> Array:
         """Every design's objectives, shape (designs, objectives), from 0 for the best value in the table to 1 for the worst;
         infinite where the trial did not complete."""

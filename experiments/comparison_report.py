@@ -43,7 +43,8 @@ HOW_TO_READ = f"""How to read it: the regret at 25 is the reward of the table's 
 distinct designs, in hundredths of the reward (points, where the reward is accuracy); the interquartile mean over the seeds and
 its 95% bootstrap interval. "test" is the regret in the mean test figures, which no learner sees, of the design with the best
 reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are how many designs and
-episodes the runs had on average, "ms/episode" what the learner itself took, and "{BETTER}" is the probability of
+episodes the runs had on average, "trained" what training these designs took when the table was made, "ms/episode" what the
+learner itself takes, and "{BETTER}" is the probability of
 a lower regret at the end.
 """
 Array = npt.NDArray[np.float64]
@@ -67,6 +68,8 @@ class Curves:
         floor: what the design with the best reward leaves of that, on average over the table's seeds: no learner can be
             expected below it.
         chance: the mean regret of one random design.
+        seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made, which is
+            what the run would have taken without it; NaN where the table does not say.
         covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
     """
 
@@ -80,24 +83,25 @@ class Curves:
         self.chance = float(np.mean([told.max() - told.mean() for told in rewards]))
         self.regret: dict[str, Array] = {}
         self.worth: dict[str, Array] = {}
+        self.seconds: dict[str, Array] = {}
         self.covered: dict[str, Array] = {}
         several = len(benchmark.reward.objectives) > 1
         for name, played in runs.items():
-            own, test, share = zip(*(self._of(run, best, several) for run in played), strict=True)
-            self.regret[name], self.worth[name] = np.array(own), np.array(test)
+            own, test, seconds, share = zip(*(self._of(run, best, several) for run in played), strict=True)
+            self.regret[name], self.worth[name], self.seconds[name] = np.array(own), np.array(test), np.array(seconds)
             if several:
                 self.covered[name] = np.array(share)
 
-    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, list[float]]:
+    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[float]]:
         table_seed = self.benchmark.table_seed(run.contest.seed)
         told = self.benchmark.rewards(table_seed)
         designs = [(number,) for number in run.designs]
         rewards = told[list(run.designs)]
         own = simple_regret(designs, rewards, float(told.max()), self.evaluations)
         test = incumbent_regret(designs, rewards, self.benchmark.worth[list(run.designs)], best, self.evaluations)
-        new = [run.designs[i] for i in first_episodes(designs)]
+        new = [run.designs[i] for i in first_episodes(designs)][: self.evaluations]
         share = [self.benchmark.covered(new[:n], table_seed) for n in self.checkpoints] if several else []
-        return own, test, share
+        return own, test, self.benchmark.seconds(new, table_seed), share
 
 
 def regret_table(curves: Curves) -> Table:
@@ -106,7 +110,8 @@ def regret_table(curves: Curves) -> Table:
     last = curves.evaluations
     tested = curves.benchmark.tested
     header = ["learner", *(f"at {n}" for n in curves.checkpoints), *([f"test, at {last}"] if tested else [])]
-    header += ["distinct", "episodes", "ms/episode", BETTER]
+    simulated = "seconds" in curves.benchmark.table.measured
+    header += ["distinct", "episodes", *(["trained, min"] if simulated else []), "ms/episode", BETTER]
     rows = []
     for name in sorted(curves.regret, key=lambda name: _middle(curves.regret[name][:, -1])):
         runs = curves.runs[name]
@@ -120,6 +125,7 @@ def regret_table(curves: Curves) -> Table:
         cost = [
             f"{np.mean(distinct):.0f}",
             f"{np.mean(counts):.0f}",
+            *([f"{curves.seconds[name].mean() / 60:.1f}"] if simulated else []),
             f"{np.mean([r.ms_per_episode for r in runs]):.2g}",
         ]
         test = [_estimate(curves.worth[name][:, -1], 100)] if tested else []
@@ -284,7 +290,8 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
         writer = csv.writer(file)
         checkpoints = all_curves[0].checkpoints
         kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in checkpoints]
-        writer.writerow(["task", "learner", "seed", "table_seed", "distinct", "episodes", "ms_per_episode", *kinds])
+        counted = ["distinct", "episodes", "training_seconds", "ms_per_episode"]
+        writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds])
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for i, run in enumerate(runs):
@@ -292,7 +299,8 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
                     shares = curves.covered[name][i] if curves.covered else [""] * len(at)
                     figures = [*curves.regret[name][i, at], *curves.worth[name][i, at], *shares]
                     seed = run.contest.seed
-                    counts = [len(set(run.designs)), len(run.designs), run.ms_per_episode]
+                    trained = f"{curves.seconds[name][i]:.6g}"
+                    counts = [len(set(run.designs)), len(run.designs), trained, run.ms_per_episode]
                     shown = [f"{figure:.6g}" if figure != "" else "" for figure in figures]
                     writer.writerow(
                         [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed), *counts, *shown]

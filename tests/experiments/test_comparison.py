@@ -325,6 +325,22 @@ def test_checkpoints_end_with_the_last_evaluation(five):
     assert Curves(Benchmark(five), runs, 50).checkpoints == [25, 50]
 
 
+def test_the_training_time_is_that_of_the_distinct_designs(tmp_path):
+    timed = [
+        replace(trial(n, seed), metrics={**trial(n, seed).metrics, "seconds": 10.0**n})
+        for seed in FIGURES
+        for n in range(3)
+    ]
+    rest = [trial(n, seed) for seed in FIGURES for n in range(3, 6)]
+    Table.from_trials("five", FIVE, (0, 1), 2, timed + rest).save(tmp_path / "five.npz")
+    path = str(tmp_path / "five.npz")
+    runs = {"random": [played("random", path, 0, [1, 1, 2, 0]), played("random", path, 1, [3, 2])]}
+    curves = Curves(Benchmark(path), runs, 2)
+    assert curves.seconds["random"].tolist() == [110.0, 100.0]
+    _, header, rows = regret_table(curves)
+    assert dict(zip(header, rows[0], strict=True))["trained, min"] == f"{105 / 60:.1f}"
+
+
 def test_the_covered_share_is_of_distinct_designs_up_to_each_checkpoint(five):
     runs = {"random": [played("random", five, seed, [0, 0, 1, 2], AND_SIZE) for seed in (0, 2)]}
     made = Curves(Benchmark(five, AND_SIZE), runs, 2)
@@ -379,7 +395,7 @@ def test_a_comparison_s_files(curves, five, tmp_path):
         ("random", "0", "0"),
         ("random", "1", "1"),
     ]
-    assert list(rows[0].values())[:7] == ["five", "pairwise-q", "0", "0", "3", "4", "0.5"]
+    assert list(rows[0].values())[:8] == ["five", "pairwise-q", "0", "0", "3", "4", "nan", "0.5"]
     assert [row["regret_3"] for row in rows] == ["0", "0", "0.1", "2.9"]
     assert [float(row["test_regret_3"]) for row in rows] == pytest.approx([0, 0.3, 0.2, 2.8])
     assert {row["hypervolume_3"] for row in rows} == {""}

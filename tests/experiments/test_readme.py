@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 from pathlib import Path
@@ -37,15 +38,50 @@ def test_the_overhead_figures_are_those_of_the_committed_measurement():
         assert f"{measured[part]['ratio']:.2f}" in README
 
 
-def test_the_comparisons_figures_are_those_of_the_committed_report():
+def table_after(folder, title):
+    """The rows of the first table after the title in a committed report."""
+    report = (ROOT / "experiments" / "results" / folder / "report.md").read_text()
+    after = report[report.index(title) :].splitlines()
+    start = next(number for number, line in enumerate(after) if line.startswith("| "))
+    return list(itertools.takewhile(lambda line: line.startswith("| "), after[start:]))
+
+
+def test_the_comparisons_figures_are_those_of_the_committed_reports():
     for folder, title in (
         ("compare-accuracy", "## All benchmarks"),
-        ("compare-two-objectives", "percent of the table's hypervolume"),
+        ("compare-two-objectives-branches", "percent of the table's hypervolume"),
+        ("ablation", "# Ablation"),
+        ("live", "## digits-convnet"),
+        ("live", "## digits-unet"),
     ):
-        report = (ROOT / "experiments" / "results" / folder / "report.md").read_text()
-        rows = [line for line in report[report.index(title) :].splitlines() if line.startswith("| ")]
-        assert len(rows) > 6
+        rows = table_after(folder, title)
+        assert len(rows) >= 6
         assert all(row in README.splitlines() for row in rows)
+
+
+def test_what_the_readme_says_of_single_learners_is_in_the_reports():
+    def at_200(setting):
+        rows = table_after("compare-pairwise-q", "## All benchmarks")
+        (row,) = (row for row in rows if row.startswith(f"| pairwise-q{setting} |"))
+        return row.split(" | ")[4].split()[0]
+
+    lengths = [at_200(f"(exploration_episodes={length})") for length in (10, 40, 160)]
+    decays = [at_200("(epsilon_decay=0.98)"), at_200(""), at_200("(epsilon_decay=0.995)")]
+    assert "{}, {} and {} at 200 designs with 10, 40 and 160 episodes".format(*lengths) in README
+    assert "{}, {}\nand {} with 0.98, 0.99 and 0.995".format(*decays) in README.replace("\n  ", "\n")
+    reports = ROOT / "experiments" / "results" / "compare-accuracy" / "report.md"
+    floors = re.findall(r"floor of the test regret: ([0-9.]+)", reports.read_text())
+    assert [f"{float(floor):.2f}" for floor in floors] == ["0.67", "0.94", "0.04"]
+    assert "leaves 0.67 points" in README
+    assert "0.94 on `digits-branches` and 0.04 on NAS-Bench-Macro" in README
+
+
+def test_the_cost_of_our_learner_is_that_of_the_committed_measurement():
+    measured = json.loads((ROOT / "experiments" / "results" / "coordination-graph.json").read_text())
+    for layers, figures in measured["layers"].items():
+        longest = figures[f"median_ms_of_the_last_{20}"]
+        assert f"| {layers} | {figures['episodes']} | {figures['mean_ms']:.3g} | {longest:.3g} |" in README
+    assert f"{measured['beside_the_peer']['ratio']:.2f} of what TPE" in README
 
 
 def test_the_reduced_runs_figures_are_those_of_the_committed_reports():

@@ -59,7 +59,7 @@ WITHOUT = {
 }
 """The ablations, by what the report calls them."""
 
-BESIDE = ("random", "local-search", "regularized-evolution", "optuna-tpe", "pairwise-q")
+BESIDE = ("random", "local-search", "regularized-evolution", "pairwise-q")
 
 CHECKPOINTS = (25, 50, 100, 200)
 

@@ -67,13 +67,13 @@ def test_what_the_readme_says_of_single_learners_is_in_the_reports():
 
     lengths = [at_200(f"(exploration_episodes={length})") for length in (10, 40, 160)]
     decays = [at_200("(epsilon_decay=0.98)"), at_200(""), at_200("(epsilon_decay=0.995)")]
-    assert "{}, {} and {} at 200 designs with 10, 40 and 160 episodes".format(*lengths) in README
-    assert "{}, {}\nand {} with 0.98, 0.99 and 0.995".format(*decays) in README.replace("\n  ", "\n")
+    text = " ".join(README.split())
+    assert "{}, {} and {} at 200 designs with 10, 40 and 160 episodes".format(*lengths) in text
+    assert "{}, {} and {} with 0.98, 0.99 and 0.995".format(*decays) in text
     reports = ROOT / "experiments" / "results" / "compare-accuracy" / "report.md"
     floors = re.findall(r"floor of the test regret: ([0-9.]+)", reports.read_text())
     assert [f"{float(floor):.2f}" for floor in floors] == ["0.67", "0.94", "0.04"]
-    assert "leaves 0.67 points" in README
-    assert "0.94 on `digits-branches` and 0.04 on NAS-Bench-Macro" in README
+    assert "leaves 0.67 points of mean test accuracy on `digits-convnet`, 0.94 on `digits-branches` and 0.04" in text
 
 
 def test_the_cost_of_our_learner_is_that_of_the_committed_measurement():
@@ -98,6 +98,6 @@ def test_the_tables_speed_is_that_of_the_committed_measurement():
     loops = " and ".join(f"{figures['loop']['ratio']:.2f}" for figures in tables.values())
     assert f"costs {loops} of one" in README
     slowest = min(figures["designs_per_second"] for figures in tables.values())
-    assert f"at least {slowest / 1e6:.0f} million designs a second" in README
+    assert f"about {slowest / 1e6:.1f} million designs a second" in README
     longest = max(figures["import_open_reset"]["seconds"] for figures in tables.values())
-    assert f"takes at most {longest:.2f} s" in README
+    assert f"takes about {longest:.2f} s" in README

@@ -70,6 +70,11 @@ def test_what_the_readme_says_of_single_learners_is_in_the_reports():
     text = " ".join(README.split())
     assert "{}, {} and {} at 200 designs with 10, 40 and 160 episodes".format(*lengths) in text
     assert "{}, {} and {} with 0.98, 0.99 and 0.995".format(*decays) in text
+    ours, gp = (
+        [cell.split()[0] for cell in row.split(" | ")[1:3]]
+        for row in table_after("compare-optuna-gp", "## digits-branches")[2:4]
+    )
+    assert "regret {} at 25 and {} at 50, `coordination-graph` {} and {}".format(*gp, *ours) in text
     reports = ROOT / "experiments" / "results" / "compare-accuracy" / "report.md"
     floors = re.findall(r"floor of the test regret: ([0-9.]+)", reports.read_text())
     assert [f"{float(floor):.2f}" for floor in floors] == ["0.67", "0.94", "0.04"]

@@ -16,11 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
-from experiments.comparison import Contest, Run, Runs, code_of, played, run_all
-from experiments.comparison_report import measured_with, shown
+from experiments.comparison import Contest, Run, Runs, code_of, gather, played
+from experiments.comparison_report import checkpoints, measured_with, shown
 from experiments.regret import incumbent_regret
 from experiments.report import markdown_table
 from experiments.statistics import bootstrap, interquartile_mean
@@ -60,8 +58,6 @@ WITHOUT = {
 """The ablations, by what the report calls them."""
 
 BESIDE = ("random", "local-search", "regularized-evolution", "pairwise-q")
-
-CHECKPOINTS = (25, 50, 100, 200)
 
 Array = npt.NDArray[np.float64]
 
@@ -144,8 +140,7 @@ def report(regrets: Mapping[str, Array]) -> str:
     Args:
         regrets: by row, with `FULL` among them, shape (seeds, tables, evaluations).
     """
-    last = regrets[FULL].shape[-1]
-    points = [*(n for n in CHECKPOINTS if n < last), last]
+    points = checkpoints(regrets[FULL].shape[-1])
     rows, by_table = [], []
     for name, curves in regrets.items():
         at = [curves[..., n - 1] for n in points]
@@ -171,8 +166,8 @@ def _mean(scores: Array) -> Array:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Plays all learners on all tables and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--episodes", type=int, default=CHECKPOINTS[-1], help="distinct designs of every run")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--episodes", type=int, default=200, help="distinct designs of every run")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("experiments/results/ablation"))
     given = parser.parse_args(arguments)
@@ -184,8 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in range(given.seeds)
         for table in TABLES
     ]
-    finished = run_all(run, contests, Runs(given.out, basis), given.jobs)
-    curves = {one.contest: regret(one) for one in track(finished, "runs", len(contests), console=Console(stderr=True))}
+    curves = gather(run, contests, Runs(given.out, basis), given.jobs, regret)
     regrets = {
         name: np.array(
             [

@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
 
 from agents import Episode, Learner, learner, play
 from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
@@ -329,3 +331,20 @@ def run_all(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Ru
         pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
+
+
+def gather(
+    run: Callable[[Contest], Run],
+    contests: Sequence[Contest],
+    runs: Runs,
+    jobs: int,
+    curve: Callable[[Run], Array],
+) -> dict[Contest, Array]:
+    """What each run comes to, with a progress bar while they are played.
+
+    Args:
+        run, contests, runs, jobs: as for `run_all`.
+        curve: of a finished run.
+    """
+    finished = run_all(run, contests, runs, jobs)
+    return {one.contest: curve(one) for one in track(finished, "runs", len(contests), console=Console(stderr=True))}

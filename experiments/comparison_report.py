@@ -52,6 +52,11 @@ Table = tuple[str, list[str], list[list[str]]]
 """Title, header and rows."""
 
 
+def checkpoints(evaluations: int) -> list[int]:
+    """After how many evaluations a run of so many is reported."""
+    return [*(n for n in (25, 50, 100, 200) if n < evaluations), evaluations]
+
+
 class Curves:
     """What every run of one benchmark reached after each of its evaluations.
 
@@ -75,7 +80,7 @@ class Curves:
 
     def __init__(self, benchmark: Benchmark, runs: Mapping[str, Sequence[Run]], evaluations: int) -> None:
         self.benchmark, self.runs, self.evaluations = benchmark, runs, evaluations
-        self.checkpoints = [n for n in (25, 50, 100, 200) if n < evaluations] + [evaluations]
+        self.checkpoints = checkpoints(evaluations)
         best = float(benchmark.worth.max())
         picked = [benchmark.worth[benchmark.rewards(seed).argmax()] for seed in benchmark.table.seeds]
         self.floor = best - float(np.mean(picked))
@@ -145,12 +150,13 @@ def covered_table(curves: Curves) -> Table:
 
 def overall_table(all_curves: Sequence[Curves]) -> Table:
     """Over several benchmarks: regret as a share of a random design's, in percent."""
-    checkpoints = all_curves[0].checkpoints
-    header = ["learner", *(f"at {n}" for n in checkpoints), BETTER]
+    header = ["learner", *(f"at {n}" for n in all_curves[0].checkpoints), BETTER]
     scores = {name: _normalised(all_curves, name) for name in all_curves[0].regret}
     rows = []
     for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
-        figures = [shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in checkpoints]
+        figures = [
+            shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in all_curves[0].checkpoints
+        ]
         better = "-"
         if THE_PAPERS in scores and name != THE_PAPERS:
             pair = -scores[name][..., -1], -scores[THE_PAPERS][..., -1]
@@ -288,14 +294,14 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
     draw_profiles(all_curves, folder / pictures[-1])
     with (folder / "runs.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        checkpoints = all_curves[0].checkpoints
-        kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in checkpoints]
+        ends = all_curves[0].checkpoints
+        kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in ends]
         counted = ["distinct", "episodes", "training_seconds", "ms_per_episode"]
         writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds])
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for i, run in enumerate(runs):
-                    at = [n - 1 for n in checkpoints]
+                    at = [n - 1 for n in ends]
                     shares = curves.covered[name][i] if curves.covered else [""] * len(at)
                     figures = [*curves.regret[name][i, at], *curves.worth[name][i, at], *shares]
                     seed = run.contest.seed

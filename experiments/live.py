@@ -16,10 +16,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
-from experiments.comparison import Contest, Run, Runs, code_of, played, run_all
+from experiments.comparison import Contest, Run, Runs, code_of, gather, played
 from experiments.comparison_report import INTERVALS, THE_PAPERS, measured_with, shown
 from experiments.regret import incumbents
 from experiments.report import markdown_table
@@ -96,11 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for learner in LEARNERS
     ]
     runs = Runs(given.out, basis)
-    finished = run_all(partial(run, given.out), contests, runs, given.jobs)
-    curves = {
-        one.contest: best_rewards(given.out, one)
-        for one in track(finished, "runs", len(contests), console=Console(stderr=True))
-    }
+    curves = gather(partial(run, given.out), contests, runs, given.jobs, partial(best_rewards, given.out))
     best = {
         name: {
             learner: np.array([curves[Contest(learner, name, (), (), seed, points[-1])] for seed in range(given.seeds)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.comparison import Contest, Run, Runs, code_of, gather, played
-from experiments.comparison_report import checkpoints, measured_with, shown
+from experiments.comparison_report import checkpoints, measured_by, shown
 from experiments.regret import incumbent_regret
 from experiments.report import markdown_table
 from experiments.statistics import bootstrap, interquartile_mean
@@ -179,7 +180,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in range(given.seeds)
         for table in TABLES
     ]
-    curves = gather(run, contests, Runs(given.out, basis), given.jobs, regret)
+    finished = gather(run, contests, Runs(given.out, basis), given.jobs)
+    curves = {one.contest: regret(one) for one in finished}
     regrets = {
         name: np.array(
             [
@@ -189,7 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for name, learner in learners.items()
     }
-    text = f"{report(regrets)}\n{measured_with('python -m experiments.ablation')}\n"
+    command = ["python -m experiments.ablation", *(sys.argv[1:] if arguments is None else arguments)]
+    text = f"{report(regrets)}\n{measured_by(command, finished)}\n"
     (given.out / "report.md").write_text(text)
     print(text)
 

@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import track
 
 from agents import Episode, Learner, learner, play
+from experiments.provenance import software
 from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
 from marl_hpo_env.nas_bench_macro import nas_bench_macro
 from marl_hpo_env.pareto import hypervolume
@@ -62,11 +63,13 @@ class Run:
         contest: which run.
         designs: the number of each episode's design (`SearchSpace.index`).
         ms_per_episode: of the learner alone, in milliseconds.
+        played_with: versions and commit (`provenance.software`).
     """
 
     contest: Contest
     designs: Sequence[int]
     ms_per_episode: float
+    played_with: str
 
 
 class Benchmark:
@@ -209,7 +212,7 @@ def played(contest: Contest, environment: Any) -> Run:
         raise InputError(f"The learner {contest.learner!r} asks for nothing.")
     designs = [environment.space.index(episode.design) for episode in episodes]
     # Rounded here, so that a report from the file is the report of the run.
-    return Run(contest, designs, round(1e3 * timed.seconds / len(designs), 4))
+    return Run(contest, designs, round(1e3 * timed.seconds / len(designs), 4), software())
 
 
 class _Timed:
@@ -274,12 +277,12 @@ class Runs:
         line = "\n"
         for line in self._file:
             try:
-                learner_name, table, weights, constraints, seed, evaluations, designs, ms, on = json.loads(line)
-            except ValueError:  # the line at which the last command was killed
+                learner_name, table, weights, constraints, seed, evaluations, designs, ms, by, on = json.loads(line)
+            except ValueError:  # the line at which the last command was killed, or one of an earlier version
                 continue
             weighed = tuple((name, weight) for name, weight in weights)
             contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
-            self._finished[contest] = Run(contest, designs, ms), on
+            self._finished[contest] = Run(contest, designs, ms, by), on
         if not line.endswith("\n"):  # what comes next is a line of its own
             self._file.write("\n")
 
@@ -292,7 +295,8 @@ class Runs:
         """Keeps a run at once."""
         on = self._basis(finished.contest)
         self._finished[finished.contest] = finished, on
-        line = json.dumps([*finished.contest, list(finished.designs), finished.ms_per_episode, on])
+        outcome = list(finished.designs), finished.ms_per_episode, finished.played_with
+        line = json.dumps([*finished.contest, *outcome, on])
         self._file.write(f"{line}\n")
         self._file.flush()
 
@@ -333,18 +337,7 @@ def run_all(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Ru
             process.terminate()
 
 
-def gather(
-    run: Callable[[Contest], Run],
-    contests: Sequence[Contest],
-    runs: Runs,
-    jobs: int,
-    curve: Callable[[Run], Array],
-) -> dict[Contest, Array]:
-    """What each run comes to, with a progress bar while they are played.
-
-    Args:
-        run, contests, runs, jobs: as for `run_all`.
-        curve: of a finished run.
-    """
+def gather(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int) -> list[Run]:
+    """Every run, with a progress bar while they are played; arguments as for `run_all`."""
     finished = run_all(run, contests, runs, jobs)
-    return {one.contest: curve(one) for one in track(finished, "runs", len(contests), console=Console(stderr=True))}
+    return list(track(finished, "runs", len(contests), console=Console(stderr=True)))

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import csv
-import platform
-import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.comparison import Benchmark, Run
+from experiments.provenance import machine
 from experiments.regret import episodes_played, first_episodes, incumbent_regret, simple_regret
 from experiments.report import markdown_table
 from experiments.statistics import (
@@ -297,7 +295,7 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
         ends = all_curves[0].checkpoints
         kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in ends]
         counted = ["distinct", "episodes", "training_seconds", "ms_per_episode"]
-        writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds])
+        writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds, "played_with"])
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for i, run in enumerate(runs):
@@ -308,26 +306,18 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
                     trained = f"{curves.seconds[name][i]:.6g}"
                     counts = [len(set(run.designs)), len(run.designs), trained, run.ms_per_episode]
                     shown = [f"{figure:.6g}" if figure != "" else "" for figure in figures]
-                    writer.writerow(
-                        [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed), *counts, *shown]
-                    )
+                    whose = [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed)]
+                    writer.writerow([*whose, *counts, *shown, run.played_with])
     text = ["# Comparison\n", HOW_TO_READ]
     text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
-    (folder / "report.md").write_text("\n".join([*text, measured_with(" ".join(["marl-hpo", *sys.argv[1:]]))]) + "\n")
+    all_runs = [run for curves in all_curves for runs in curves.runs.values() for run in runs]
+    text.append(measured_by(["marl-hpo", *sys.argv[1:]], all_runs))
+    (folder / "report.md").write_text("\n".join(text) + "\n")
     return tables
 
 
-def measured_with(command: str) -> str:
-    """A closing line of a report: command, versions, commit and machine."""
-    versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "numpy"))
-    asked = ["git", "rev-parse", "--short", "HEAD"]
-    try:
-        commit = subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-        at = f", commit {commit.stdout.strip()}"
-    except (OSError, subprocess.CalledProcessError):  # installed, or without git
-        at = ""
-    return (
-        f"Measured by `{command}` with {versions}{at}, Python {platform.python_version()}, on {platform.machine()} "
-        f"{platform.system()}. Times are of runs side by side."
-    )
+def measured_by(command: Sequence[str], runs: Iterable[Run]) -> str:
+    """A closing line of a report: the command, with what its runs were played, and the machine."""
+    played_with = " and ".join(sorted({run.played_with for run in runs}))
+    return f"Measured by `{' '.join(command)}` with {played_with}, on {machine()}. Times are of runs side by side."

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.comparison import Contest, Run, Runs, code_of, gather, played
-from experiments.comparison_report import INTERVALS, THE_PAPERS, measured_with, shown
+from experiments.comparison_report import INTERVALS, THE_PAPERS, measured_by, shown
 from experiments.regret import incumbents
 from experiments.report import markdown_table
 from experiments.statistics import bootstrap, interquartile_mean, probability_of_improvement
@@ -93,8 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in range(given.seeds)
         for learner in LEARNERS
     ]
-    runs = Runs(given.out, basis)
-    curves = gather(partial(run, given.out), contests, runs, given.jobs, partial(best_rewards, given.out))
+    finished = gather(partial(run, given.out), contests, Runs(given.out, basis), given.jobs)
+    curves = {one.contest: best_rewards(given.out, one) for one in finished}
     best = {
         name: {
             learner: np.array([curves[Contest(learner, name, (), (), seed, points[-1])] for seed in range(given.seeds)])
@@ -102,7 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for name, points in EVALUATIONS.items()
     }
-    text = f"{report(best)}\n{measured_with('python -m experiments.live')}\n"
+    command = ["python -m experiments.live", *(sys.argv[1:] if arguments is None else arguments)]
+    text = f"{report(best)}\n{measured_by(command, finished)}\n"
     (given.out / "report.md").write_text(text)
     print(text)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import torch
 from rich import box
 from rich.table import Table
 
+from experiments.provenance import machine, software
 from marl_hpo_env import METRICS, Reward, Trial, TunableNetwork
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
@@ -110,12 +109,10 @@ def measured_with(device: torch.device, seconds: float) -> str:
     program = Path(sys.argv[0]).stem
     called = f"python -m experiments.{program}" if program == "reduced_widths" else "marl-hpo"
     command = " ".join([called, *sys.argv[1:]])
-    versions = ", ".join(f"{name} {version(name)}" for name in ("marl-hpo-env", "torch"))
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
     return (
-        f"Measured by `{command}` with {versions}, Python {platform.python_version()}, on {platform.machine()} "
-        f"{platform.system()}, {hardware}; the run took {seconds:.0f} s. Times are of one training alone, on a CPU with one "
-        "thread."
+        f"Measured by `{command}` with {software()}, on {machine()}, {hardware}; the run took {seconds:.0f} s. "
+        "Times are of one training alone, on a CPU with one thread."
     )
 
 

@@ -44,7 +44,7 @@ def test_a_run_is_judged_by_the_value_of_its_best_rewarded_design(name):
     np.testing.assert_allclose(curve / curve[0], np.array(behind) / behind[0])
     sampled = [table.value(table.space.sample(np.random.default_rng(seed))) for seed in range(300)]
     assert behind[0] / curve[0] == pytest.approx(best - np.mean(sampled), rel=0.3)
-    found = Run(contest, [table.space.index(table.best())], 0.0)
+    found = Run(contest, [table.space.index(table.best())], 0.0, "these versions")
     assert regret(found).max() == 0
 
 

@@ -292,7 +292,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, refused):
 
 
 def played(name, table, seed, designs, weights=ACCURACY):
-    return Run(Contest(name, table, weights, (), seed, 3), designs, 0.5)
+    return Run(Contest(name, table, weights, (), seed, 3), designs, 0.5, "these versions")
 
 
 @pytest.fixture
@@ -417,10 +417,13 @@ def test_a_table_without_test_figures_has_none_in_its_report(tmp_path):
     assert not any("test" in column for column in header)
 
 
-def test_a_report_is_written_where_there_is_no_git(curves, tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    write([curves], tmp_path)
-    assert ", commit" not in (tmp_path / "report.md").read_text()
+def test_every_run_says_with_what_it_was_played(curves, tmp_path):
+    name, runs = next(iter(curves.runs.items()))
+    earlier = {name: [replace(runs[0], played_with="those versions"), *runs[1:]]}
+    write([Curves(curves.benchmark, {**curves.runs, **earlier}, curves.evaluations)], tmp_path)
+    assert "with these versions and those versions, on" in (tmp_path / "report.md").read_text()
+    told = list(csv.DictReader((tmp_path / "runs.csv").open()))
+    assert [row["played_with"] for row in told] == ["those versions"] + ["these versions"] * (len(told) - 1)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

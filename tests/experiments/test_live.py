@@ -41,7 +41,7 @@ def test_real_trainings_are_kept_and_judged(small, tmp_path, capsys, monkeypatch
     size = trial.metrics["model_size_mb"] / original.metrics["model_size_mb"]
     assert curve[0] == pytest.approx(trial.metrics["validation_accuracy"] - 0.2 * size)
     assert (np.diff(curve) >= 0).all()
-    backwards = Run(contest, list(reversed(played.designs)), 0.0)
+    backwards = Run(contest, list(reversed(played.designs)), 0.0, "these versions")
     assert best_rewards(tmp_path, backwards)[-1] == curve[-1]
     monkeypatch.setattr(live, "run", lambda *_: pytest.fail("it was run again"))
     main(["--seeds", "2", "--jobs", "1", "--out", str(tmp_path)])

@@ -1,0 +1,36 @@
+"""With what a figure was measured."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+
+@cache
+def software() -> str:
+    """The versions of what results hang on and, in a checkout, its commit, with `-dirty` where files differ from it."""
+    installed = []
+    for name in ("marl-hpo-env", "numpy", "torch", "optuna"):
+        try:
+            installed.append(f"{name} {version(name)}")
+        except PackageNotFoundError:  # an extra
+            continue
+    try:
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # else it is installed inside of another project
+        installed.append(f"commit {_git('describe', '--always', '--dirty', '--exclude=*', '--abbrev=7')}")
+    except (OSError, subprocess.CalledProcessError):  # not a checkout, or without git
+        pass
+    return ", ".join([*installed, f"Python {platform.python_version()}"])
+
+
+def _git(*arguments: str) -> str:
+    asked = ["git", *arguments]
+    return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def machine() -> str:
+    """The processor and the operating system."""
+    return f"{platform.machine()} {platform.system()}"

@@ -56,7 +56,7 @@ def learner(name: str, **settings: Any) -> Learner:
     """
     name, written = _parsed(name)
     settings = {**written, **settings}
-    known = settings_of(name)
+    known = tuple(settings_of(name))
     for setting in settings:
         if setting not in known:
             if not known:
@@ -76,13 +76,16 @@ def learners() -> list[str]:
     return sorted(_LEARNERS)
 
 
-def settings_of(name: str) -> tuple[str, ...]:
-    """The names of a learner's settings.
+def settings_of(name: str) -> dict[str, Any]:
+    """A learner's settings by name: what stands behind the learner's name, else the default (`inspect.Parameter.empty` where
+    there is none).
 
     Raises:
         InputError: if there is no such learner.
     """
-    return tuple(inspect.signature(_class(_parsed(name)[0])).parameters)
+    name, written = _parsed(name)
+    defaults = {setting.name: setting.default for setting in inspect.signature(_class(name)).parameters.values()}
+    return {**defaults, **written}
 
 
 def summary(name: str) -> str:

@@ -191,7 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for name, learner in learners.items()
     }
-    command = ["python -m experiments.ablation", *(sys.argv[1:] if arguments is None else arguments)]
+    command = ["python", "-m", "experiments.ablation", *(sys.argv[1:] if arguments is None else arguments)]
     text = f"{report(regrets)}\n{measured_by(command, finished)}\n"
     (given.out / "report.md").write_text(text)
     print(text)

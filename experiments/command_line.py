@@ -212,12 +212,15 @@ def list_tasks() -> None:
 
 @app.command(name="learners")
 def list_learners() -> None:
-    """List the learners."""
+    """List the learners and their settings."""
     from agents import learners
-    from agents.registry import summary
+    from agents.registry import settings_of, summary
 
     for name in learners():
-        typer.echo(f"{name:<20} {summary(name)}")
+        typer.echo(f"{name:<22} {summary(name)}")
+        settings = ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items())
+        if settings:
+            typer.echo(f"{'':<22} ({settings})")
 
 
 class _Stopped(BaseException):

@@ -26,9 +26,13 @@ def compare(
     learners: Annotated[
         str | None,
         typer.Option(
-            help="Separated by commas; package.module:Class is your own, and settings stand behind a name, as in "
-            "'pairwise-q(update=averaged)'. [default: all but optuna-gp, which takes up to a second per design]"
+            help="Separated by commas; settings stand behind a name, as in 'pairwise-q(update=averaged)'. [default: all but "
+            "optuna-gp, which takes up to a second per design, and, where the reward has one objective, those that seek more]"
         ),
+    ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option("--learner", help="One more, such as your own: package.module:Class; repeat for more."),
     ] = None,
     weight: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=WEIGHT", help="As in `tune`, in place of the tasks' rewards.")
@@ -49,9 +53,6 @@ def compare(
     from experiments.report import rich_table
     from experiments.reward_options import read_weights
 
-    names = _default() if learners is None else _split(learners)
-    for name in names:
-        learner(name)  # fails before anything runs
     weights = tuple(read_weights(weight or []).items())
     constraints = tuple(constraint or [])
     if constraints and not weights:
@@ -65,6 +66,12 @@ def compare(
             raise InputError(
                 f"All designs of {ground.name!r} have the same reward, {ground.reward}; reward something else."
             )
+    several = any(len(ground.reward.objectives) > 1 for ground in grounds.values())
+    names = [*(_default(several) if learners is None else _split(learners)), *(own or [])]
+    if len(set(names)) < len(names) or not names:
+        raise InputError(f"The learners {','.join(names)!r} cannot be compared; name each once, separated by commas.")
+    for name in names:
+        learner(name)  # fails before anything runs
     contests = [
         Contest(name, table, weights, constraints, seed, episodes)
         for seed in range(seeds)
@@ -107,21 +114,19 @@ def _split(text: str) -> list[str]:
             names.append("")
         else:
             names[-1] += character
-    found = [name.strip() for name in names if name.strip()]
-    if len(set(found)) < len(found) or not found:
-        raise InputError(f"The learners {text!r} cannot be compared; name each once, separated by commas.")
-    return found
+    return [name.strip() for name in names if name.strip()]
 
 
-def _default() -> list[str]:
-    """Every learner but the slowest, as far as they can be made here: those of an extra that is not installed are left out,
-    with a word."""
+def _default(several_objectives: bool) -> list[str]:
+    """Every learner but the slowest and, with one objective, those that are for several; as far as they can be made here: those
+    of an extra that is not installed are left out, with a word."""
     from agents import learner
     from agents import learners as all_learners
 
+    passed = {"optuna-gp"} if several_objectives else {"optuna-gp", "optuna-motpe", "optuna-nsga2"}
     names = []
     for name in all_learners():
-        if name == "optuna-gp":
+        if name in passed:
             continue
         try:
             learner(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -13,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 
+from agents.registry import settings_of
 from experiments.comparison import Benchmark, Run
 from experiments.provenance import machine
 from experiments.regret import episodes_played, first_episodes, incumbent_regret, simple_regret
@@ -42,8 +44,7 @@ distinct designs, in hundredths of the reward (points, where the reward is accur
 its 95% bootstrap interval. "test" is the regret in the mean test figures, which no learner sees, of the design with the best
 reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are how many designs and
 episodes the runs had on average, "trained" what training these designs took when the table was made, "ms/episode" what the
-learner itself takes, and "{BETTER}" is the probability of
-a lower regret at the end.
+learner itself takes, and "{BETTER}", where that one is among them, is the probability of a lower regret at the end.
 """
 Array = npt.NDArray[np.float64]
 Table = tuple[str, list[str], list[list[str]]]
@@ -114,16 +115,14 @@ def regret_table(curves: Curves) -> Table:
     tested = curves.benchmark.tested
     header = ["learner", *(f"at {n}" for n in curves.checkpoints), *([f"test, at {last}"] if tested else [])]
     simulated = "seconds" in curves.benchmark.table.measured
-    header += ["distinct", "episodes", *(["trained, min"] if simulated else []), "ms/episode", BETTER]
+    header += ["distinct", "episodes", *(["trained, min"] if simulated else []), "ms/episode"]
+    header += [BETTER] if THE_PAPERS in curves.regret else []
+    ends = {name: regret[:, -1:] for name, regret in curves.regret.items()}
     rows = []
     for name in sorted(curves.regret, key=lambda name: _middle(curves.regret[name][:, -1])):
         runs = curves.runs[name]
         counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
         distinct = [len(set(run.designs)) for run in runs]
-        better = "-"
-        if THE_PAPERS in curves.regret and name != THE_PAPERS:
-            theirs = -curves.regret[THE_PAPERS][:, -1:]
-            better = shown(bootstrap(probability_of_improvement, -curves.regret[name][:, -1:], theirs), 1)
         figures = [_estimate(curves.regret[name][:, n - 1], 100) for n in curves.checkpoints]
         cost = [
             f"{np.mean(distinct):.0f}",
@@ -132,7 +131,7 @@ def regret_table(curves: Curves) -> Table:
             f"{np.mean([r.ms_per_episode for r in runs]):.2g}",
         ]
         test = [_estimate(curves.worth[name][:, -1], 100)] if tested else []
-        rows.append([name, *figures, *test, *cost, better])
+        rows.append([name, *figures, *test, *cost, *_better(ends, name)])
     return curves.benchmark.name, header, rows
 
 
@@ -148,19 +147,26 @@ def covered_table(curves: Curves) -> Table:
 
 def overall_table(all_curves: Sequence[Curves]) -> Table:
     """Over several benchmarks: regret as a share of a random design's, in percent."""
-    header = ["learner", *(f"at {n}" for n in all_curves[0].checkpoints), BETTER]
     scores = {name: _normalised(all_curves, name) for name in all_curves[0].regret}
+    ends = {name: score[..., -1] for name, score in scores.items()}
+    header = ["learner", *(f"at {n}" for n in all_curves[0].checkpoints), *([BETTER] if THE_PAPERS in scores else [])]
     rows = []
     for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
         figures = [
             shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in all_curves[0].checkpoints
         ]
-        better = "-"
-        if THE_PAPERS in scores and name != THE_PAPERS:
-            pair = -scores[name][..., -1], -scores[THE_PAPERS][..., -1]
-            better = shown(bootstrap(probability_of_improvement, *pair), 1)
-        rows.append([name, *figures, better])
+        rows.append([name, *figures, *_better(ends, name)])
     return f"All benchmarks: regret in percent of a random design's {INTERVALS}", header, rows
+
+
+def _better(regrets: Mapping[str, Array], name: str) -> list[str]:
+    """The cell that says how probably a learner's regret at the end is below that of the paper's; none where that one is not
+    there. Regrets by learner, shape (seeds, benchmarks)."""
+    if THE_PAPERS not in regrets:
+        return []
+    if name == THE_PAPERS:
+        return ["-"]
+    return [shown(bootstrap(probability_of_improvement, -regrets[name], -regrets[THE_PAPERS]), 1)]
 
 
 def _normalised(all_curves: Sequence[Curves], name: str) -> Array:
@@ -311,13 +317,20 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
     text = ["# Comparison\n", HOW_TO_READ]
     text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
+    text.append(f"## Settings\n\n{listed_settings(list(all_curves[0].regret))}")
     all_runs = [run for curves in all_curves for runs in curves.runs.values() for run in runs]
     text.append(measured_by(["marl-hpo", *sys.argv[1:]], all_runs))
     (folder / "report.md").write_text("\n".join(text) + "\n")
     return tables
 
 
+def listed_settings(learners: Sequence[str]) -> str:
+    """The settings of these learners, the same on every benchmark; one line for each learner that has any."""
+    told = {name: ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items()) for name in learners}
+    return "".join(f"- {name}: {settings}\n" for name, settings in told.items() if settings)
+
+
 def measured_by(command: Sequence[str], runs: Iterable[Run]) -> str:
     """A closing line of a report: the command, with what its runs were played, and the machine."""
     played_with = " and ".join(sorted({run.played_with for run in runs}))
-    return f"Measured by `{' '.join(command)}` with {played_with}, on {machine()}. Times are of runs side by side."
+    return f"Measured by `{shlex.join(command)}` with {played_with}, on {machine()}. Times are of runs side by side."

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         }
         for name, points in EVALUATIONS.items()
     }
-    command = ["python -m experiments.live", *(sys.argv[1:] if arguments is None else arguments)]
+    command = ["python", "-m", "experiments.live", *(sys.argv[1:] if arguments is None else arguments)]
     text = f"{report(best)}\n{measured_by(command, finished)}\n"
     (given.out / "report.md").write_text(text)
     print(text)

@@ -84,6 +84,11 @@ def test_settings_stand_behind_a_name(text):
     assert made.update == ("printed" if "()" in text else "averaged")
 
 
+def test_settings_are_told_with_their_values():
+    assert settings_of("regularized-evolution(sample_size=3)") == {"population_size": 20, "sample_size": 3}
+    assert settings_of("random") == {}
+
+
 def test_numbers_none_and_truth_values_are_read_as_such():
     made = learner("pairwise-q(alpha=0.5,exploration_episodes=None,convergence_episodes=3,compound_alpha=True)")
     read = made.alpha, made.exploration_episodes, made.convergence_episodes, made.compound_alpha
@@ -133,7 +138,7 @@ def own(tmp_path, monkeypatch):
 def test_one_s_own_class_is_found_in_the_current_folder():
     made = learner("own_learners:Own(times=3)", design=(0, 1))
     assert made.ask(1) == [(0, 1)] * 3
-    assert settings_of("own_learners:Own") == ("design", "times")
+    assert list(settings_of("own_learners:Own")) == ["design", "times"]
     assert summary("own_learners:Own") == "Asks one design over and over."
 
 

@@ -210,6 +210,7 @@ def test_tasks_and_learners_are_listed(capsys):
     out = capsys.readouterr().out
     assert "digits-convnet" in out
     assert "pairwise-q" in out
+    assert "(population_size=20, sample_size=5)" in out
 
 
 # --- the paper's tasks, and the epoch budget -------------------------------------------------------------------------

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agents import learners
 from experiments import comparison
-from experiments.compare_command import _split
+from experiments.compare_command import _default, _split
 from experiments.comparison import Benchmark, Contest, Run, Runs, basis, run, run_all
 from experiments.comparison_report import BETTER, Curves, covered_table, overall_table, regret_table, write
 from experiments.statistics import bootstrap, interquartile_mean, probability_of_improvement
@@ -371,6 +373,10 @@ def test_the_regret_table_is_of_the_package_s_statistics(curves):
     assert first[6] == "-"
     assert second[6] == shown(bootstrap(probability_of_improvement, [[-0.1], [-2.9]], [[0.0], [0.0]]))
     assert second[6] == "0 [0,0]"
+    without = Curves(curves.benchmark, {"random": curves.runs["random"]}, 3)
+    for header, rows in (regret_table(without)[1:], overall_table([without, without])[1:]):
+        assert BETTER not in header
+        assert len(rows[0]) == len(header)
 
 
 def test_the_overall_table_is_in_percent_of_a_random_design_s_regret(curves):
@@ -434,7 +440,9 @@ LEARNERS = "pairwise-q, pairwise-q(update=averaged,alpha=0.5), strangers:Climber
 
 def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five, chain, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    given = ["--task", five, "--task", chain, "--learners", LEARNERS, "--seeds", 2, "--episodes", 4, "--jobs", 1]
+    *first, last = names = _split(LEARNERS)
+    given = ["--task", five, "--task", chain, "--learners", ",".join(first), "--learner", last]
+    given += ["--seeds", 2, "--episodes", 4, "--jobs", 1]
     code, said, err = marl_hpo("compare", *given, "--out", out)
     assert code == 0, err
     pictures = {"regret-five.png", "regret-digits-convnet.png", "attainment-digits-convnet.png", "profiles.png"}
@@ -444,11 +452,11 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     assert len(lines) == 2 * 2 * 4
     assert len((out / "runs.csv").read_text().splitlines()) == 1 + 2 * 2 * 4
     report = (out / "report.md").read_text()
-    names = [name.strip() for name in _split(LEARNERS)]
     for name in names:
         assert name in said
         # Regret on each task, the hypervolume of the task with two objectives, and the summary.
         assert report.count(f"| {name} |") == 4
+    assert "- strangers:Climber(restart=0.5): restart=0.5\n" in report
     assert "All benchmarks" in said
     assert str(out / "report.md") in said
     # A user's second command: the same report, and nobody plays.
@@ -462,6 +470,8 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     [
         (["--learners", "randm"], "There is no learner 'randm'; did you mean 'random'"),
         (["--learners", "random,random"], "name each once"),
+        (["--learners", "random", "--learner", "random"], "name each once"),
+        (["--learner", "nowhere:Mine"], "There is no module 'nowhere' for the learner 'nowhere:Mine'"),
         (["--learners", ","], "separated by commas"),
         (["--learners", ""], "separated by commas"),
         (["--learners", "random(alpha=1)"], "The learner 'random' has no settings; got 'alpha'."),
@@ -490,6 +500,18 @@ def test_bad_input_is_one_sentence_and_exit_code_2(marl_hpo, five, tmp_path, arg
     if "Silent" not in str(arguments):  # which can be known by playing only
         assert err.strip() == last
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_without_names_it_is_everyone_who_fits_the_reward_but_the_slowest(several):
+    for_several = {"optuna-motpe", "optuna-nsga2"}
+    assert set(learners()) - set(_default(several)) == ({"optuna-gp"} if several else {"optuna-gp", *for_several})
+
+
+def test_a_learner_of_an_extra_that_is_not_installed_is_left_out_with_a_word(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert not [name for name in _default(True) if name.startswith("optuna")]
+    assert "optuna-tpe is left out: Learners of Optuna need the package 'optuna'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [["--seeds", "1"], ["--seeds", "many"], ["--episodes", "0"], ["--jobs", "0"]])

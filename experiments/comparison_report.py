@@ -326,7 +326,9 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
 
 def listed_settings(learners: Sequence[str]) -> str:
     """The settings of these learners, the same on every benchmark; one line for each learner that has any."""
-    told = {name: ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items()) for name in learners}
+    told = {
+        name: ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items()) for name in learners
+    }
     return "".join(f"- {name}: {settings}\n" for name, settings in told.items() if settings)
 
 

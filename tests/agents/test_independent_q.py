@@ -5,24 +5,16 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.independent_q import IndependentQ
-from marl_hpo_env import Game, InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+from marl_hpo_env import Game, InputError
 
 
 def started(space, seed=0, **settings):
     learner = IndependentQ(**settings)
     learner.reset(space, seed)
     return learner
-
-
-def episode(design, reward):
-    return Episode(design, reward, {}, False)
 
 
 def greedy(space, seed=0, **settings):

@@ -5,24 +5,16 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.local_search import LocalSearch
 from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
 
 
 def started(space, seed=0, initial_designs=1):
     learner = LocalSearch(initial_designs)
     learner.reset(space, seed)
     return learner
-
-
-def episode(design, reward):
-    return Episode(design, reward, {}, False)
 
 
 def next_told(learner, reward):

@@ -7,25 +7,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.manas import Manas
 from agents.testing import LearnerConformance
-from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+from marl_hpo_env import InputError
 
 
 def started(space, seed=0, kind=Manas):
     learner = kind()
     learner.reset(space, seed)
     return learner
-
-
-def episode(design, reward):
-    return Episode(design, reward, {}, False)
 
 
 def test_the_first_design_is_uniform():

@@ -9,14 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.predictor import Predictor
-from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+from marl_hpo_env import InputError
 
 
 def started(space, seed=0, **options):
@@ -25,15 +21,11 @@ def started(space, seed=0, **options):
     return learner
 
 
-def told(design, reward):
-    return Episode(design, reward, {}, False)
-
-
 def play(learner, reward, episodes, batch=1):
     designs = []
     while len(designs) < episodes and (asked := learner.ask(batch)):
         designs += asked
-        learner.tell([told(design, reward(design)) for design in asked])
+        learner.tell([episode(design, reward(design)) for design in asked])
     return designs
 
 
@@ -47,7 +39,7 @@ def test_each_member_never_sees_a_fifth_of_the_designs():
     predictions = []
     for first in (0.0, 3.0):  # either way the distinct rewards, and so the ranks of the other four, are the same
         learner = started(space_of(3, 3), random_designs=5)
-        learner.tell([told(design, reward) for design, reward in zip(designs, (first, 0, 1, 2, 3), strict=True)])
+        learner.tell([episode(design, reward) for design, reward in zip(designs, (first, 0, 1, 2, 3), strict=True)])
         predictions.append(members(learner, designs))
     assert torch.equal(predictions[0][0], predictions[1][0])
     assert all(not torch.equal(predictions[0][m], predictions[1][m]) for m in range(1, 5))
@@ -56,7 +48,7 @@ def test_each_member_never_sees_a_fifth_of_the_designs():
 def test_it_predicts_the_ranks_of_what_it_was_told_however_far_apart_the_rewards_lie():
     designs = [(a, b) for a in range(4) for b in range(4)]
     learner = started(space_of(4, 4), random_designs=16)
-    learner.tell([told((a, b), -1e9 if a == 0 else 10.0**a + b) for a, b in designs])
+    learner.tell([episode((a, b), -1e9 if a == 0 else 10.0**a + b) for a, b in designs])
     predicted = dict(zip(designs, learner._predict(designs), strict=True))
     assert max(predicted[0, b] for b in range(4)) < min(predicted[a, b] for a in range(1, 4) for b in range(4))
     assert np.mean([predicted[3, b] for b in range(4)]) > np.mean([predicted[1, b] for b in range(4)]) + 0.3
@@ -111,7 +103,7 @@ def test_it_finds_the_best_of_an_additive_table_but_not_untold(solves):
 
 def test_designs_that_it_did_not_ask_for_count_as_known():
     learner = started(space_of(2, 2), random_designs=2)
-    learner.tell([told((0, 0), 0.0), told((1, 1), 1.0)])
+    learner.tell([episode((0, 0), 0.0), episode((1, 1), 1.0)])
     assert sorted(learner.ask(9)) == [(0, 1), (1, 0)]
 
 

@@ -5,13 +5,9 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spaces import space_of
 
 from agents import Episode, RandomSearch
-from marl_hpo_env import Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
 
 
 def started(space, seed=0):

@@ -5,24 +5,16 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.regularized_evolution import RegularizedEvolution
 from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
 
 
 def started(space, seed=0, **settings):
     learner = RegularizedEvolution(**settings)
     learner.reset(space, seed)
     return learner
-
-
-def episode(design, reward):
-    return Episode(design, reward, {}, False)
 
 
 def distance(a, b):

@@ -9,24 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.reinforce import Reinforce
-from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+from marl_hpo_env import InputError
 
 
 def started(space, seed=0, **settings):
     learner = Reinforce(**settings)
     learner.reset(space, seed)
     return learner
-
-
-def told(design, reward):
-    return Episode(design, reward, {}, False)
 
 
 def test_the_advantage_is_the_distance_from_the_moving_average_in_moving_deviations():
@@ -48,7 +40,7 @@ def test_a_rewarded_design_becomes_likelier_and_a_penalised_one_rarer():
     for better, worse in (((0, 0), (1, 2)), ((1, 2), (0, 0))):
         learner = started(space_of(2, 3), learning_rate=0.01)
         for _ in range(30):
-            learner.tell([told(worse, -1.0), told(better, 1.0)])
+            learner.tell([episode(worse, -1.0), episode(better, 1.0)])
         drawn = learner.ask(200)
         assert drawn.count(better) > 2 * 200 / 6
         assert drawn.count(worse) < 200 / 6 / 2
@@ -57,7 +49,7 @@ def test_a_rewarded_design_becomes_likelier_and_a_penalised_one_rarer():
 def test_the_probabilities_of_all_designs_add_up_to_one_and_are_those_it_draws_with():
     learner = started(space_of(2, 4, 1), learning_rate=0.02)
     for _ in range(20):
-        learner.tell([told((0, 3, 0), 1.0), told((1, 0, 0), -1.0)])
+        learner.tell([episode((0, 3, 0), 1.0), episode((1, 0, 0), -1.0)])
     designs = [(a, b, 0) for a in range(2) for b in range(4)]
     with torch.no_grad():
         probabilities = learner._log_probabilities(torch.tensor(designs)).exp().numpy()
@@ -76,7 +68,7 @@ def test_the_first_designs_are_almost_uniform():
 def test_equal_rewards_teach_nothing():
     learner = started(space_of(3, 3))
     before = learner._kernel.clone()
-    learner.tell([told((0, 1), 5.0), told((2, 2), 5.0)])
+    learner.tell([episode((0, 1), 5.0), episode((2, 2), 5.0)])
     assert torch.equal(learner._kernel, before)
 
 
@@ -95,7 +87,7 @@ def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
         for _ in range(6):
             asked = learner.ask(3)
             designs += asked
-            learner.tell([told(design, float(np.sin(space.index(design)))) for design in asked])
+            learner.tell([episode(design, float(np.sin(space.index(design)))) for design in asked])
         torch.set_num_threads(outside)
         return designs
 
@@ -108,7 +100,7 @@ def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
 def test_torch_is_left_as_it_was():
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     learner = started(space_of(3, 3))
-    learner.tell([told(design, 1.0) for design in learner.ask(2)])
+    learner.tell([episode(design, 1.0) for design in learner.ask(2)])
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 

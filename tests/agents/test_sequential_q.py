@@ -2,14 +2,10 @@
 
 import numpy as np
 import pytest
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.sequential_q import SequentialQ
-from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+from marl_hpo_env import InputError
 
 
 def started(space, seed=0, **settings):
@@ -18,18 +14,14 @@ def started(space, seed=0, **settings):
     return learner
 
 
-def told(design, reward):
-    return Episode(design, reward, {}, False)
-
-
 def test_a_replay_carries_the_reward_from_the_last_layer_to_the_first():
     learner = started(space_of(2, 2), learning_rate=0.5, replays=1)
-    learner.tell([told((0, 0), 1.0)])
+    learner.tell([episode((0, 0), 1.0)])
     assert learner.q == [[[1, 1]], [[1, 1], [1, 1]]]  # where values start
-    learner.tell([told((0, 0), 3.0)])
+    learner.tell([episode((0, 0), 3.0)])
     # The last layer: 1 + 0.5 (3 - 1) = 2, now the highest of its row; the first: 1 + 0.5 (2 - 1) = 1.5.
     assert learner.q == [[[1.5, 1]], [[2, 1], [1, 1]]]
-    learner.tell([told((0, 0), -4.0)])
+    learner.tell([episode((0, 0), -4.0)])
     # 2 + 0.5 (-4 - 2) = -1, where the other action is now the highest of the row: 1.5 + 0.5 (1 - 1.5) = 1.25.
     assert learner.q == [[[1.25, 1]], [[-1, 1], [1, 1]]]
 
@@ -37,7 +29,7 @@ def test_a_replay_carries_the_reward_from_the_last_layer_to_the_first():
 def test_a_value_comes_close_to_what_is_replayed_long_enough():
     learner = started(space_of(3, 3), replays=500)
     for _ in range(10):
-        learner.tell([told((0, 0), -7.0), told((2, 1), 5.0)])
+        learner.tell([episode((0, 0), -7.0), episode((2, 1), 5.0)])
     assert learner.q[0][0] == pytest.approx([-7, -7, 5], abs=1e-3)
     assert learner.q[1][2] == pytest.approx([-7, 5, -7], abs=1e-3)
 
@@ -49,22 +41,22 @@ def test_a_value_comes_close_to_what_is_replayed_long_enough():
 def test_epsilon_follows_the_schedule_over_distinct_designs(distinct, epsilon):
     learner = started(space_of(20, 20), schedule_evaluations=270, replays=1)
     designs = [(n // 20, n % 20) for n in range(distinct)]
-    learner.tell([told(design, 0.0) for design in designs])
-    learner.tell([told(design, 0.0) for design in designs])
+    learner.tell([episode(design, 0.0) for design in designs])
+    learner.tell([episode(design, 0.0) for design in designs])
     assert learner.epsilon == epsilon
 
 
 def test_the_schedule_can_be_the_sources_own():
     learner = started(space_of(60, 60), schedule_evaluations=2700, replays=1)
-    learner.tell([told((n // 60, n % 60), 0.0) for n in range(1499)])
+    learner.tell([episode((n // 60, n % 60), 0.0) for n in range(1499)])
     assert learner.epsilon == 1
-    learner.tell([told((59, 59), 0.0)])
+    learner.tell([episode((59, 59), 0.0)])
     assert learner.epsilon == 0.9
 
 
 def test_mostly_greedy_at_the_end_of_the_schedule():
     learner = started(space_of(4, 4), schedule_evaluations=2, replays=1000)
-    learner.tell([told((0, 0), 0.0), told((1, 2), 1.0)])
+    learner.tell([episode((0, 0), 0.0), episode((1, 2), 1.0)])
     # 0.1 for each of two layers, of which a quarter picks the same: (1 - 0.075)^2 = 0.856; deviation sqrt(.856 .144 / 1000).
     assert learner.ask(1000).count((1, 2)) / 1000 == pytest.approx(0.856, abs=0.05)
 
@@ -78,7 +70,7 @@ def test_it_finds_the_best_of_an_additive_table_but_not_untold(solves):
 
 def test_equal_rewards_leave_every_action_possible():
     learner = started(space_of(3, 2), schedule_evaluations=1, replays=10)
-    learner.tell([told((0, 0), 4.0)])
+    learner.tell([episode((0, 0), 4.0)])
     assert len(set(learner.ask(300))) == 6
 
 
@@ -88,7 +80,7 @@ def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
         for _ in range(10):
             asked = learner.ask(3)
             designs += asked
-            learner.tell([told(design, float(np.sin(space.index(design)))) for design in asked])
+            learner.tell([episode(design, float(np.sin(space.index(design)))) for design in asked])
         return designs
 
     first = run(1)

@@ -8,24 +8,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_spaces import episode, space_of
 
-from agents import Episode
 from agents.vdn import ValueDecomposition
-from marl_hpo_env import Game, InputError, Layer, SearchSpace
-
-
-def space_of(*sizes):
-    return SearchSpace(Layer(f"layer{p}", "Linear", {"out_features": range(size)}) for p, size in enumerate(sizes))
+from marl_hpo_env import Game, InputError
 
 
 def started(space, seed=0, **settings):
     learner = ValueDecomposition(**settings)
     learner.reset(space, seed)
     return learner
-
-
-def told(design, reward):
-    return Episode(design, reward, {}, False)
 
 
 def values_by_turns(learner, space, design):
@@ -73,7 +65,7 @@ def test_an_agent_sees_what_feeds_it_and_nothing_else(spaces):
 
 def test_the_joint_value_comes_to_the_standardised_reward():
     learner = started(space_of(2, 2), updates=150)
-    learner.tell([told((0, 0), 30.0), told((1, 1), 10.0)])  # mean 20, deviation 10
+    learner.tell([episode((0, 0), 30.0), episode((1, 1), 10.0)])  # mean 20, deviation 10
     assert learner._joint_values(torch.tensor([(0, 0), (1, 1)])).tolist() == pytest.approx([1, -1], abs=0.05)
 
 
@@ -82,7 +74,7 @@ def test_epsilon_falls_in_a_straight_line():
     epsilons = []
     for _ in range(6):
         epsilons.append(learner.epsilon)
-        learner.tell([told((0, 0), 1.0)])
+        learner.tell([episode((0, 0), 1.0)])
     assert epsilons == pytest.approx([1, 0.7625, 0.525, 0.2875, 0.05, 0.05])
 
 
@@ -101,7 +93,7 @@ def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
         for _ in range(6):
             asked = learner.ask(3)
             designs += asked
-            learner.tell([told(design, float(np.sin(space.index(design)))) for design in asked])
+            learner.tell([episode(design, float(np.sin(space.index(design)))) for design in asked])
         torch.set_num_threads(outside)
         return designs
 
@@ -114,7 +106,7 @@ def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
 def test_torch_is_left_as_it_was():
     threads, state = torch.get_num_threads(), torch.get_rng_state()
     learner = started(space_of(3, 3), exploration_episodes=1)
-    learner.tell([told((0, 1), 1.0), told((2, 1), 2.0)])
+    learner.tell([episode((0, 1), 1.0), episode((2, 1), 2.0)])
     learner.ask(3)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)

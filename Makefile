@@ -27,7 +27,8 @@ RIVALS := coordination-graph,local-search,regularized-evolution,independent-q,se
 FOR_SEVERAL := coordination-graph(multi_objective=True),optuna-nsga2,optuna-motpe
 SETTINGS := pairwise-q,pairwise-q(update=averaged),pairwise-q(next_unvisited=table),pairwise-q(epsilon_per=agent),$\
 	pairwise-q(exploration_episodes=10),pairwise-q(exploration_episodes=40),pairwise-q(exploration_episodes=160),$\
-	pairwise-q(epsilon_decay=0.98),pairwise-q(epsilon_decay=0.995),random
+	pairwise-q(epsilon_decay=0.98),pairwise-q(epsilon_decay=0.995),$\
+	pairwise-q(max_exploitation_episodes=0),pairwise-q(exploration_episodes=0),random
 # optuna-gp takes ever longer per design and begins to repeat itself, so it and some of the others have 100 designs.
 GP := optuna-gp,optuna-tpe,predictor,coordination-graph,regularized-evolution,random,pairwise-q
 GP_FOR_SEVERAL := $(GP),coordination-graph(multi_objective=True)

@@ -317,19 +317,20 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
     text = ["# Comparison\n", HOW_TO_READ]
     text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
-    text.append(f"## Settings\n\n{listed_settings(list(all_curves[0].regret))}")
+    text.append(f"## Settings, where none stand behind a learner's name\n\n{listed_settings(all_curves[0].regret)}")
     all_runs = [run for curves in all_curves for runs in curves.runs.values() for run in runs]
     text.append(measured_by(["marl-hpo", *sys.argv[1:]], all_runs))
     (folder / "report.md").write_text("\n".join(text) + "\n")
     return tables
 
 
-def listed_settings(learners: Sequence[str]) -> str:
-    """The settings of these learners, the same on every benchmark; one line for each learner that has any."""
-    told = {
-        name: ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items()) for name in learners
-    }
-    return "".join(f"- {name}: {settings}\n" for name, settings in told.items() if settings)
+def listed_settings(learners: Iterable[str]) -> str:
+    """The defaults of these learners' settings, one line for each learner that has any, whatever stands behind its name."""
+    lines = {}
+    for name in (learner.partition("(")[0] for learner in learners):
+        settings = ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items())
+        lines[name] = f"- {name}: {settings}\n" if settings else ""
+    return "".join(lines.values())
 
 
 def measured_by(command: Sequence[str], runs: Iterable[Run]) -> str:

@@ -135,14 +135,20 @@ def regret_table(curves: Curves) -> Table:
     return curves.benchmark.name, header, rows
 
 
-def covered_table(curves: Curves) -> Table:
-    """The share of the table's hypervolume at the checkpoints, in percent; the highest at the end first."""
-    header = ["learner", *(f"at {n}" for n in curves.checkpoints)]
-    names = sorted(curves.covered, key=lambda name: -_middle(curves.covered[name][:, -1]))
-    columns = range(len(curves.checkpoints))
-    rows = [[name, *(_estimate(curves.covered[name][:, i], 100, digits=4) for i in columns)] for name in names]
-    objectives = " and ".join(map(str, curves.benchmark.reward.objectives))
-    return f"{curves.benchmark.name}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
+def covered_table(all_curves: Sequence[Curves]) -> Table:
+    """The share of a table's hypervolume at the checkpoints, in percent, on one benchmark or over several; the highest at the
+    end first."""
+    first = all_curves[0]
+    header = ["learner", *(f"at {n}" for n in first.checkpoints)]
+    shares = {name: np.stack([curves.covered[name] for curves in all_curves], axis=1) for name in first.covered}
+    names = sorted(shares, key=lambda name: -_middle(shares[name][..., -1]))
+    rows = []
+    for name in names:
+        at = np.moveaxis(shares[name], -1, 0)
+        rows.append([name, *(shown(bootstrap(interquartile_mean, scores), 100, 4) for scores in at)])
+    where = first.benchmark.name if len(all_curves) == 1 else "All benchmarks"
+    objectives = " and ".join(map(str, first.benchmark.reward.objectives))
+    return f"{where}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
 
 
 def overall_table(all_curves: Sequence[Curves]) -> Table:
@@ -178,8 +184,8 @@ def _middle(runs: Array) -> float:
     return float(interquartile_mean(np.reshape(runs, (len(runs), -1))))
 
 
-def _estimate(runs: Array, factor: float, digits: int = 2) -> str:
-    return shown(bootstrap(interquartile_mean, runs[:, None]), factor, digits)
+def _estimate(runs: Array, factor: float) -> str:
+    return shown(bootstrap(interquartile_mean, runs[:, None]), factor)
 
 
 def shown(estimate: Any, factor: float, digits: int = 2) -> str:
@@ -286,7 +292,7 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
         floor = f"; floor of the test regret: {100 * curves.floor:.3g}" if curves.benchmark.tested else ""
         tables.append((f"{what}{floor}", header, rows))
         if curves.covered:
-            tables.append(covered_table(curves))
+            tables.append(covered_table([curves]))
         pictures.append(f"regret-{title}.png")
         draw_regret(curves, folder / pictures[-1])
         if len(curves.benchmark.reward.objectives) == 2:
@@ -294,6 +300,8 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
             draw_attainment(curves, folder / pictures[-1])
     if len(all_curves) > 1:
         tables.append(overall_table(all_curves))
+        if all(curves.covered for curves in all_curves):
+            tables.append(covered_table(all_curves))
     pictures.append("profiles.png")
     draw_profiles(all_curves, folder / pictures[-1])
     with (folder / "runs.csv").open("w", newline="") as file:

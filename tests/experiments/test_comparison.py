@@ -347,11 +347,17 @@ def test_the_covered_share_is_of_distinct_designs_up_to_each_checkpoint(five):
     runs = {"random": [played("random", five, seed, [0, 0, 1, 2], AND_SIZE) for seed in (0, 2)]}
     made = Curves(Benchmark(five, AND_SIZE), runs, 2)
     assert made.covered["random"] == pytest.approx(np.full((2, 1), 3 / 5))
-    title, header, rows = covered_table(made)
-    assert "five" in title
+    title, header, rows = covered_table([made])
+    assert title.startswith("five: ")
     assert "validation_accuracy and model_size_mb / original" in title
     assert header == ["learner", "at 2"]
     assert rows == [["random", "60 [60,60]"]]
+    # Over several benchmarks: the middle half of 3/5, 3/5, 1 and 1.
+    whole = Curves(made.benchmark, runs, 2)
+    whole.covered = {"random": np.ones((2, 1))}
+    title, _, rows = covered_table([made, whole])
+    assert title.startswith("All benchmarks: ")
+    assert rows == [["random", "80 [80,80]"]]
 
 
 def shown(estimate, factor=1.0):

@@ -58,7 +58,7 @@ WITHOUT = {
 }
 """The ablations, by what the report calls them."""
 
-BESIDE = ("random", "local-search", "regularized-evolution", "pairwise-q")
+BESIDE = ("random", "local-search", "regularized-evolution", "optuna-tpe", "pairwise-q")
 
 Array = npt.NDArray[np.float64]
 

@@ -27,7 +27,7 @@ from marl_hpo_env import Store, StoredEvaluator, TrainingEvaluator, env, task
 
 LEARNERS = ("coordination-graph", "optuna-tpe", THE_PAPERS, "random")
 
-EVALUATIONS: Mapping[str, tuple[int, ...]] = {"digits-convnet": (25, 50), "digits-unet": (10, 25)}
+EVALUATIONS: Mapping[str, tuple[int, ...]] = {"digits-convnet": (25, 50), "digits-unet": (25, 50)}
 """By task, after how many evaluations the reward is reported; the last is where the runs end."""
 
 Array = npt.NDArray[np.float64]

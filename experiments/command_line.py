@@ -27,7 +27,7 @@ app.command()(compare)
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for trials and reports; a run continues from what is in it. [default: runs/TASK]"),
+    typer.Option(help="Folder for trials and reports; a run continues from what is in it.", show_default="runs/TASK"),
 ]
 TaskName = Annotated[str | None, typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them.")]
 Model = Annotated[
@@ -43,7 +43,8 @@ DataFolder = Annotated[
     ),
 ]
 ImageSize = Annotated[
-    int | None, typer.Option(min=1, help="With --model: height and width to which images are scaled. [default: 64]")
+    int | None,
+    typer.Option(min=1, help="With --model: height and width to which images are scaled.", show_default="64"),
 ]
 ChoicesFile = Annotated[
     Path | None,
@@ -56,20 +57,25 @@ Epochs = Annotated[
     typer.Option(
         metavar="N|calibrated|running",
         help="Epochs of each design's training: a number; or found out on the original and a few designs before the run, "
-        "3 to 10; or lowered as the run goes on, as in the paper. [default: the task's; with --model calibrated]",
+        "3 to 10; or lowered as the run goes on, as in the paper.",
+        show_default="the task's; with --model calibrated",
     ),
 ]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per step. [default: the task's; with --model 64]")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images per step.", show_default="the task's; with --model 64")
+]
 LearningRate = Annotated[
-    float | None, typer.Option(help="Of the optimizer. [default: the task's; with --model 0.001, Adam's]")
+    float | None, typer.Option(help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
 Device = Annotated[
-    str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'. [default: a GPU where there is one]")
+    str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(min=1, help="Trainings side by side. [default: one per core; 1 on a GPU or where times are rewarded]"),
+    typer.Option(
+        min=1, help="Trainings side by side.", show_default="one per core; 1 on a GPU or where times are rewarded"
+    ),
 ]
 
 
@@ -98,7 +104,7 @@ def tune(
     learner: Annotated[str, typer.Option(help="Who plays; `marl-hpo learners` lists them.")] = "pairwise-q",
     episodes: Annotated[
         int | None,
-        typer.Option(min=1, help="Designs to make. [default: until the learner is finished; 100 if it never is]"),
+        typer.Option(min=1, help="Designs to make.", show_default="until the learner is finished; 100 if it never is"),
     ] = None,
     seed: Seed = 0,
     device: Device = None,

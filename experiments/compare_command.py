@@ -26,8 +26,9 @@ def compare(
     learners: Annotated[
         str | None,
         typer.Option(
-            help="Separated by commas; settings stand behind a name, as in 'pairwise-q(update=averaged)'. [default: all but "
-            "optuna-gp, which takes up to a second per design, and, where the reward has one objective, those that seek more]"
+            help="Separated by commas; settings stand behind a name, as in 'pairwise-q(update=averaged)'.",
+            show_default="all but optuna-gp, which takes up to a second per design, and, where the reward has one objective, "
+            "those that seek more",
         ),
     ] = None,
     own: Annotated[
@@ -38,7 +39,7 @@ def compare(
         list[str] | None, typer.Option(metavar="METRIC=WEIGHT", help="As in `tune`, in place of the tasks' rewards.")
     ] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="BOUND", help="As in `tune`; needs --weight.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side. [default: one per core]")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Runs side by side.", show_default="one per core")] = None,
     out: Annotated[Path, typer.Option(help="Folder for runs and reports; what is in it is not run again.")] = Path(
         "runs/compare"
     ),

@@ -36,8 +36,10 @@ table_app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A table of the package, or the path of an .npz file.")]
-Device = Annotated[str | None, typer.Option(help="Where to train. [default: a GPU where there is one]")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Trainings side by side. [default: one per core; 1 on a GPU]")]
+Device = Annotated[str | None, typer.Option(help="Where to train.", show_default="a GPU where there is one")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Trainings side by side.", show_default="one per core; 1 on a GPU")
+]
 
 
 @table_app.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+import typer
 
 from agents import learner as make_learner
 from experiments import command_line, session
@@ -202,6 +203,24 @@ def test_a_design_that_cannot_be_trained_is_one_sentence(marl_hpo, tmp_path, mon
     assert code == 2
     assert "The design [0] cannot be trained: The network cannot be built" in err
     assert len(rows(tmp_path)) == 2  # the original's trial and the failed one's are kept
+
+
+@pytest.mark.parametrize("command", [["tune"], ["fit"], ["compare"], ["show"], ["table", "build"], ["table", "check"]])
+def test_help_says_every_default(marl_hpo, command):
+    code, out, _ = marl_hpo(*command, "--help")
+    assert code == 0
+    said = "".join(out.replace("│", "").split())
+    found = typer.main.get_command(command_line.app)
+    for name in command:
+        found = found.commands[name]
+    described = [option.show_default for option in found.params if isinstance(option.show_default, str)]
+    assert described
+    for default in described:
+        assert f"[default:({''.join(default.split())})]" in said
+    for option in found.params:
+        assert (
+            "".join((option.help or "").split()) in said
+        )  # all of it: what stands in square brackets would be swallowed
 
 
 def test_tasks_and_learners_are_listed(capsys):

@@ -1,8 +1,6 @@
 """The predictor: what its ensemble is trained on, which designs it asks for, that it learns, and torch left as it was."""
 
 import itertools
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -105,32 +103,6 @@ def test_designs_that_it_did_not_ask_for_count_as_known():
     learner = started(space_of(2, 2), random_designs=2)
     learner.tell([episode((0, 0), 0.0), episode((1, 1), 1.0)])
     assert sorted(learner.ask(9)) == [(0, 1), (1, 0)]
-
-
-def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
-    def run(seed, threads):
-        outside = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        learner = started(space, seed, random_designs=4, retrain_every=3)
-        designs = play(learner, lambda design: float(np.sin(space.index(design))), 12, batch=2)
-        torch.set_num_threads(outside)
-        return designs
-
-    first = run(1, 1)
-    assert first == run(1, 2)
-    assert space.size < 9 or first != run(2, 1)
-
-
-def test_torch_is_left_as_it_was():
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    play(started(space_of(5, 5), random_designs=4), lambda design: float(sum(design)), 6)
-    assert torch.get_num_threads() == threads
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_torch_is_imported_only_when_it_plays():
-    code = "import sys, agents.predictor; agents.predictor.Predictor(); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("random_designs", 0), ("retrain_every", 2.5)])

@@ -1,10 +1,7 @@
 """REINFORCE: the baseline by hand, the gradient's direction, that it learns, and that torch is left as it was."""
 
 import math
-import subprocess
-import sys
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -77,37 +74,6 @@ def test_it_finds_the_best_of_an_additive_table_but_not_untold(solves):
     budget = {"sizes": (4,) * 5, "evaluations": 250, "episodes": 600, "batch": 4}
     assert solves(lambda: Reinforce(learning_rate=0.002), **budget)
     assert not solves(Reinforce, **budget, told=False)
-
-
-def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
-    def run(seed, threads):
-        outside = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        learner, designs = started(space, seed, learning_rate=0.05), []
-        for _ in range(6):
-            asked = learner.ask(3)
-            designs += asked
-            learner.tell([episode(design, float(np.sin(space.index(design)))) for design in asked])
-        torch.set_num_threads(outside)
-        return designs
-
-    first = run(1, 1)
-    assert first == run(1, 2)
-    assert all(space.check(design) == design for design in first)
-    assert space.size < 9 or first != run(2, 1)
-
-
-def test_torch_is_left_as_it_was():
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    learner = started(space_of(3, 3))
-    learner.tell([episode(design, 1.0) for design in learner.ask(2)])
-    assert torch.get_num_threads() == threads
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_torch_is_imported_only_when_it_plays():
-    code = "import sys, agents.reinforce; agents.reinforce.Reinforce(); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("learning_rate", 0), ("baseline_decay", 1), ("baseline_decay", -0.1)])

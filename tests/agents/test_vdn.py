@@ -1,8 +1,5 @@
 """Value decomposition: the sum of the agents' values, that it learns, and that torch is left as it was."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -83,38 +80,6 @@ def test_it_finds_the_best_of_an_additive_table_but_not_untold(solves):
     budget = {"sizes": (4,) * 5, "evaluations": 150, "episodes": 400}
     assert solves(lambda: ValueDecomposition(exploration_episodes=80, learning_rate=0.003, updates=2), **budget)
     assert not solves(ValueDecomposition, **budget, told=False)
-
-
-def test_a_run_is_a_function_of_its_seed_and_what_it_is_told(space):
-    def run(seed, threads):
-        outside = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        learner, designs = started(space, seed, exploration_episodes=6, updates=2), []
-        for _ in range(6):
-            asked = learner.ask(3)
-            designs += asked
-            learner.tell([episode(design, float(np.sin(space.index(design)))) for design in asked])
-        torch.set_num_threads(outside)
-        return designs
-
-    first = run(1, 1)
-    assert first == run(1, 2)
-    assert all(space.check(design) == design for design in first)
-    assert space.size < 9 or first != run(2, 1)
-
-
-def test_torch_is_left_as_it_was():
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    learner = started(space_of(3, 3), exploration_episodes=1)
-    learner.tell([episode((0, 1), 1.0), episode((2, 1), 2.0)])
-    learner.ask(3)
-    assert torch.get_num_threads() == threads
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_torch_is_imported_only_when_it_plays():
-    code = "import sys, agents.vdn; agents.vdn.ValueDecomposition(); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("exploration_episodes", 0), ("updates", 0.5), ("learning_rate", -1)])

@@ -220,7 +220,7 @@ def draw_regret(curves: Curves, path: Path) -> None:
 
 def draw_attainment(curves: Curves, path: Path) -> None:
     """The median attainment surface of two objectives: what half of a learner's runs attained in all their evaluations, above
-    the front of the whole table (of its first seed)."""
+    what all designs attain under half of the table's seeds, which no learner can pass."""
     benchmark = curves.benchmark
     known = {seed: benchmark.objectives(seed) for seed in benchmark.table.seeds}
     signs = np.array([-METRICS[objective.metric].better for objective in benchmark.reward.objectives])
@@ -232,7 +232,7 @@ def draw_attainment(curves: Curves, path: Path) -> None:
         drawn.append(corners)
         axis.step(*corners.T, style, where="post", linewidth=1.2, **more)
 
-    draw([known[benchmark.table.seeds[0]]], "-", color="black", label="all designs")
+    draw(list(known.values()), "-", color="black", label="all designs")
     for (name, runs), (colour, style) in zip(curves.runs.items(), _styles(), strict=False):
         first = [[run.designs[i] for i in first_episodes([(n,) for n in run.designs])] for run in runs]
         reached = [

@@ -1,7 +1,7 @@
 """The training engine: one request in, one network and its trial out.
 
 Everything random comes from the request alone, and on a CPU one thread trains, so the same request gives the same trial
-bit for bit. On CUDA some kernels add in an order that changes from run to run, so the last digits can differ there.
+bit for bit, with the same versions and vector instructions. On CUDA some kernels add in an order that changes from run to run, so the last digits can differ there.
 """
 
 from __future__ import annotations
@@ -333,7 +333,7 @@ def _reason(error: Exception) -> str:
 def _on(device: torch.device) -> Iterator[None]:
     """Training on this device: the caller's random generators and threads stay as they were.
 
-    On a CPU one thread trains: bit-identical wherever it runs, and two side by side use two cores better than one on two.
+    On a CPU one thread trains: bit-identical with any number of cores, and two side by side use two cores better than one on two.
     """
     cuda = device.type == "cuda"
     threads = torch.get_num_threads()

@@ -1,7 +1,8 @@
 """The training engine: one request in, one network and its trial out.
 
 Everything random comes from the request alone, and on a CPU one thread trains, so the same request gives the same trial
-bit for bit, with the same versions and vector instructions. On CUDA some kernels add in an order that changes from run to run, so the last digits can differ there.
+bit for bit, with the same versions and vector instructions. On CUDA some kernels add in an order that changes from run to
+run, so the last digits can differ there.
 """
 
 from __future__ import annotations

@@ -7,6 +7,10 @@ import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 
 @cache
@@ -31,6 +35,11 @@ def _git(*arguments: str) -> str:
     return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def machine() -> str:
-    """The processor and the operating system."""
-    return f"{platform.machine()} {platform.system()}"
+def machine(device: torch.device | None = None) -> str:
+    """What the last bits of a training depend on: the GPU, if the device is one; else the operating system, the processor and
+    the vector instructions that torch uses."""
+    import torch
+
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from experiments.provenance import machine
 from marl_hpo_env import InputError, Request, Task, Trial, task
 from marl_hpo_env.table import Table
 from marl_hpo_env.table_evaluator import conditions
 from marl_hpo_env.trial import CLOCK_METRICS
 
 if TYPE_CHECKING:
-    import torch
-
     from marl_hpo_env import Evaluator, TrainingEvaluator
 
 MOST_DESIGNS = 200_000
@@ -218,17 +217,8 @@ def _about(chosen: Task, trainer: TrainingEvaluator, device: str | None) -> dict
         "splits": {name: len(inputs) for name, (inputs, _) in chosen.splits.splits().items()},
         "notes": list(chosen.splits.notes),
         "versions": {**versions, "python": platform.python_version()},
-        "hardware": _hardware(choose_device(device)),
+        "hardware": machine(choose_device(device)),
     }
-
-
-def _hardware(device: torch.device) -> str:
-    """What the last bits of a training depend on."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _summary(table: Table) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@ import platform
 import subprocess
 
 import pytest
+import torch
 
 from experiments import provenance
 
@@ -53,3 +54,9 @@ def test_an_extra_that_is_not_installed_is_left_out(checkout, monkeypatch):
 
     monkeypatch.setattr(provenance, "version", version)
     assert told()[:4] == ["marl-hpo-env 1", "numpy 1", "torch 1", f"commit {checkout[1]}"]
+
+
+def test_the_machine_is_what_last_bits_depend_on():
+    assert provenance.machine() == provenance.machine(torch.device("cpu"))
+    assert provenance.machine().startswith(f"{platform.system()} {platform.machine()}, ")
+    assert torch.backends.cpu.get_cpu_capability() in provenance.machine()

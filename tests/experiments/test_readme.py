@@ -49,7 +49,7 @@ def table_after(folder, title):
 def test_the_comparisons_figures_are_those_of_the_committed_reports():
     for folder, title in (
         ("compare-accuracy", "## All benchmarks"),
-        ("compare-two-objectives-branches", "percent of the table's hypervolume"),
+        ("compare-two-objectives", "## All benchmarks: percent of the table's hypervolume"),
         ("ablation", "# Ablation"),
         ("live", "## digits-convnet"),
         ("live", "## digits-unet"),
@@ -60,21 +60,36 @@ def test_the_comparisons_figures_are_those_of_the_committed_reports():
 
 
 def test_what_the_readme_says_of_single_learners_is_in_the_reports():
+    def told(folder, learner, title="## All benchmarks"):
+        (row,) = (row for row in table_after(folder, title) if row.startswith(f"| {learner} |"))
+        return [cell.split()[0] for cell in row.removeprefix("| ").split(" | ")][1:]
+
     def at_200(setting):
-        rows = table_after("compare-pairwise-q", "## All benchmarks")
-        (row,) = (row for row in rows if row.startswith(f"| pairwise-q{setting} |"))
-        return row.split(" | ")[4].split()[0]
+        return told("compare-pairwise-q", f"pairwise-q{setting}")[3]
 
     lengths = [at_200(f"(exploration_episodes={length})") for length in (10, 40, 160)]
     decays = [at_200("(epsilon_decay=0.98)"), at_200(""), at_200("(epsilon_decay=0.995)")]
+    phases = [at_200("(max_exploitation_episodes=0)"), at_200("(exploration_episodes=0)")]
     text = " ".join(README.split())
     assert "{}, {} and {} at 200 designs with 10, 40 and 160 episodes".format(*lengths) in text
     assert "{}, {} and {} with 0.98, 0.99 and 0.995".format(*decays) in text
-    ours, gp = (
-        [cell.split()[0] for cell in row.split(" | ")[1:3]]
-        for row in table_after("compare-optuna-gp", "## digits-branches")[2:4]
+    assert "Its first phase alone leaves {}, its second alone {}.".format(*phases) in text
+    assert f"in place of the printed sum, leave {at_200('(update=averaged)')}." in text
+    for learner in ("optuna-gp", "optuna-tpe", "predictor", "coordination-graph"):
+        assert "`{}` {}, {} and {}".format(learner, *told("compare-optuna-gp", learner)[:3]) in text
+    title = "## nas-bench-macro: regret"
+    gp, ours = (
+        told("compare-optuna-gp-two-objectives-macro", name, title)[:2] for name in ("optuna-gp", "coordination-graph")
     )
-    assert "regret {} at 25 and {} at 50, `coordination-graph` {} and {}".format(*gp, *ours) in text
+    assert "{} and {} points against {} and {}".format(*gp, *ours) in text
+    for learner, sentence in (
+        ("coordination-graph", "leaves {} after 100 designs and {} after 200, TPE"),
+        ("optuna-tpe", "TPE {} and {},"),
+        ("predictor", "the predictor {} and {},"),
+        ("pairwise-q", "the paper's learner {} and {}."),
+    ):
+        figures = told("compare-two-objectives", learner, "## All benchmarks: regret")[2:4]
+        assert sentence.format(*figures) in text
     reports = ROOT / "experiments" / "results" / "compare-accuracy" / "report.md"
     floors = re.findall(r"floor of the test regret: ([0-9.]+)", reports.read_text())
     assert [f"{float(floor):.2f}" for floor in floors] == ["0.67", "0.94", "0.04"]

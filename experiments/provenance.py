@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @cache
 def software() -> str:
-    """The versions of what results hang on and, in a checkout, its commit, with `-dirty` where files differ from it."""
+    """The versions of what results hang on and, in a checkout, its commit, with `-dirty` where code or tables differ from it."""
     installed = []
     for name in ("marl-hpo-env", "numpy", "torch", "optuna"):
         try:
@@ -24,7 +24,8 @@ def software() -> str:
             continue
     try:
         _git("ls-files", "--error-unmatch", Path(__file__).name)  # else it is installed inside of another project
-        installed.append(f"commit {_git('describe', '--always', '--dirty', '--exclude=*', '--abbrev=7')}")
+        dirty = "-dirty" if _git("diff", "--name-only", "HEAD", "--", ":/*.py", ":/*.npz") else ""
+        installed.append(f"commit {_git('rev-parse', '--short=7', 'HEAD')}{dirty}")
     except (OSError, subprocess.CalledProcessError):  # not a checkout, or without git
         pass
     return ", ".join([*installed, f"Python {platform.python_version()}"])

@@ -10,9 +10,10 @@ from experiments import provenance
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A commit of one file, in which `provenance` stands."""
+    """A commit of two files, in one of which `provenance` stands."""
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
-    (tmp_path / "provenance.py").write_text("committed")
+    for name in ("provenance.py", "report.md"):
+        (tmp_path / name).write_text("committed")
     named = ["-c", "user.name=A", "-c", "user.email=a@b.c"]
     for command in (["init", "-q"], ["add", "."], [*named, "commit", "-q", "-m", "one"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
@@ -30,8 +31,10 @@ def test_versions_commit_and_python_are_told(checkout):
     assert told() == [*versions, f"commit {checkout[1]}", f"Python {platform.python_version()}"]
 
 
-def test_a_checkout_that_differs_from_its_commit_says_so(checkout):
+def test_a_checkout_whose_code_differs_from_its_commit_says_so(checkout):
     folder, commit = checkout
+    (folder / "report.md").write_text("changed")
+    assert f"commit {commit}" in told()
     (folder / "provenance.py").write_text("changed")
     assert f"commit {commit}-dirty" in told()
 

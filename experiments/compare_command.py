@@ -46,6 +46,7 @@ def compare(
 ) -> None:
     """Compare learners on tables: regret with confidence intervals, curves and profiles, in minutes."""
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from agents import learner
@@ -100,9 +101,15 @@ def compare(
         }
         all_curves.append(Curves(ground, played, episodes))
     console = Console()
-    console.width = max(console.width, 130)  # rather a line that the terminal breaks than a table that cannot be read
+    unbounded = console.options.update(max_width=10_000)
     for title, header, rows in write(all_curves, out):
-        console.print(rich_table(title, header, rows))
+        shown = rich_table(title, header, rows)
+        if Measurement.get(console, unbounded, shown).maximum > console.width:
+            # Intervals below their numbers; rather a line that the terminal breaks than a number broken in two.
+            for column, cells in zip(shown.columns, zip(header, *rows, strict=True), strict=True):
+                column.width = max(len(word) for cell in cells for word in cell.split())
+            console.width = max(console.width, Measurement.get(console, unbounded, shown).maximum)
+        console.print(shown)
     typer.echo(f"Tables, curves, profiles and every run: {out / 'report.md'}, {out / 'runs.csv'}")
 
 

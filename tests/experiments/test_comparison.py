@@ -449,6 +449,7 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     *first, last = names = _split(LEARNERS)
     given = ["--task", five, "--task", chain, "--learners", ",".join(first), "--learner", last]
     given += ["--seeds", 2, "--episodes", 4, "--jobs", 1]
+    monkeypatch.setenv("COLUMNS", "80")
     code, said, err = marl_hpo("compare", *given, "--out", out)
     assert code == 0, err
     pictures = {"regret-five.png", "regret-digits-convnet.png", "attainment-digits-convnet.png", "profiles.png"}
@@ -463,6 +464,8 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
         # Regret on each task, the hypervolume of the task with two objectives, and the summary.
         assert report.count(f"| {name} |") == 4
     assert report.count("- strangers:Climber: restart=0.0\n") == 1
+    words = {word for line in report.splitlines() if line.startswith("| ") for word in line.split()} - {"|", "---"}
+    assert all(word in said for word in words)  # none is broken in two, however narrow the terminal is
     assert "All benchmarks" in said
     assert str(out / "report.md") in said
     # A user's second command: the same report, and nobody plays.

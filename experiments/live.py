@@ -84,7 +84,7 @@ def report(best: Mapping[str, Mapping[str, Array]]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Plays all learners on all tasks and writes the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, default=Path("experiments/results/live"))
     given = parser.parse_args(arguments)

@@ -100,7 +100,7 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
         raise InputError(f"The learner {text!r} cannot be read; write it as {name}(setting=value).")
     inside = inside.removesuffix(")")
     settings: dict[str, Any] = {}
-    for part in filter(None, inside.split(",")):
+    for part in split(inside):
         setting, equals, value = (piece.strip() for piece in part.partition("="))
         if not equals:
             raise InputError(f"The setting {part!r} of {text!r} cannot be read; write it as {name}(setting=value).")
@@ -109,6 +109,18 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
         except (ValueError, SyntaxError):
             settings[setting] = value
     return name.strip(), settings
+
+
+def split(text: str) -> list[str]:
+    """What commas separate, but not those inside brackets; without the empty and the spaces around."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
 
 
 def _class(name: str) -> type:

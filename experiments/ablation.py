@@ -22,7 +22,7 @@ from experiments.comparison import Contest, Run, Runs, code_of, gather, played
 from experiments.comparison_report import checkpoints, measured_by, shown
 from experiments.regret import incumbent_regret
 from experiments.report import markdown_table
-from experiments.statistics import bootstrap, interquartile_mean
+from experiments.statistics import bootstrap, interquartile_mean, mean
 from experiments.synthetic import SyntheticTable, synthetic_table
 from marl_hpo_env import Design
 
@@ -147,7 +147,7 @@ def report(regrets: Mapping[str, Array]) -> str:
         at = [curves[..., n - 1] for n in points]
         means = [shown(bootstrap(interquartile_mean, scores), 100) for scores in at]
         behind = [scores - regrets[FULL][..., n - 1] for scores, n in zip(at, points, strict=True)]
-        paired = [shown(bootstrap(_mean, difference), 100) if name != FULL else "-" for difference in behind]
+        paired = [shown(bootstrap(mean, difference), 100) if name != FULL else "-" for difference in behind]
         rows.append([name, *means, *paired])
         middle = [f"{100 * interquartile_mean(at[-1][:, [k]]):.2g}" for k in range(len(TABLES))]
         by_table.append([name, *middle])
@@ -158,10 +158,6 @@ def report(regrets: Mapping[str, Array]) -> str:
         f"{markdown_table(header, rows)}\nBy table, at {points[-1]}:\n\n"
         f"{markdown_table(['learner', *TABLES], by_table)}"
     )
-
-
-def _mean(scores: Array) -> Array:
-    return np.asarray(scores.mean(axis=(-2, -1)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except _Stopped:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        typer.echo("\nStopped; every finished trial is stored, and the same command continues.", err=True)
+        typer.echo("\nStopped; what was finished is stored, and the same command continues.", err=True)
         sys.exit(130)
 
 

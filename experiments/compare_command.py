@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import typer
 
 from marl_hpo_env import InputError
+
+if TYPE_CHECKING:
+    from experiments.comparison import Benchmark
+    from experiments.comparison_report import Table
 
 
 def compare(
@@ -46,34 +51,19 @@ def compare(
 ) -> None:
     """Compare learners on tables: regret with confidence intervals, curves and profiles, in minutes."""
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from agents import learner
-    from experiments.comparison import Contest, Run, Runs, basis, benchmark, run, run_all
+    from experiments.comparison import Contest, Run, Runs, basis, run, run_all
     from experiments.comparison_report import Curves, write
-    from experiments.report import rich_table
     from experiments.reward_options import read_weights
 
     weights = tuple(read_weights(weight or []).items())
     constraints = tuple(constraint or [])
     if constraints and not weights:
         raise InputError("The --constraint needs a reward beside it; give it with --weight.")
-    grounds = {table: benchmark(table, weights, constraints) for table in tasks}
-    for title, count in Counter(ground.name for ground in grounds.values()).items():
-        if count > 1:
-            raise InputError(f"There are {count} tables of {title!r}; compare on one of them at a time.")
-    for ground in grounds.values():
-        if not any(np.ptp(ground.rewards(seed)) for seed in ground.table.seeds):
-            raise InputError(
-                f"All designs of {ground.name!r} have the same reward, {ground.reward}; reward something else."
-            )
+    grounds = _benchmarks(tasks, weights, constraints)
     several = any(len(ground.reward.objectives) > 1 for ground in grounds.values())
-    names = [*(_default(several) if learners is None else _split(learners)), *(own or [])]
-    if len(set(names)) < len(names) or not names:
-        raise InputError(f"The learners {','.join(names)!r} cannot be compared; name each once, separated by commas.")
-    for name in names:
-        learner(name)  # fails before anything runs
+    names = _names(learners, own or [], several)
     contests = [
         Contest(name, table, weights, constraints, seed, episodes)
         for seed in range(seeds)
@@ -100,29 +90,44 @@ def compare(
             for name in names
         }
         all_curves.append(Curves(ground, played, episodes))
-    console = Console()
-    unbounded = console.options.update(max_width=10_000)
-    for title, header, rows in write(all_curves, out):
-        shown = rich_table(title, header, rows)
-        if Measurement.get(console, unbounded, shown).maximum > console.width:
-            # Intervals below their numbers; rather a line that the terminal breaks than a number broken in two.
-            for column, cells in zip(shown.columns, zip(header, *rows, strict=True), strict=True):
-                column.width = max(len(word) for cell in cells for word in cell.split())
-            console.width = max(console.width, Measurement.get(console, unbounded, shown).maximum)
-        console.print(shown)
+    _print(write(all_curves, out))
     typer.echo(f"Tables, curves, profiles and every run: {out / 'report.md'}, {out / 'runs.csv'}")
 
 
-def _split(text: str) -> list[str]:
-    """Names separated by commas, but not by those inside brackets."""
-    names, depth = [""], 0
-    for character in text:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            names.append("")
-        else:
-            names[-1] += character
-    return [name.strip() for name in names if name.strip()]
+def _benchmarks(
+    tasks: Sequence[str], weights: tuple[tuple[str, float], ...], constraints: tuple[str, ...]
+) -> dict[str, Benchmark]:
+    """The benchmarks by the names that their tables were given, if learners can be told apart on them."""
+    from experiments.comparison import benchmark
+
+    for table in tasks:
+        if "," in table and not Path(table).exists():
+            raise InputError(f"The --task {table!r} cannot be read; repeat --task for each.")
+    grounds = {table: benchmark(table, weights, constraints) for table in tasks}
+    for title, count in Counter(ground.name for ground in grounds.values()).items():
+        if count > 1:
+            raise InputError(f"There are {count} tables of {title!r}; compare on one of them at a time.")
+    for ground in grounds.values():
+        if not any(np.ptp(ground.rewards(seed)) for seed in ground.table.seeds):
+            raise InputError(
+                f"All designs of {ground.name!r} have the same reward, {ground.reward}; reward something else."
+            )
+    return grounds
+
+
+def _names(learners: str | None, own: Sequence[str], several_objectives: bool) -> list[str]:
+    """Who is compared; every one of them can be made."""
+    from agents import learner
+    from agents.registry import split
+
+    names = [*(_default(several_objectives) if learners is None else split(learners)), *own]
+    if not names:
+        raise InputError(f"The learners {learners!r} are none; name at least one, separated by commas.")
+    if len(set(names)) < len(names):
+        raise InputError(f"The learners {','.join(names)!r} cannot be compared; name each once, separated by commas.")
+    for name in names:
+        learner(name)
+    return names
 
 
 def _default(several_objectives: bool) -> list[str]:
@@ -143,3 +148,22 @@ def _default(several_objectives: bool) -> list[str]:
             continue
         names.append(name)
     return names
+
+
+def _print(tables: Sequence[Table]) -> None:
+    """The tables in the terminal: where one is too wide, with intervals below their numbers; and rather a line that the
+    terminal breaks than a number broken in two."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    from experiments.report import rich_table
+
+    console = Console()
+    unbounded = console.options.update(max_width=10_000)
+    for title, header, rows in tables:
+        table = rich_table(title, header, rows)
+        if Measurement.get(console, unbounded, table).maximum > console.width:
+            for column, cells in zip(table.columns, zip(header, *rows, strict=True), strict=True):
+                column.width = max(len(word) for cell in cells for word in cell.split())
+            console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+        console.print(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.registry import settings_of
-from experiments.comparison import Benchmark, Run
+from experiments.comparison import Benchmark, Run, code_of
 from experiments.provenance import machine
-from experiments.regret import episodes_played, first_episodes, incumbent_regret, simple_regret
+from experiments.regret import episodes_played, first_episodes, incumbent_regret, noise_floor, simple_regret
 from experiments.report import markdown_table
 from experiments.statistics import (
     bootstrap,
     interquartile_mean,
+    mean,
     median_attainment,
     performance_profile,
     probability_of_improvement,
@@ -41,10 +42,10 @@ INTERVALS = "(interquartile mean and 95% interval)"
 
 HOW_TO_READ = f"""How to read it: the regret at 25 is the reward of the table's best design minus that of the best of the first 25
 distinct designs, in hundredths of the reward (points, where the reward is accuracy); the interquartile mean over the seeds and
-its 95% bootstrap interval. "test" is the regret in the mean test figures, which no learner sees, of the design with the best
-reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are how many designs and
-episodes the runs had on average, "trained" what training these designs took when the table was made, "ms/episode" what the
-learner itself takes, and "{BETTER}", where that one is among them, is the probability of a lower regret at the end.
+its 95% bootstrap interval. "mean test" is the mean, with its interval, of the regret in test figures, which no learner sees, of
+the design with the best reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are
+how many designs and episodes the runs had on average (who stops early keeps the last regret), "trained" what training these
+designs took when the table was made, "ms/episode" what the learner itself takes, and "{BETTER}", where that one is among them, is the probability of a lower regret at the end.
 """
 Array = npt.NDArray[np.float64]
 Table = tuple[str, list[str], list[list[str]]]
@@ -69,8 +70,8 @@ class Curves:
             learner saw.
         worth: likewise, of the best design under the mean test figures: the regret of the incumbent, which was chosen by
             its reward.
-        floor: what the design with the best reward leaves of that, on average over the table's seeds: no learner can be
-            expected below it.
+        floor: what the design with the best reward leaves of that, in the mean over ties and the table's seeds: who finds the
+            best reward every time has that; below it is who found other designs, whose test figures are better by luck.
         chance: the mean regret of one random design.
         seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made, which is
             what the run would have taken without it; NaN where the table does not say.
@@ -81,9 +82,8 @@ class Curves:
         self.benchmark, self.runs, self.evaluations = benchmark, runs, evaluations
         self.checkpoints = checkpoints(evaluations)
         best = float(benchmark.worth.max())
-        picked = [benchmark.worth[benchmark.rewards(seed).argmax()] for seed in benchmark.table.seeds]
-        self.floor = best - float(np.mean(picked))
         rewards = [benchmark.rewards(seed) for seed in benchmark.table.seeds]
+        self.floor = noise_floor(rewards, benchmark.worth)
         self.chance = float(np.mean([told.max() - told.mean() for told in rewards]))
         self.regret: dict[str, Array] = {}
         self.worth: dict[str, Array] = {}
@@ -113,7 +113,7 @@ def regret_table(curves: Curves) -> Table:
     where the reward is accuracy."""
     last = curves.evaluations
     tested = curves.benchmark.tested
-    header = ["learner", *(f"at {n}" for n in curves.checkpoints), *([f"test, at {last}"] if tested else [])]
+    header = ["learner", *(f"at {n}" for n in curves.checkpoints), *([f"mean test, at {last}"] if tested else [])]
     simulated = "seconds" in curves.benchmark.table.measured
     header += ["distinct", "episodes", *(["trained, min"] if simulated else []), "ms/episode"]
     header += [BETTER] if THE_PAPERS in curves.regret else []
@@ -123,14 +123,14 @@ def regret_table(curves: Curves) -> Table:
         runs = curves.runs[name]
         counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
         distinct = [len(set(run.designs)) for run in runs]
-        figures = [_estimate(curves.regret[name][:, n - 1], 100) for n in curves.checkpoints]
+        figures = [_estimate(curves.regret[name][:, n - 1], interquartile_mean) for n in curves.checkpoints]
         cost = [
             f"{np.mean(distinct):.0f}",
             f"{np.mean(counts):.0f}",
             *([f"{curves.seconds[name].mean() / 60:.1f}"] if simulated else []),
-            f"{np.mean([r.ms_per_episode for r in runs]):.2g}",
+            f"{np.mean([r.ms_per_episode for r in runs]):.3g}",
         ]
-        test = [_estimate(curves.worth[name][:, -1], 100)] if tested else []
+        test = [_estimate(curves.worth[name][:, -1], mean)] if tested else []
         rows.append([name, *figures, *test, *cost, *_better(ends, name)])
     return curves.benchmark.name, header, rows
 
@@ -184,8 +184,8 @@ def _middle(runs: Array) -> float:
     return float(interquartile_mean(np.reshape(runs, (len(runs), -1))))
 
 
-def _estimate(runs: Array, factor: float) -> str:
-    return shown(bootstrap(interquartile_mean, runs[:, None]), factor)
+def _estimate(runs: Array, statistic: Callable[[Array], Array]) -> str:
+    return shown(bootstrap(statistic, runs[:, None]), 100)
 
 
 def shown(estimate: Any, factor: float, digits: int = 2) -> str:
@@ -283,12 +283,17 @@ def _styles() -> list[tuple[Any, str]]:
 
 
 def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
-    """Tables and pictures of a comparison, and `runs.csv` with one row per run; returns the tables."""
+    """Tables and pictures of a comparison, and `runs.csv` with one row per run; returns the tables. Pictures of an earlier
+    comparison in the folder are deleted."""
+    for earlier in [*folder.glob("regret-*.png"), *folder.glob("attainment-*.png")]:
+        earlier.unlink()
     tables: list[Table] = []
     pictures: list[str] = []
     for curves in all_curves:
         title, header, rows = regret_table(curves)
-        what = f"{title}: regret in {curves.benchmark.reward}"
+        what = (
+            f"{title}: regret in hundredths of {curves.benchmark.reward}; a random design's: {100 * curves.chance:.3g}"
+        )
         floor = f"; floor of the test regret: {100 * curves.floor:.3g}" if curves.benchmark.tested else ""
         tables.append((f"{what}{floor}", header, rows))
         if curves.covered:
@@ -309,7 +314,7 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
         ends = all_curves[0].checkpoints
         kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in ends]
         counted = ["distinct", "episodes", "training_seconds", "ms_per_episode"]
-        writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds, "played_with"])
+        writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds, "learner_code", "played_with"])
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for i, run in enumerate(runs):
@@ -317,11 +322,10 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
                     shares = curves.covered[name][i] if curves.covered else [""] * len(at)
                     figures = [*curves.regret[name][i, at], *curves.worth[name][i, at], *shares]
                     seed = run.contest.seed
-                    trained = f"{curves.seconds[name][i]:.6g}"
-                    counts = [len(set(run.designs)), len(run.designs), trained, run.ms_per_episode]
-                    shown = [f"{figure:.6g}" if figure != "" else "" for figure in figures]
+                    counts = [len(set(run.designs)), len(run.designs), curves.seconds[name][i], run.ms_per_episode]
+                    cells = ["" if value == "" or np.isnan(value) else f"{value:.6g}" for value in (*counts, *figures)]
                     whose = [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed)]
-                    writer.writerow([*whose, *counts, *shown, run.played_with])
+                    writer.writerow([*whose, *cells, code_of(name)[:7], run.played_with])
     text = ["# Comparison\n", HOW_TO_READ]
     text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
@@ -344,4 +348,7 @@ def listed_settings(learners: Iterable[str]) -> str:
 def measured_by(command: Sequence[str], runs: Iterable[Run]) -> str:
     """A closing line of a report: the command, with what its runs were played, and the machine."""
     played_with = " and ".join(sorted({run.played_with for run in runs}))
-    return f"Measured by `{shlex.join(command)}` with {played_with}, on {machine()}. Times are of runs side by side."
+    return (
+        f"Measured by `{shlex.join(command)}` with {played_with}, on {machine()}. Times are of runs side by side, where "
+        "`--jobs` is not 1."
+    )

@@ -9,7 +9,7 @@ is cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +100,18 @@ def incumbent_regret(
             "give one number for each."
         )
     return np.asarray(best - worth[incumbents(designs, rewards, evaluations)])
+
+
+def noise_floor(rewards: Iterable[Array], worth: Array) -> float:
+    """What remains when someone picks the design with the best reward of all: the most that a design is worth minus what the
+    pick is worth, in the mean over ties and over the seeds that rewards are drawn under.
+
+    Args:
+        rewards: under each seed, of every design; shape (designs,), NaN where it has none.
+        worth: of every design, as for `incumbent_regret`; NaN where it has none.
+    """
+    picked = [np.nanmean(worth[told == np.nanmax(told)]) for told in rewards]
+    return float(np.nanmax(worth) - np.mean(picked))
 
 
 def episodes_played(designs: Sequence[Design], evaluations: int) -> Indices:

@@ -49,6 +49,11 @@ def interquartile_mean(scores: Array) -> Array:
     return np.asarray(runs[..., cut : runs.shape[-1] - cut].mean(axis=-1))
 
 
+def mean(scores: Array) -> Array:
+    """Of all runs; shape (..., seeds, tasks) becomes shape (...)."""
+    return np.asarray(scores.mean(axis=(-2, -1)))
+
+
 def performance_profile(scores: Array, thresholds: npt.ArrayLike) -> Array:
     """The share of all runs whose score is above each threshold (a tail distribution over seeds and tasks).
 

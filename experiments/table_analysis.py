@@ -72,16 +72,6 @@ def local_optima(space: SearchSpace, landscape: Landscape) -> int:
     return int(unbeaten.sum())
 
 
-def noise_floor(table: Table) -> float:
-    """What remains when someone picks the design of the highest validation accuracy of all: the best mean test accuracy minus
-    that of the pick, in the mean over the seeds that it is picked on, and over ties."""
-    scores = table.mean_test_accuracy
-    picked = [
-        np.nanmean(scores[validation == np.nanmax(validation)]) for validation in by_seed(table, "validation_accuracy")
-    ]
-    return float(np.nanmax(scores) - np.mean(picked))
-
-
 def _share(terms: list[tuple[npt.NDArray[np.int64], int]], landscape: Landscape) -> float:
     """The coefficient of determination with one coefficient for every value of every term.
 

@@ -13,6 +13,7 @@ import numpy as np
 import typer
 
 from experiments.provenance import machine
+from experiments.regret import noise_floor
 from marl_hpo_env import InputError, Request, Task, Trial, task
 from marl_hpo_env.table import Table
 from marl_hpo_env.table_evaluator import conditions
@@ -228,7 +229,6 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
         by_seed,
         explained,
         local_optima,
-        noise_floor,
         seed_deviation,
     )
 
@@ -253,7 +253,8 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
             deviation = seed_deviation(by_seed(table, metric))
             yield f"deviation between seeds, {metric.removesuffix('_accuracy')}", f"{100 * deviation:.3f} points"
     if "test_accuracy" in table.measured:
-        yield "left by picking on validation", f"{100 * noise_floor(table):.3f} points of mean test accuracy"
+        floor = noise_floor(by_seed(table, "validation_accuracy"), table.mean_test_accuracy)
+        yield "left by picking on validation", f"{100 * floor:.3f} points of mean test accuracy"
     landscape = table.mean("validation_accuracy")
     alone, with_pairs = explained(table.space, landscape)
     yield "variance explained by layers", f"{100 * alone:.1f}%, with pairs {100 * with_pairs:.1f}%"

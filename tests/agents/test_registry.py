@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from agents import PairwiseQ, RandomSearch, learner, learners
-from agents.registry import settings_of, summary
+from agents.registry import settings_of, split, summary
 from marl_hpo_env import InputError, Layer, SearchSpace
 
 
@@ -82,6 +82,11 @@ def test_settings_stand_behind_a_name(text):
     made = learner(text)
     assert type(made) is PairwiseQ
     assert made.update == ("printed" if "()" in text else "averaged")
+
+
+def test_commas_inside_brackets_separate_nothing():
+    assert split("a, b(k=(1,2), l=[3,4]) ,, c({5,6})") == ["a", "b(k=(1,2), l=[3,4])", "c({5,6})"]
+    assert settings_of("random(k=(1,2),l=3)") == {"k": (1, 2), "l": 3}
 
 
 def test_settings_are_told_with_their_values():

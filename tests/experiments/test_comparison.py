@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from agents import learners
+from agents.registry import split
 from experiments import comparison
-from experiments.compare_command import _default, _split
+from experiments.compare_command import _default
 from experiments.comparison import Benchmark, Contest, Run, Runs, basis, run, run_all
 from experiments.comparison_report import BETTER, Curves, covered_table, overall_table, regret_table, write
-from experiments.statistics import bootstrap, interquartile_mean, probability_of_improvement
+from experiments.statistics import bootstrap, interquartile_mean, mean, probability_of_improvement
 from marl_hpo_env import Layer, Request, SearchSpace, Table, TableEvaluator, Trial, WeightedReward, env
 
 ACCURACY = (("validation_accuracy", 1.0),)
@@ -367,12 +368,13 @@ def shown(estimate, factor=1.0):
 def test_the_regret_table_is_of_the_package_s_statistics(curves):
     title, header, (first, second) = regret_table(curves)
     assert title == "five"
-    assert header == ["learner", "at 3", "test, at 3", "distinct", "episodes", "ms/episode", BETTER]
+    assert header == ["learner", "at 3", "mean test, at 3", "distinct", "episodes", "ms/episode", BETTER]
     # The regrets at the end are 0 and 0; 0.1 and 2.9, of which both are the middle half.
     assert first[:2] == ["pairwise-q", "0 [0,0]"]
     assert second[1] == shown(bootstrap(interquartile_mean, [[0.1], [2.9]]), 100)
     assert second[1].startswith("1.5e+02 [")
-    assert first[2] == shown(bootstrap(interquartile_mean, [[0.0], [0.3]]), 100)
+    assert first[2] == shown(bootstrap(mean, [[0.0], [0.3]]), 100)
+    assert first[2].startswith("15 [")
     # Three distinct designs each; four and three episodes to the third. The repeating run never had a second.
     assert first[3:6] == ["3", "4", "0.5"]
     assert second[3:6] == ["2", "3", "0.5"]
@@ -395,9 +397,10 @@ def test_the_overall_table_is_in_percent_of_a_random_design_s_regret(curves):
 
 def test_a_comparison_s_files(curves, five, tmp_path):
     runs = {"random": [played("random", five, seed, [0, 1, 2], AND_SIZE) for seed in (0, 2)]}
+    (tmp_path / "regret-of-an-earlier-task.png").touch()
     tables = write([curves], tmp_path)
     assert [title.split(":")[0] for title, _, _ in tables] == ["five"]
-    assert "floor of the test regret: 15" in tables[0][0]
+    assert "a random design's: 99; floor of the test regret: 15" in tables[0][0]
     assert {path.name for path in tmp_path.iterdir()} == {"report.md", "runs.csv", "regret-five.png", "profiles.png"}
     with (tmp_path / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -407,7 +410,7 @@ def test_a_comparison_s_files(curves, five, tmp_path):
         ("random", "0", "0"),
         ("random", "1", "1"),
     ]
-    assert list(rows[0].values())[:8] == ["five", "pairwise-q", "0", "0", "3", "4", "nan", "0.5"]
+    assert list(rows[0].values())[:8] == ["five", "pairwise-q", "0", "0", "3", "4", "", "0.5"]
     assert [row["regret_3"] for row in rows] == ["0", "0", "0.1", "2.9"]
     assert [float(row["test_regret_3"]) for row in rows] == pytest.approx([0, 0.3, 0.2, 2.8])
     assert {row["hypervolume_3"] for row in rows} == {""}
@@ -446,7 +449,7 @@ LEARNERS = "pairwise-q, pairwise-q(update=averaged,alpha=0.5), strangers:Climber
 
 def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five, chain, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    *first, last = names = _split(LEARNERS)
+    *first, last = names = split(LEARNERS)
     given = ["--task", five, "--task", chain, "--learners", ",".join(first), "--learner", last]
     given += ["--seeds", 2, "--episodes", 4, "--jobs", 1]
     code, said, err = marl_hpo("compare", *given, "--out", out)
@@ -488,8 +491,9 @@ def test_no_number_is_broken_in_two_in_a_narrow_terminal(marl_hpo, chain, tmp_pa
         (["--learners", "random,random"], "name each once"),
         (["--learners", "random", "--learner", "random"], "name each once"),
         (["--learner", "nowhere:Mine"], "There is no module 'nowhere' for the learner 'nowhere:Mine'"),
-        (["--learners", ","], "separated by commas"),
-        (["--learners", ""], "separated by commas"),
+        (["--learners", ","], "name at least one"),
+        (["--learners", ""], "name at least one"),
+        (["--task", "digits-convnet,digits-branches"], "repeat --task for each"),
         (["--learners", "random(alpha=1)"], "The learner 'random' has no settings; got 'alpha'."),
         (["--learners", "pairwise-q(alpha=2"], "cannot be read; write it as pairwise-q(setting=value)"),
         (["--learners", "pairwise-q(alpha=2)"], "alpha is 2"),

@@ -45,7 +45,8 @@ distinct designs, in hundredths of the reward (points, where the reward is accur
 its 95% bootstrap interval. "mean test" is the mean, with its interval, of the regret in test figures, which no learner sees, of
 the design with the best reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are
 how many designs and episodes the runs had on average (who stops early keeps the last regret), "trained" what training these
-designs took when the table was made, "ms/episode" what the learner itself takes, and "{BETTER}", where that one is among them, is the probability of a lower regret at the end.
+designs took when the table was made, "ms/episode" what the learner itself takes, and "{BETTER}", where that one
+is among them, is the probability of a lower regret at the end.
 """
 Array = npt.NDArray[np.float64]
 Table = tuple[str, list[str], list[list[str]]]

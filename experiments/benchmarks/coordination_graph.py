@@ -23,6 +23,7 @@ from statistics import mean, median
 import numpy as np
 
 from agents import Episode, learner
+from experiments.provenance import machine
 from experiments.synthetic import synthetic_table
 
 RESULTS = Path(__file__).parent.parent / "results" / "coordination-graph.json"
@@ -69,7 +70,7 @@ def measure() -> dict[str, object]:
     ours = mean(ms_per_episode(OURS, WITH_THE_PEER, EPISODES[WITH_THE_PEER]))
     return {
         "command": "python -m experiments.benchmarks.coordination_graph",
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("numpy", "optuna")} | {"python": platform.python_version()},
         "actions": 12,
         "layers": rows,

@@ -26,6 +26,7 @@ from statistics import median
 from typing import Any
 
 from agents import Episode, PairwiseQ
+from experiments.provenance import machine
 from marl_hpo_env import METRICS, Layer, Request, SearchSpace, Trial, WeightedReward, env, task
 from marl_hpo_env.turn_based import TurnBasedEnvironment
 
@@ -169,7 +170,7 @@ def measure() -> dict[str, Any]:
         }
     return {
         "command": "python -m experiments.benchmarks.overhead",
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("pettingzoo", "numpy")} | {"python": platform.python_version()},
         "raw": _live_steps(wrapped=False),
         "wrapped": _live_steps(wrapped=True),

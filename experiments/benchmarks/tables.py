@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmarks.overhead import beside_tictactoe, first_legal_move
+from experiments.provenance import machine
 from marl_hpo_env import env
 from marl_hpo_env.table import Table, shipped
 
@@ -100,7 +101,7 @@ def measure(names: list[str]) -> dict[str, Any]:
     """Everything that the header claims, for each of these tables."""
     return {
         "command": "python -m experiments.benchmarks.tables",
-        "machine": f"{platform.machine()}, {platform.system()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("pettingzoo", "numpy")} | {"python": platform.python_version()},
         "tables": {
             name: {

@@ -20,7 +20,7 @@ benchmark: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.tables
 	$(BIN)/python -m experiments.benchmarks.coordination_graph
 
-# The comparisons in the README, about an hour on two cores. NAS_BENCH_MACRO is its authors' file of CIFAR-10.
+# The comparisons in the README, for an hour or more on two cores. NAS_BENCH_MACRO is its authors' file of CIFAR-10.
 NAS_BENCH_MACRO := nas-bench-macro_cifar10.json
 RIVALS := coordination-graph,local-search,regularized-evolution,independent-q,sequential-q,manas,$\
 	manas(estimator=least-squares),reinforce,vdn,predictor,optuna-tpe,random,pairwise-q,pairwise-q(update=averaged)

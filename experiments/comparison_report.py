@@ -120,18 +120,18 @@ def regret_table(curves: Curves) -> Table:
     header += [BETTER] if THE_PAPERS in curves.regret else []
     ends = {name: regret[:, -1:] for name, regret in curves.regret.items()}
     rows = []
-    for name in sorted(curves.regret, key=lambda name: _middle(curves.regret[name][:, -1])):
+    for name in sorted(ends, key=lambda name: interquartile_mean(ends[name])):
         runs = curves.runs[name]
         counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
         distinct = [len(set(run.designs)) for run in runs]
-        figures = [_estimate(curves.regret[name][:, n - 1], interquartile_mean) for n in curves.checkpoints]
+        figures = [_estimate(curves.regret[name][:, [n - 1]]) for n in curves.checkpoints]
         cost = [
             f"{np.mean(distinct):.0f}",
             f"{np.mean(counts):.0f}",
             *([f"{curves.seconds[name].mean() / 60:.1f}"] if simulated else []),
             f"{np.mean([r.ms_per_episode for r in runs]):.3g}",
         ]
-        test = [_estimate(curves.worth[name][:, -1], mean)] if tested else []
+        test = [_estimate(curves.worth[name][:, [-1]], statistic=mean)] if tested else []
         rows.append([name, *figures, *test, *cost, *_better(ends, name)])
     return curves.benchmark.name, header, rows
 
@@ -142,11 +142,9 @@ def covered_table(all_curves: Sequence[Curves]) -> Table:
     first = all_curves[0]
     header = ["learner", *(f"at {n}" for n in first.checkpoints)]
     shares = {name: np.stack([curves.covered[name] for curves in all_curves], axis=1) for name in first.covered}
-    names = sorted(shares, key=lambda name: -_middle(shares[name][..., -1]))
     rows = []
-    for name in names:
-        at = np.moveaxis(shares[name], -1, 0)
-        rows.append([name, *(shown(bootstrap(interquartile_mean, scores), 100, 4) for scores in at)])
+    for name in sorted(shares, key=lambda name: -interquartile_mean(shares[name][..., -1])):
+        rows.append([name, *(_estimate(scores, digits=4) for scores in np.moveaxis(shares[name], -1, 0))])
     where = first.benchmark.name if len(all_curves) == 1 else "All benchmarks"
     objectives = " and ".join(map(str, first.benchmark.reward.objectives))
     return f"{where}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
@@ -158,10 +156,8 @@ def overall_table(all_curves: Sequence[Curves]) -> Table:
     ends = {name: score[..., -1] for name, score in scores.items()}
     header = ["learner", *(f"at {n}" for n in all_curves[0].checkpoints), *([BETTER] if THE_PAPERS in scores else [])]
     rows = []
-    for name in sorted(scores, key=lambda name: _middle(scores[name][..., -1])):
-        figures = [
-            shown(bootstrap(interquartile_mean, scores[name][..., n - 1]), 100) for n in all_curves[0].checkpoints
-        ]
+    for name in sorted(ends, key=lambda name: interquartile_mean(ends[name])):
+        figures = [_estimate(scores[name][..., n - 1]) for n in all_curves[0].checkpoints]
         rows.append([name, *figures, *_better(ends, name)])
     return f"All benchmarks: regret in percent of a random design's {INTERVALS}", header, rows
 
@@ -181,12 +177,9 @@ def _normalised(all_curves: Sequence[Curves], name: str) -> Array:
     return np.stack([curves.regret[name] / curves.chance for curves in all_curves], axis=1)
 
 
-def _middle(runs: Array) -> float:
-    return float(interquartile_mean(np.reshape(runs, (len(runs), -1))))
-
-
-def _estimate(runs: Array, statistic: Callable[[Array], Array]) -> str:
-    return shown(bootstrap(statistic, runs[:, None]), 100)
+def _estimate(scores: Array, digits: int = 2, statistic: Callable[[Array], Array] = interquartile_mean) -> str:
+    """In hundredths; scores of shape (seeds, benchmarks)."""
+    return shown(bootstrap(statistic, scores), 100, digits)
 
 
 def shown(estimate: Any, factor: float, digits: int = 2) -> str:

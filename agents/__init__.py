@@ -5,19 +5,19 @@ They use only the environment's public names, so that a stranger's learner has a
 
 from agents.coordination_graph import CoordinationGraph
 from agents.independent_q import IndependentQ
-from agents.local_search import LocalSearch
-from agents.manas import Manas
-from agents.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
 from agents.pairwise_q import PairwiseQ
 from agents.playing import play
-from agents.predictor import Predictor
 from agents.protocol import Episode, Learner, TurnBasedLearner
 from agents.random_search import RandomSearch
 from agents.registry import learner, learners
-from agents.regularized_evolution import RegularizedEvolution
-from agents.reinforce import Reinforce
-from agents.sequential_q import SequentialQ
-from agents.vdn import ValueDecomposition
+from agents.rivals.local_search import LocalSearch
+from agents.rivals.manas import Manas
+from agents.rivals.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
+from agents.rivals.predictor import Predictor
+from agents.rivals.regularized_evolution import RegularizedEvolution
+from agents.rivals.reinforce import Reinforce
+from agents.rivals.sequential_q import SequentialQ
+from agents.rivals.vdn import ValueDecomposition
 
 __all__ = [
     "CoordinationGraph",

@@ -18,7 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.protocol import Episode, TurnBasedLearner
-from marl_hpo_env import Design, InputError, SearchSpace
+from marl_hpo_env import Design, InputError, SearchSpace, whole_number
+
+PAPER_EPISODES: Mapping[str, int] = {
+    **dict.fromkeys(("vgg16-cifar10", "vgg16-cifar100", "vgg16-imagenet"), 500),
+    **dict.fromkeys(("unet-brats18", "unet-isic18"), 2000),
+    **dict.fromkeys(("googlenet-cifar10", "googlenet-cifar100", "googlenet-imagenet"), 4500),
+}
+"""Length of the first phase in the paper's own tasks (VIII-D)."""
 
 
 class QTable:
@@ -71,7 +78,7 @@ class PairwiseQ(TurnBasedLearner):
 
     Args:
         exploration_episodes: length of the first phase. VIII-D asks for slightly more than the largest table has cells
-            (VI-A); None takes 1.25 times as many (ours).
+            (VI-A); None takes the paper's own number in its tasks, and elsewhere 1.25 times as many (ours).
         max_exploitation_episodes: the second phase ends after as many, converged or not (ours; Fig. 9 shows 350).
         convergence_episodes: converged once as many greedy episodes in a row, each with an update of a table since the
             one before, chose the same design (VI-C says "several episodes"; 5 is ours). Where every design has been
@@ -132,8 +139,8 @@ class PairwiseQ(TurnBasedLearner):
             ("max_exploitation_episodes", max_exploitation_episodes, 0),
             ("convergence_episodes", convergence_episodes, 1),
         ):
-            if count is not None and (type(count) is not int or count < least):
-                raise InputError(f"The setting {name} is {count!r}; it is a whole number from {least}.")
+            if count is not None:
+                whole_number(f"setting {name}", count, least)
         self.exploration_episodes = exploration_episodes
         self.max_exploitation_episodes = max_exploitation_episodes
         self.convergence_episodes = convergence_episodes
@@ -146,8 +153,13 @@ class PairwiseQ(TurnBasedLearner):
         self.update = update
         self.epsilon_per = epsilon_per
         self.next_unvisited = next_unvisited
+        self._papers: int | None = None
 
     # --- the phases (VI) -------------------------------------------------------------------------------------------
+
+    def prepare(self, task: str) -> None:
+        """Takes the paper's length of the first phase, where the task is one of the paper's."""
+        self._papers = PAPER_EPISODES.get(task)
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Empty tables, first phase."""
@@ -166,9 +178,8 @@ class PairwiseQ(TurnBasedLearner):
         # Of each table: its layers, and the tables in which the layers fed by the second one stand.
         self._updates = [(i, j, table, self._outgoing[j]) for (i, j), table in sorted(self.tables.items())]
         largest = max(table.cells for table in self.tables.values())
-        self._exploration = (
-            math.ceil(1.25 * largest) if self.exploration_episodes is None else self.exploration_episodes
-        )
+        lengths = (self.exploration_episodes, self._papers, math.ceil(1.25 * largest))
+        self._exploration = next(length for length in lengths if length is not None)
         self._asked = 0
         self._passed = 0
         self._picks: list[int] = []

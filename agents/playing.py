@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from agents.protocol import Episode, Learner
-from marl_hpo_env import Design, InputError, SearchSpace, Trial
+from marl_hpo_env import Design, InputError, SearchSpace, Trial, whole_number
 
 EPISODES_PER_EVALUATION = 5
 """A learner that repeats itself more often than this is stopped short of its evaluations."""
+
+_CHECKS_ONLY = {"OrderEnforcingWrapper", "OrderEnforcing", "PassiveEnvChecker"}
+"""Wrappers of PettingZoo's and Gymnasium's that change nothing."""
 
 OnEpisode = Callable[[Episode, Trial], None]
 
@@ -28,7 +31,8 @@ def play(
     """Lets a learner play from the beginning.
 
     Args:
-        env: any of the package's environments; its evaluator turns the learner's designs into trials.
+        env: any of the package's environments, unwrapped or as `env` and `make` return it; its evaluator turns the learner's
+            designs into trials.
         learner: is reset with the environment's space and `seed`.
         episodes: how many to play at most; None plays until the learner is finished, or, where `evaluations` are given,
             `EPISODES_PER_EVALUATION` times as many.
@@ -42,17 +46,16 @@ def play(
         Every episode, in the order asked.
 
     Raises:
-        InputError: if `batch`, `episodes` or `evaluations` is not positive, or the learner asks for a design that does not exist.
+        InputError: if `batch`, `episodes` or `evaluations` is not positive, the environment is wrapped in what the learner would
+            not see, or the learner asks for a design that does not exist.
     """
-    if batch < 1:
-        raise InputError(f"The batch is {batch}; it is at least 1.")
+    whole_number("batch", batch, 1)
     for what, number in (("episodes", episodes), ("evaluations", evaluations)):
-        if number is not None and number < 1:
-            raise InputError(f"The number of {what} is {number}; it is at least 1.")
+        if number is not None:
+            whole_number(f"number of {what}", number, 1)
     if episodes is None and evaluations is not None:
         episodes = EPISODES_PER_EVALUATION * evaluations
-    game = env.unwrapped
-    learner.reset(game.space, seed)
+    game = begin(env, learner, seed)
     played: list[Episode] = []
     seen: set[Design] = set()
     while (episodes is None or len(played) < episodes) and (evaluations is None or len(seen) < evaluations):
@@ -82,6 +85,30 @@ def play(
             for episode in told:
                 on_episode(episode, trials[episode.design])
     return played
+
+
+def begin(env: Any, learner: Learner, seed: int) -> Any:
+    """Readies a learner for an environment, as `play` does.
+
+    Returns:
+        The environment without its wrappers.
+
+    Raises:
+        InputError: if a wrapper changes what a learner sees or does: it would play past it.
+    """
+    game = env.unwrapped
+    wrapper = env
+    while wrapper is not game:
+        if type(wrapper).__name__ not in _CHECKS_ONLY:
+            raise InputError(
+                f"A learner plays whole designs and would not see what {type(wrapper).__name__} changes; step the wrapped "
+                "environment in a loop of your own, or give the environment without it."
+            )
+        wrapper = wrapper.env
+    if hasattr(learner, "prepare") and hasattr(game, "task"):
+        learner.prepare(game.task.name)
+    learner.reset(game.space, seed)
+    return game
 
 
 def _asked(learner: Learner, n: int, space: SearchSpace) -> list[Design]:

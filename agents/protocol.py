@@ -32,9 +32,10 @@ class Learner(Protocol):
     A learner is a deterministic function of its settings, the seed, and what it is told: this is what makes resuming by
     replay work.
 
-    A learner may also have, and the command line then shows: `total_episodes`, the most that it plays, after which `ask`
-    returns nothing; `exploration_length`, how many of them are its first phase; `converged` and `greedy_design`, the answer
-    of its own that it may come to, beside the best design seen.
+    A learner may also have `prepare(task)`, which `play` calls with the task's name before `reset`, where the learner's source
+    says something of that task; and what the command line then shows: `total_episodes`, the most that it plays, after which
+    `ask` returns nothing; `exploration_length`, how many of them are its first phase; `converged` and `greedy_design`, the
+    answer of its own that it may come to, beside the best design seen.
     """
 
     def reset(self, space: SearchSpace, seed: int) -> None:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
-import os
-import sys
 from typing import Any
 
 from agents.coordination_graph import CoordinationGraph
 from agents.independent_q import IndependentQ
-from agents.local_search import LocalSearch
-from agents.manas import Manas
-from agents.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
 from agents.pairwise_q import PairwiseQ
-from agents.predictor import Predictor
 from agents.protocol import Learner
 from agents.random_search import RandomSearch
-from agents.regularized_evolution import RegularizedEvolution
-from agents.reinforce import Reinforce
-from agents.sequential_q import SequentialQ
-from agents.vdn import ValueDecomposition
-from marl_hpo_env import InputError
+from agents.rivals.local_search import LocalSearch
+from agents.rivals.manas import Manas
+from agents.rivals.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
+from agents.rivals.predictor import Predictor
+from agents.rivals.regularized_evolution import RegularizedEvolution
+from agents.rivals.reinforce import Reinforce
+from agents.rivals.sequential_q import SequentialQ
+from agents.rivals.vdn import ValueDecomposition
+from marl_hpo_env import InputError, import_object
 
 _LEARNERS: dict[str, type] = {
     "coordination-graph": CoordinationGraph,
@@ -124,8 +121,7 @@ def split(text: str) -> list[str]:
 
 
 def _class(name: str) -> type:
-    place, colon, own = name.partition(":")
-    if not colon:
+    if ":" not in name:
         if name not in _LEARNERS:
             if "." in name:
                 own = ":".join(name.rsplit(".", 1))
@@ -134,20 +130,7 @@ def _class(name: str) -> type:
                 )
             raise InputError.unknown("learner", name, _LEARNERS)
         return _LEARNERS[name]
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(place), own)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
-            raise InputError(f"The learner {name!r} cannot be imported: its module needs {error.name!r}.") from error
-        raise InputError(
-            f"There is no module {place!r} for the learner {name!r}; run where it can be imported."
-        ) from error
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(
-            f"The learner {name!r} cannot be found: {error}; name a class in a module on the path."
-        ) from error
+    found = import_object(name, "learner")
     if not isinstance(found, type):
         raise InputError(f"The learner {name!r} is a {type(found).__name__}; name a class.")
     missing = [method for method in ("reset", "ask", "tell") if not callable(getattr(found, method, None))]

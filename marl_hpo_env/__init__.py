@@ -13,34 +13,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from marl_hpo_env.augmentation import Augmentation
-from marl_hpo_env.builtin_tasks import task, tasks
-from marl_hpo_env.errors import InputError
-from marl_hpo_env.evaluator import Evaluator, StoredEvaluator
-from marl_hpo_env.game import Game
-from marl_hpo_env.padded import PaddedObservations
+from marl_hpo_env.catalog.registry import task, tasks
+from marl_hpo_env.catalog.task import Task
+from marl_hpo_env.environments.game import Game
+from marl_hpo_env.environments.padded import PaddedObservations
+from marl_hpo_env.environments.registration import env, parallel_env, register, register_task
+from marl_hpo_env.errors import InputError, import_object, whole_number
+from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
+from marl_hpo_env.evaluators.store import Store
+from marl_hpo_env.evaluators.table import TableEvaluator
 from marl_hpo_env.pareto import hypervolume, non_dominated
-from marl_hpo_env.recipe import Limits, Recipe
-from marl_hpo_env.registration import env, parallel_env, register
 from marl_hpo_env.reward import PaperReward, Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
-from marl_hpo_env.store import Store
-from marl_hpo_env.table import Table
-from marl_hpo_env.table_evaluator import TableEvaluator
+from marl_hpo_env.tables.table import Table
+from marl_hpo_env.training.augmentation import Augmentation
+from marl_hpo_env.training.recipe import Limits, Recipe
 from marl_hpo_env.trial import METRICS, Request, Trial
-from marl_hpo_env.tuning_task import Task
 
 if TYPE_CHECKING:
-    from marl_hpo_env.brats import brats18
-    from marl_hpo_env.cifar_files import cifar
-    from marl_hpo_env.data import Data
-    from marl_hpo_env.image_files import ImageFiles
-    from marl_hpo_env.imagenet_files import imagenet
-    from marl_hpo_env.images import image_folder
-    from marl_hpo_env.isic import isic18
-    from marl_hpo_env.saved_network import load_network, save_network
-    from marl_hpo_env.training_evaluator import TrainingEvaluator
-    from marl_hpo_env.tunable_network import TunableNetwork
+    from marl_hpo_env.data.brats import brats18
+    from marl_hpo_env.data.cifar import cifar
+    from marl_hpo_env.data.image_folder import image_folder
+    from marl_hpo_env.data.imagenet import imagenet
+    from marl_hpo_env.data.isic import isic18
+    from marl_hpo_env.data.lazy_images import ImageFiles
+    from marl_hpo_env.data.splits import Data
+    from marl_hpo_env.evaluators.training import TrainingEvaluator
+    from marl_hpo_env.networks.saved import load_network, save_network
+    from marl_hpo_env.networks.tunable import TunableNetwork
 
 __all__ = [
     "METRICS",
@@ -74,27 +74,30 @@ __all__ = [
     "hypervolume",
     "image_folder",
     "imagenet",
+    "import_object",
     "isic18",
     "load_network",
     "non_dominated",
     "parallel_env",
+    "register_task",
     "save_network",
     "task",
     "tasks",
+    "whole_number",
 ]
 
 _WITH_TORCH = {
-    "Data": "data",
-    "ImageFiles": "image_files",
-    "TrainingEvaluator": "training_evaluator",
-    "TunableNetwork": "tunable_network",
-    "brats18": "brats",
-    "cifar": "cifar_files",
-    "image_folder": "images",
-    "imagenet": "imagenet_files",
-    "isic18": "isic",
-    "load_network": "saved_network",
-    "save_network": "saved_network",
+    "Data": "data.splits",
+    "ImageFiles": "data.lazy_images",
+    "TrainingEvaluator": "evaluators.training",
+    "TunableNetwork": "networks.tunable",
+    "brats18": "data.brats",
+    "cifar": "data.cifar",
+    "image_folder": "data.image_folder",
+    "imagenet": "data.imagenet",
+    "isic18": "data.isic",
+    "load_network": "networks.saved",
+    "save_network": "networks.saved",
 }
 
 

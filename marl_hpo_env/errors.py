@@ -7,7 +7,12 @@ lets any other exception through with its traceback.
 from __future__ import annotations
 
 import difflib
+import importlib
+import operator
+import os
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 
 class InputError(ValueError):
@@ -29,6 +34,53 @@ class InputError(ValueError):
         else:
             hint = f"there are {', '.join(repr(n) for n in names)}."
         return cls(f"There is no {what} {str(name)!r}; {hint}")
+
+
+def whole_number(what: str, value: Any, least: int) -> int:
+    """`value` as a plain int.
+
+    Args:
+        what: what it is the number of, such as `"number of workers"`.
+        value: what was given.
+        least: the lowest that is right.
+
+    Raises:
+        InputError: if it is no whole number, or below `least`.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        raise InputError(f"The {what} is {value!r}; it is a whole number from {least}.")
+    return number
+
+
+def import_object(name: str, what: str) -> Any:
+    """What stands under `package.module:object`, importable from the current folder too.
+
+    Args:
+        name: of the object, with its module.
+        what: it is, such as `"task"`, for the sentences.
+
+    Raises:
+        InputError: if there is no such module or object, or the module cannot be imported.
+    """
+    place, colon, attribute = name.partition(":")
+    if not (colon and place and attribute):
+        raise InputError(f"The {what} {name!r} cannot be read; write it as package.module:name.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(place), attribute)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+            raise InputError(f"The {what} {name!r} cannot be imported: its module needs {error.name!r}.") from error
+        raise InputError(
+            f"There is no module {place!r} for the {what} {name!r}; run where it can be imported."
+        ) from error
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"The {what} {name!r} cannot be found: {error}; name one in a module on the path.") from error
 
 
 def first_line(error: Exception) -> str:

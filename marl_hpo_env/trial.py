@@ -13,39 +13,46 @@ Status = Literal["completed", "terminated", "failed"]
 
 
 class Metric(NamedTuple):
-    """What a metric is measured in, and which way is better: +1 the higher, -1 the lower."""
+    """What a metric is: the one place that says so.
+
+    Args:
+        unit: what it is measured in.
+        better: which way: +1 the higher, -1 the lower.
+        of: `"network"`, which does not hang on how long is trained; `"epoch"`, which every epoch of the history has; or
+            `"training"`, which is known at its end.
+        clock: whether it is read off a clock, so that no seed can repeat it: `"alone"` means something only where nothing
+            runs beside the training.
+    """
 
     unit: str
     better: int
+    of: Literal["network", "epoch", "training"]
+    clock: Literal["alone", "any"] | None = None
 
 
 METRICS: Mapping[str, Metric] = {
-    "validation_accuracy": Metric("fraction", +1),
-    "test_accuracy": Metric("fraction", +1),
-    "train_loss": Metric("while training, in the epoch whose weights are kept", -1),
-    "train_accuracy": Metric("fraction, likewise", +1),
-    "validation_loss": Metric("of the network as it is kept", -1),
-    "model_size_mb": Metric("MB, 10^6 bytes of float32 parameters and buffers", -1),
-    "parameters": Metric("weights and biases", -1),
-    "flops": Metric("per example, a multiply-add counts two", -1),
-    "peak_memory_mb": Metric("MB of device memory for network and training, CUDA only", -1),
-    "train_ms_per_batch": Metric("ms, median, measured alone", -1),
-    "inference_ms_per_batch": Metric("ms, median, measured alone", -1),
-    "epochs": Metric("trained", -1),
-    "epochs_to_threshold": Metric("epochs until the loss limit was met", -1),
-    "seconds": Metric("s, the whole trial", -1),
+    "validation_accuracy": Metric("fraction", +1, "epoch"),
+    "test_accuracy": Metric("fraction", +1, "training"),
+    "train_loss": Metric("while training, in the epoch whose weights are kept", -1, "epoch"),
+    "train_accuracy": Metric("fraction, likewise", +1, "epoch"),
+    "validation_loss": Metric("of the network as it is kept", -1, "epoch"),
+    "model_size_mb": Metric("MB, 10^6 bytes of float32 parameters and buffers", -1, "network"),
+    "parameters": Metric("weights and biases", -1, "network"),
+    "flops": Metric("per example, a multiply-add counts two", -1, "network"),
+    "peak_memory_mb": Metric("MB of device memory for network and training, CUDA only", -1, "network"),
+    "train_ms_per_batch": Metric("ms, median, measured alone", -1, "network", "alone"),
+    "inference_ms_per_batch": Metric("ms, median, measured alone", -1, "network", "alone"),
+    "epochs": Metric("trained", -1, "training"),
+    "epochs_to_threshold": Metric("epochs until the loss limit was met", -1, "training"),
+    "seconds": Metric("s, the whole trial", -1, "training", "any"),
 }
 """Every metric of a trial. Accuracy is the Dice coefficient in segmentation. A metric is None where it was not measured."""
 
-TIME_METRICS = ("train_ms_per_batch", "inference_ms_per_batch")
+TIME_METRICS = tuple(name for name, metric in METRICS.items() if metric.clock == "alone")
 """Measured only where nothing runs beside the training."""
 
-CLOCK_METRICS = (*TIME_METRICS, "seconds")
+CLOCK_METRICS = tuple(name for name, metric in METRICS.items() if metric.clock is not None)
 """What no seed can repeat: everything read off a clock."""
-
-
-ACCIDENTS = ("Out of memory", "The worker process died")
-"""How the reasons of failures begin that say nothing of the design alone."""
 
 
 class Request(NamedTuple):
@@ -71,7 +78,9 @@ class Trial:
         status: whether it completed, was terminated by a limit, or failed.
         reason: one sentence where it did not complete.
         metrics: a value, or None where not measured, for every name in `METRICS`.
-        history: per epoch, its `train_loss`, `train_accuracy`, `validation_loss` and `validation_accuracy`.
+        history: per epoch, the metrics of an epoch.
+        accidental: whether it failed by what happened around it, such as too little memory, not by its key: such a trial is
+            not stored, and is tried again.
     """
 
     request: Request
@@ -79,16 +88,12 @@ class Trial:
     reason: str | None = None
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
+    accidental: bool = False
 
     @property
     def design(self) -> Design | None:
         """The evaluated design; None for the original network."""
         return self.request.design
-
-    @property
-    def accidental(self) -> bool:
-        """Whether it failed by what happened around it, not by its key: such a trial is not stored, and is tried again."""
-        return self.status == "failed" and (self.reason or "").startswith(ACCIDENTS)
 
     def __str__(self) -> str:
         what = "original network" if self.design is None else f"design {self.design}"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 import marl_hpo_env
 from marl_hpo_env import METRICS, Design, InputError, Layer, Request, SearchSpace, Trial
-from marl_hpo_env.single_controller import SingleControllerEnvironment
-from marl_hpo_env.table import Table
+from marl_hpo_env.environments.registration import single_controller_env
+from marl_hpo_env.tables.table import Table
 from marl_hpo_env.trial import TIME_METRICS
 
 # CI repeats the examples that it passed with; a developer's run looks for new ones.
@@ -224,7 +224,7 @@ def single_controller() -> Callable[..., Any]:
     """Makes a Gymnasium environment likewise."""
 
     def make(space: SearchSpace, **settings: Any) -> Any:
-        return SingleControllerEnvironment("digits-convnet", **{"evaluator": FormulaEvaluator(space), **settings})
+        return single_controller_env("digits-convnet", **{"evaluator": FormulaEvaluator(space), **settings})
 
     return make
 

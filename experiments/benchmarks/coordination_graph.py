@@ -24,7 +24,7 @@ import numpy as np
 
 from agents import Episode, learner
 from experiments.provenance import machine
-from experiments.synthetic import synthetic_table
+from experiments.suites.synthetic import synthetic_table
 
 RESULTS = Path(__file__).parent.parent / "results" / "coordination-graph.json"
 OURS, PEER = "coordination-graph", "optuna-tpe"

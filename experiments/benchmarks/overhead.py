@@ -28,7 +28,7 @@ from typing import Any
 from agents import Episode, PairwiseQ
 from experiments.provenance import machine
 from marl_hpo_env import METRICS, Layer, Request, SearchSpace, Trial, WeightedReward, env, task
-from marl_hpo_env.turn_based import TurnBasedEnvironment
+from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
 
 RESULTS = Path(__file__).parent.parent / "results" / "overhead.json"
 ACTIONS = 20

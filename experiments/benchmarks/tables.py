@@ -27,7 +27,7 @@ import numpy as np
 from experiments.benchmarks.overhead import beside_tictactoe, first_legal_move
 from experiments.provenance import machine
 from marl_hpo_env import env
-from marl_hpo_env.table import Table, shipped
+from marl_hpo_env.tables.table import Table, shipped
 
 RESULTS = Path(__file__).parent.parent / "results" / "tables.json"
 EPISODES = 100

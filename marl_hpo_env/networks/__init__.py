@@ -1,1 +1,1 @@
-"""The original networks of the built-in tasks: ordinary torch modules that know nothing of this package."""
+"""Any torch network as a search space, and any design of it as a torch network."""

@@ -21,7 +21,7 @@ from agents.coordination_graph import (
     _Terms,
 )
 from agents.protocol import Episode
-from experiments.synthetic import synthetic_table
+from experiments.suites.synthetic import synthetic_table
 from marl_hpo_env import InputError, Layer, SearchSpace
 
 

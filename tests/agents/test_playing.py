@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import marl_hpo_env
 from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
 from agents.playing import EPISODES_PER_EVALUATION
 from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
@@ -143,12 +144,41 @@ def test_playing_again_plays_the_same():
     assert play(game, learner, seed=3, batch=2) == play(game, learner, seed=3, batch=2)
 
 
-def test_the_wrapper_s_environment_is_the_one_that_is_played():
-    class Wrapper:
-        def __init__(self, inner):
-            self.unwrapped = inner
+class OrderEnforcingWrapper:
+    """As PettingZoo's: it checks, and changes nothing."""
 
-    assert len(play(Wrapper(FakeEnvironment(chain(2, 2))), Scripted((0, 0), (1, 1)))) == 2
+    def __init__(self, inner):
+        self.env, self.unwrapped = inner, inner.unwrapped
+
+
+class Changes(OrderEnforcingWrapper):
+    pass
+
+
+def test_what_a_wrapper_that_only_checks_wraps_is_played():
+    assert len(play(OrderEnforcingWrapper(FakeEnvironment(chain(2, 2))), Scripted((0, 0), (1, 1)))) == 2
+
+
+@pytest.mark.parametrize("outer", [OrderEnforcingWrapper, lambda env: env])
+def test_what_a_wrapper_changes_is_never_played_past(outer, refused):
+    with refused("would not see what Changes changes"):
+        play(outer(Changes(OrderEnforcingWrapper(FakeEnvironment(chain(2, 2))))), Scripted((0, 0), (1, 1)))
+
+
+def test_padded_observations_are_refused_and_plain_environments_of_all_three_kinds_are_played(refused):
+    import gymnasium
+    import pettingzoo
+
+    name = "marl_hpo_env/digits-convnet-v0"
+    table = {"evaluator": "table"}
+    with refused("PaddedObservations"):
+        play(marl_hpo_env.PaddedObservations(marl_hpo_env.env("digits-convnet", **table)), RandomSearch(), 1)
+    for made in (
+        pettingzoo.make("aec", name, **table),
+        pettingzoo.make("parallel", name, **table),
+        gymnasium.make(name, **table),
+    ):
+        assert len(play(made, RandomSearch(), 3)) == 3
 
 
 def test_on_episode_sees_every_episode_with_its_trial_in_the_order_asked_after_it_was_told():

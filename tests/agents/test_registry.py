@@ -168,7 +168,7 @@ def test_one_s_own_class_is_found_in_the_current_folder():
         ("own_learners.Own", "as in 'own_learners:Own'"),
         ("needing:Own", "its module needs 'a_package_that_is_not_there'"),
         ("nowhere.to_be:Own", "There is no module 'nowhere.to_be'"),
-        (":Own", "cannot be found"),
+        (":Own", "cannot be read"),
         ("builtins:dict", "has no 'reset'"),
     ],
 )

@@ -8,9 +8,9 @@ import pytest
 
 from agents import Episode
 from agents.independent_q import IndependentQ
-from agents.local_search import LocalSearch
-from agents.manas import Manas
-from agents.regularized_evolution import RegularizedEvolution
+from agents.rivals.local_search import LocalSearch
+from agents.rivals.manas import Manas
+from agents.rivals.regularized_evolution import RegularizedEvolution
 from marl_hpo_env import Layer, SearchSpace
 
 LAYERS, ACTIONS = 6, 4

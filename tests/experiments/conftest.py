@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from experiments import command_line
+from experiments.commands import main as command_line
 
 
 @pytest.fixture

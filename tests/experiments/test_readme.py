@@ -3,7 +3,7 @@ import json
 import re
 from pathlib import Path
 
-from marl_hpo_env.table import shipped
+from marl_hpo_env.tables.table import shipped
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -87,6 +87,53 @@ def test_the_game_imports_nothing_of_the_learners_or_the_experiments():
     assert not top_level_packages("marl_hpo_env") & {"agents", "experiments", "tests"}
 
 
+ROOMS = ("environments", "evaluators", "catalog", "training", "tables", "networks", "data", "ground")
+"""From the top down; each imports only from those below it."""
+
+ABOVE_ALL = {"__init__", "testing", "__main__"}
+
+
+def room_of(module: str) -> str:
+    """The room of one of the package's modules; the ground for those that lie in none."""
+    first = module.split(".")[1]
+    return first if first in ROOMS else "ground"
+
+
+def names_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("file", FILES["marl_hpo_env"], ids=lambda file: names_of(file).removeprefix("marl_hpo_env."))
+def test_imports_run_downwards_room_by_room(file):
+    if file.parent.name == "marl_hpo_env" and file.stem in ABOVE_ALL:
+        return
+    own = room_of(names_of(file))
+    for module, _ in imported(file):
+        if module.split(".")[0] == "marl_hpo_env":
+            assert module != "marl_hpo_env", f"{file} imports from the package as a whole, which holds every room"
+            assert ROOMS.index(room_of(module)) >= ROOMS.index(own), f"{own} imports {module}, which lies above it"
+
+
+def test_the_ground_needs_no_torch():
+    ground = [
+        file for file in FILES["marl_hpo_env"] if file.parent.name == "marl_hpo_env" and file.stem not in ABOVE_ALL
+    ]
+    assert len(ground) == 5
+    assert not {module.split(".")[0] for file in ground for module, _ in imported(file)} & {"torch", "torchvision"}
+
+
+def test_every_room_is_there_and_none_hides_a_public_name():
+    there = {file.parent.name for file in FILES["marl_hpo_env"] if file.parent.parent.name == "marl_hpo_env"}
+    assert there == set(ROOMS) - {"ground"}
+    assert not there & set(marl_hpo_env.__all__)
+
+
+def test_tests_lie_where_what_they_test_lies():
+    for test in (ROOT / "tests" / "marl_hpo_env").rglob("test_*.py"):
+        place = test.parent.relative_to(ROOT / "tests")
+        assert (ROOT / place).is_dir(), f"{test} tests a room that is not there"
+
+
 def test_the_learners_import_nothing_of_the_experiments():
     assert not top_level_packages("agents") & {"experiments", "tests"}
 

@@ -1,0 +1,1 @@
+"""Algorithms of others that play the same game, one file each."""

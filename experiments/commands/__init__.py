@@ -1,0 +1,1 @@
+"""The command `marl-hpo`, one file per group of commands."""

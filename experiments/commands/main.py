@@ -1,0 +1,295 @@
+"""The command `marl-hpo`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from experiments.commands.compare import compare
+from experiments.commands.reward_options import read_reward
+from experiments.commands.table import table_app
+from marl_hpo_env import InputError, Recipe, Task, task, tasks
+
+app = typer.Typer(
+    help="Let multi-agent learners design convolutional networks: every layer is an agent that picks its hyperparameters.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(table_app, name="table")
+app.command()(compare)
+
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for trials and reports; a run continues from what is in it.", show_default="runs/TASK"),
+]
+TaskName = Annotated[str | None, typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them.")]
+Model = Annotated[
+    str | None,
+    typer.Option(help="In place of a task, your network: torchvision:NAME, or package.module:FUNCTION that makes it."),
+]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        "--data-dir",
+        help="The folder with the task's data; with --model one with a folder of images per class.",
+    ),
+]
+ImageSize = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --model: height and width to which images are scaled.", show_default="64"),
+]
+ChoicesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--choices", help="With --model: a TOML file of hyperparameter values; by default fractions of the original's."
+    ),
+]
+Epochs = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|calibrated|running",
+        help="Epochs of each design's training: a number; or found out on the original and a few designs before the run, "
+        "3 to 10; or lowered as the run goes on, as in the paper.",
+        show_default="the task's; with --model calibrated",
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Images per step.", show_default="the task's; with --model 64")
+]
+LearningRate = Annotated[
+    float | None, typer.Option(help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's")
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
+Device = Annotated[
+    str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Trainings side by side.", show_default="one per core; 1 on a GPU or where times are rewarded"
+    ),
+]
+
+
+@app.command()
+def demo(out: Out = None, device: Device = None, workers: Workers = None) -> None:
+    """Tune a real CNN on real digits with the paper's agents, and compare with random search: two minutes on two cores."""
+    from agents import learner
+    from experiments.tuning.session import close, play_learner, prepare
+
+    tuning = prepare(task("digits-convnet"), out or Path("runs/demo"), device, workers)
+    # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
+    team = play_learner(tuning, learner("pairwise-q", max_exploitation_episodes=100), "pairwise-q", 0, None)
+    close(tuning, team, play_learner(tuning, learner("random"), "random", 0, team.evaluations))
+
+
+@app.command()
+def tune(
+    task_name: TaskName = None,
+    model: Model = None,
+    data: DataFolder = None,
+    image_size: ImageSize = None,
+    choices: ChoicesFile = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    learner: Annotated[str, typer.Option(help="Who plays; `marl-hpo learners` lists them.")] = "pairwise-q",
+    episodes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Designs to make.", show_default="until the learner is finished; 100 if it never is"),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = None,
+    workers: Workers = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=WEIGHT",
+            help="Reward a weighted sum of metrics in place of the task's reward, such as validation_accuracy=1 or "
+            "'model_size_mb / original=0.2'; repeat for more. What is better small counts negatively by itself.",
+        ),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="BOUND",
+            help="Give a design that breaks it the penalty, such as 'inference_ms_per_batch <= 5' or "
+            "'validation_accuracy >= original - 0.01'.",
+        ),
+    ] = None,
+    within: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Look for the smallest network whose validation accuracy stays within as many percentage points of the "
+            "original's; in place of --weight.",
+        ),
+    ] = None,
+    out: Out = None,
+) -> None:
+    """Tune a network, of a task or your own; the same command continues a run that was stopped."""
+    from agents import learner as make_learner
+    from experiments.tuning.session import close, play_learner, prepare
+
+    make_learner(learner)
+    recipe = {"batch_size": batch_size, "epochs": _read_epochs(epochs), "learning_rate": learning_rate}
+    weights, constraints = weight or [], constraint or []
+    if within is not None:
+        if weights:
+            raise InputError("Both --within and --weight say what to reward; give one of them.")
+        weights = ["model_size_mb / original=1"]
+        constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
+    reward = read_reward(weights, constraints)
+    chosen = _chosen(task_name, model, data, image_size, choices, recipe)
+    tuning = prepare(chosen, out, device, workers, reward(chosen))
+    close(tuning, play_learner(tuning, make_learner(learner), learner, seed, episodes))
+
+
+@app.command()
+def fit(
+    design: Annotated[str, typer.Option(help="One action index per layer, separated by commas, such as 3,5,0,1,2.")],
+    task_name: TaskName = None,
+    model: Model = None,
+    data: DataFolder = None,
+    image_size: ImageSize = None,
+    choices: ChoicesFile = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    device: Device = None,
+    out: Out = None,
+) -> None:
+    """Train one design to convergence beside the original network, and save it."""
+    from experiments.tuning.session import added, prepare, write_report
+
+    try:
+        actions = [int(action) for action in design.split(",")]
+    except ValueError:
+        raise InputError(f"The design {design!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
+    recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
+    chosen = _chosen(task_name, model, data, image_size, choices, recipe)
+    checked = chosen.space.check(actions)
+    tuning = prepare(chosen, out, device, 1)
+    trials = {"original": tuning.converge("original", None)}
+    trials["design"], network = tuning.take_home(checked)
+    write_report(tuning, trials, {"design": checked}, added(chosen, "design", checked))
+    typer.echo(f"The design's network: {network}")
+
+
+@app.command()
+def show(
+    task_name: TaskName = None,
+    model: Model = None,
+    data: DataFolder = None,
+    image_size: ImageSize = None,
+    choices: ChoicesFile = None,
+    picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
+) -> None:
+    """Show a network's layers: what each can choose from and what feeds it; and draw the graph."""
+    from rich.console import Console
+
+    from experiments.tuning.pictures import layer_graph
+    from experiments.tuning.report import rich_table, search_space
+
+    if picture.suffix != ".png":
+        raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
+    network = _chosen(task_name, model, data, image_size, choices, {}, needs_data=False).network
+    Console().print(rich_table(repr(network.space), *search_space(network)))
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    layer_graph(network.space, picture)
+    typer.echo(f"Layer graph: {picture}")
+
+
+@app.command(name="tasks")
+def list_tasks() -> None:
+    """List the tasks."""
+    for name in tasks():
+        typer.echo(f"{name:<20} {task(name).description}")
+
+
+@app.command(name="learners")
+def list_learners() -> None:
+    """List the learners and their settings."""
+    from agents import learners
+    from agents.registry import settings_of, summary
+
+    for name in learners():
+        typer.echo(f"{name:<22} {summary(name)}")
+        settings = ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items())
+        if settings:
+            typer.echo(f"{'':<22} ({settings})")
+
+
+class _Stopped(BaseException):
+    """The user, or the system, asks the command to stop."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command; bad input is one sentence on the error stream and exit code 2, Ctrl-C is exit code 130."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    try:
+        app(arguments)
+    except InputError as error:
+        typer.echo(f"marl-hpo: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # such as a full disk, or a picture in a folder that does not exist
+        typer.echo(
+            f"marl-hpo: {error.filename or 'A file'} cannot be written or read: {error.strerror or error}.", err=True
+        )
+        sys.exit(2)
+    except _Stopped:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        typer.echo("\nStopped; what was finished is stored, and the same command continues.", err=True)
+        sys.exit(130)
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise _Stopped
+
+
+def _chosen(
+    name: str | None,
+    model: str | None,
+    data: Path | None,
+    image_size: int | None,
+    choices: Path | None,
+    recipe: dict[str, Any],
+    needs_data: bool = True,
+) -> Task:
+    """The named task, or one of the user's own network; what `recipe` says takes the place of its recipe's values."""
+    given = {key: value for key, value in recipe.items() if value is not None}
+    if (name is None) == (model is None):
+        raise InputError(
+            "Say what to tune: either --task with a name, or --model with your network and --data with images."
+        )
+    if name is not None:
+        if not (choices is image_size is None):
+            raise InputError("A task brings its own choices and image size; leave out --choices and --image-size.")
+        chosen = task(name, data)
+        return replace(chosen, recipe=replace(chosen.recipe, **given))
+    assert model is not None
+    if data is None and needs_data:
+        raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
+    from experiments.commands.own_network import own_task
+
+    return own_task(model, data, image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
+
+
+def _read_epochs(text: str | None) -> int | str | None:
+    """A number as a number; what it may be is checked by the recipe."""
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return text
+
+
+if __name__ == "__main__":
+    main()

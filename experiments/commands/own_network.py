@@ -1,0 +1,136 @@
+"""A task made from the command line: the user's own network, folder of images, and choices."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from marl_hpo_env import InputError, Limits, Recipe, Task, import_object
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from marl_hpo_env.networks.graph import Choices
+
+
+_LIMITS = Limits(loss="guessing")
+"""A design that learns nothing is stopped, and the epoch budget can be calibrated."""
+
+
+def own_task(model: str, data: Path | None, image_size: int, choices: Path | None, recipe: Recipe) -> Task:
+    """A task of a named network and a folder of images.
+
+    Args:
+        model: `torchvision:NAME`, or `package.module:FUNCTION` for a function (or class) that makes the network; it is called
+            with `num_classes=` where it takes that.
+        data: a folder with one folder of images per class; None for a task that is only looked at.
+        image_size: height and width to which they are scaled.
+        choices: a TOML file, see `read_choices`; None for the default.
+        recipe: how designs are trained.
+
+    Raises:
+        InputError: if any of it cannot be found or used.
+    """
+    import torch
+
+    from marl_hpo_env import Data, image_folder
+
+    make = _maker(model)
+    read = read_choices(choices) if choices else None
+    name = model.rpartition(":")[2]
+    if data is None:
+        nothing = torch.zeros(1, 3, image_size, image_size), torch.zeros(1, dtype=torch.int64)
+        return Task(
+            name, partial(_make, make, model, None), Data(nothing, nothing, nothing), read, recipe, limits=_LIMITS
+        )
+    images = image_folder(data, image_size)
+    name = f"{name}-{data.expanduser().resolve().name}"
+    return Task(name, partial(_make, make, model, images.number_of_classes), images, read, recipe, limits=_LIMITS)
+
+
+def read_choices(path: Path) -> Choices:
+    """Choices from a TOML file.
+
+    A table per module type of torch (`[Conv2d]`) or name pattern (`["layer4.*"]`), with a list of values per constructor
+    argument, or `type` with a list of torch's module types; `"pattern" = false` at the top leaves modules out. A name
+    pattern counts over a type, and `false` over both:
+
+        "layer1.*" = false
+        [Conv2d]
+        out_channels = [16, 32, 64]
+        kernel_size = [1, 3]
+
+    Raises:
+        InputError: if the file cannot be read or does not have this form.
+    """
+    from torch import nn
+
+    try:
+        content = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"The choices in {str(path)!r} cannot be read: {error}.") from error
+    choices: dict[Any, Any] = {}
+    for key, values in content.items():
+        kind = getattr(nn, key, None)
+        target = kind if isinstance(kind, type) and issubclass(kind, nn.Module) else key
+        if values is False:
+            choices[target] = None
+        elif isinstance(values, dict) and all(isinstance(options, list) for options in values.values()):
+            choices[target] = {name: _options(name, options) for name, options in values.items()}
+        else:
+            raise InputError(
+                f"The choices for {key!r} in {str(path)!r} are {values!r}; give lists of values, or false."
+            )
+    # TOML has its own order; here what says more of a module comes later, and so counts: types, then names, then `false`.
+    return dict(sorted(choices.items(), key=lambda item: (isinstance(item[0], str), item[1] is None)))
+
+
+def _options(name: str, options: list[Any]) -> list[Any]:
+    from torch import nn
+
+    if name != "type":
+        return options
+    types = [getattr(nn, str(option), None) for option in options]
+    for option, found in zip(options, types, strict=True):
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise InputError(f"The module type {option!r} is not one of torch.nn's, such as 'ReLU'.")
+    return types
+
+
+def _maker(model: str) -> Callable[..., nn.Module]:
+    place, colon, name = model.partition(":")
+    if not colon or not place or not name:
+        raise InputError(f"The model {model!r} cannot be read; write torchvision:resnet18 or package.module:function.")
+    if place == "torchvision":
+        from torchvision import models
+
+        known = models.list_models(module=models)
+        if name not in known:
+            raise InputError.unknown("torchvision model", name, known)
+        return partial(models.get_model, name, weights=None)
+    found = import_object(model, "model")
+    if not callable(found):
+        raise InputError(
+            f"The model {model!r} is a {type(found).__name__}; name a function or class that makes the network."
+        )
+    maker: Callable[..., nn.Module] = found
+    return maker
+
+
+def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn.Module:
+    from torch import nn
+
+    takes = inspect.signature(make).parameters
+    torchvision = model.startswith("torchvision:")
+    arguments = {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+    try:
+        network = make(**arguments)
+    except Exception as error:  # whatever a user's function raises
+        raise InputError(f"The model {model!r} cannot be made: {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise InputError(f"The model {model!r} makes a {type(network).__name__}; it must make a torch.nn.Module.")
+    return network

@@ -1,0 +1,296 @@
+"""The commands `marl-hpo table`: build a table, describe it, check it by training again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+
+from experiments.comparison.regret import noise_floor
+from experiments.provenance import machine
+from marl_hpo_env import InputError, Request, Task, Trial, task
+from marl_hpo_env.tables.table import Table
+from marl_hpo_env.trial import CLOCK_METRICS
+
+if TYPE_CHECKING:
+    from marl_hpo_env import Evaluator, TrainingEvaluator
+
+MOST_DESIGNS = 200_000
+"""Beyond it, one second per training makes a week."""
+
+SIZES = ("model_size_mb", "parameters", "flops")
+"""What accuracy is weighed against in a Pareto front: the first of them that the table has."""
+
+FRONT_ROWS = 20
+
+table_app = typer.Typer(
+    help="Every design of a small search space, trained once: benchmarks that answer in microseconds.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A table of the package, or the path of an .npz file.")]
+Device = Annotated[str | None, typer.Option(help="Where to train.", show_default="a GPU where there is one")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Trainings side by side.", show_default="one per core; 1 on a GPU")
+]
+
+
+@table_app.command()
+def build(
+    task_name: Annotated[str, typer.Option("--task", help="Whose designs; `marl-hpo tasks` lists them.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trials and the table; what is in it is not trained again.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each design, each with a seed of its own.")] = 3,
+    workers: Workers = None,
+    device: Device = None,
+) -> None:
+    """Train every design of a task and the original network; the same command continues a build that was stopped."""
+    from experiments.tuning.run_folder import RunFolder
+    from marl_hpo_env import StoredEvaluator
+
+    chosen = task(task_name)
+    if chosen.space.size > MOST_DESIGNS:
+        raise InputError(
+            f"The space of {chosen.name!r} has {chosen.space.size:,} designs; a table has at most {MOST_DESIGNS:,}, so give "
+            "fewer choices."
+        )
+    trainer = _trainer(chosen, device, workers)
+    folder = RunFolder(out, chosen)
+    command = f"marl-hpo table build --task {chosen.name} --seeds {seeds}"
+    about = {**_about(chosen, trainer, device), "command": command}
+    evaluator = StoredEvaluator(trainer, folder.store)
+    table = _table(chosen, evaluator, seeds, about)
+    path = folder / f"{chosen.name}.npz"
+    table.save(path)
+    typer.echo(f"{table}: {path}, {path.stat().st_size / 1e6:.2f} MB")
+
+
+@table_app.command()
+def describe(name: Name) -> None:
+    """Show a table's size, its best designs, its noise and how rugged it is."""
+    from rich.console import Console
+
+    from experiments.tuning.report import rich_table
+
+    table = Table.open(name)
+    console = Console()
+    console.print(rich_table(repr(table), ["", "value"], [list(row) for row in _summary(table)]))
+    what = _judged(table).replace("_", " ")
+    for size in [metric for metric in SIZES if metric in table.measured][:1]:
+        header, rows = _front(table, size)
+        console.print(rich_table(f"Pareto front: mean {what} against {size}", header, rows))
+    for note in table.about.get("notes", ()):
+        typer.echo(note)
+
+
+@table_app.command()
+def check(
+    name: Name,
+    rows: Annotated[int, typer.Option(min=1, help="Trials to train again, drawn at random.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    workers: Workers = None,
+    device: Device = None,
+) -> None:
+    """Train a random sample of a table's trials again and compare: to the last bit where hardware and versions are those
+    that it was made with, elsewhere within the spread between seeds."""
+    table = Table.open(name)
+    chosen = task(table.task_name)
+    if table.about.get("fingerprint") != chosen.fingerprint:
+        raise InputError(
+            f"The table {name!r} is of another network, data, choices or recipe than {chosen.name!r} has now."
+        )
+    trainer = _trainer(chosen, device, workers)
+    total = table.space.size * len(table.seeds)
+    drawn = np.random.default_rng(seed).choice(total, min(rows, total), replace=False).tolist()
+    pairs = (divmod(i, len(table.seeds)) for i in drawn)
+    requests = [Request(table.space.design_at(number), table.seeds[i], table.epochs) for number, i in pairs]
+    with _followed(f"{chosen.name}: check", trainer, requests) as trials:
+        trained = list(trials)
+    differing = [trial for trial in trained if not same(trial, table.trial(trial.request))]
+    typer.echo(f"{len(trained)} trials trained again, {len(trained) - len(differing)} the same to the last bit.")
+    if not differing:
+        return
+    ours = _about(chosen, trainer, device)
+    other = [part for part in ("evaluator", "versions", "hardware") if ours[part] != table.about.get(part)]
+    again, between = deviations(table, trained)
+    typer.echo(
+        f"Root mean square difference in test accuracy: {100 * again:.3f} points from the table, {100 * between:.3f} points "
+        "between two seeds of the same designs in it."
+    )
+    for part in other:
+        typer.echo(f"The table was made with the {part} {table.about.get(part)}, here it is {ours[part]}.")
+    if not other or not again <= between:
+        raise typer.Exit(1)
+
+
+def same(a: Trial, b: Trial) -> bool:
+    """Whether two trials agree to the last bit in all that no clock was read for."""
+
+    def repeatable(trial: Trial) -> Any:
+        metrics = {name: value for name, value in trial.metrics.items() if name not in CLOCK_METRICS}
+        return trial.request, trial.status, trial.reason, metrics, list(trial.history)
+
+    return bool(repeatable(a) == repeatable(b))
+
+
+def deviations(table: Table, trained: Sequence[Trial]) -> tuple[float, float]:
+    """The root mean square difference in test accuracy between trials and the table's, and between two seeds of the same
+    designs in the table; a trial that did not complete counts as accuracy 0."""
+
+    def accuracy(trial: Trial) -> float:
+        return (trial.metrics["test_accuracy"] or 0.0) if trial.status == "completed" else 0.0
+
+    stored = np.array(
+        [[accuracy(table.trial(trial.request._replace(seed=seed))) for seed in table.seeds] for trial in trained]
+    )
+    own = np.array([table.seeds.index(trial.request.seed) for trial in trained])
+    theirs = stored[np.arange(len(own)), own]
+    again = np.array([accuracy(trial) for trial in trained]) - theirs
+    # The difference of a trial and itself is 0, and is no pair of two seeds.
+    between = ((stored - theirs[:, None]) ** 2).sum() / max(1, stored.size - len(own))
+    return float(np.sqrt((again**2).mean())), float(np.sqrt(between))
+
+
+def _trainer(chosen: Task, device: str | None, workers: int | None) -> TrainingEvaluator:
+    from experiments.tuning.tuning import default_workers
+    from marl_hpo_env import TrainingEvaluator
+    from marl_hpo_env.training.trainer import choose_device
+
+    alone = chosen.limits.batch_ratio is not None
+    return TrainingEvaluator(chosen, device, workers or (1 if alone else default_workers(choose_device(device))))
+
+
+def _table(chosen: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) -> Table:
+    space, epochs = chosen.space, chosen.recipe.epochs
+    if isinstance(epochs, str):
+        raise InputError(f"The epochs of {chosen.name!r} are {epochs!r}; a table needs a fixed number.")
+    designs = [None, *map(space.design_at, range(space.size))]
+    requests = [Request(design, seed, epochs) for seed in range(seeds) for design in designs]
+    with _followed(f"{chosen.name}: table", evaluator, requests) as trials:
+        return Table.from_trials(chosen.name, space, range(seeds), epochs, trials, about=about)
+
+
+@contextmanager
+def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> Iterator[Iterator[Trial]]:
+    """The trials of these requests under a progress bar, with the time that is left.
+
+    Raises:
+        InputError: after the last, if some failed by accident.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, TextColumn("left"), console=Console(stderr=True)) as progress:
+        bar = progress.add_task(what, total=len(requests))
+
+        def follow() -> Iterator[Trial]:
+            accidents = []
+            for trial in evaluator.evaluate(requests):
+                progress.advance(bar)
+                if trial.accidental:
+                    accidents.append(trial)
+                yield trial
+            if accidents:
+                raise InputError(
+                    f"By accident {len(accidents)} trainings failed, such as one because: {accidents[0].reason} The same "
+                    "command tries them again."
+                )
+
+        yield follow()
+
+
+def _about(chosen: Task, trainer: TrainingEvaluator, device: str | None) -> dict[str, Any]:
+    """What a table's header says of how its trials came about."""
+    from marl_hpo_env.training.trainer import choose_device
+
+    versions = {name: version(name) for name in ("marl-hpo-env", "torch", "numpy")}
+    return {
+        **chosen.conditions,
+        "fingerprint": chosen.fingerprint,
+        "evaluator": trainer.fingerprint,
+        "splits": {name: len(inputs) for name, (inputs, _) in chosen.splits.splits().items()},
+        "notes": list(chosen.splits.notes),
+        "versions": {**versions, "python": platform.python_version()},
+        "hardware": machine(choose_device(device)),
+    }
+
+
+def _summary(table: Table) -> Iterator[tuple[str, str]]:
+    """What the table is like, a line at a time."""
+    from experiments.comparison.landscape import (
+        autocorrelation,
+        by_seed,
+        explained,
+        local_optima,
+        seed_deviation,
+    )
+
+    judged = _judged(table)
+    scores = table.mean(judged)
+    what = judged.replace("_", " ")
+    best = int(np.nanargmax(scores))
+    completed = np.mean([table.completed(table.designs, seed) for seed in table.seeds])
+    distinct = len(np.unique(table.networks))
+    yield "designs", f"{table.space.size:,}" + (f" ({distinct:,} networks)" if distinct < table.space.size else "")
+    yield "layers, pairs of layers", f"{len(table.space)}, {len(table.space.pairs)}"
+    yield "seeds, epochs", f"{list(table.seeds)}, {table.epochs}"
+    yield "trials completed", f"{100 * completed:.2f}%"
+    yield f"best mean {what}", f"{100 * scores[best]:.2f}% ({_actions(table, best)})"
+    yield f"mean and median {what}", f"{100 * np.nanmean(scores):.2f}%, {100 * np.nanmedian(scores):.2f}%"
+    original = table.trial(Request(None, table.seeds[0], table.epochs))
+    if original.status == "completed":
+        accuracy = original.metrics[judged]
+        yield f"original's {what}", "-" if accuracy is None else f"{100 * accuracy:.2f}%"
+    for metric in ("validation_accuracy", "test_accuracy"):
+        if metric in table.measured:
+            deviation = seed_deviation(by_seed(table, metric))
+            yield f"deviation between seeds, {metric.removesuffix('_accuracy')}", f"{100 * deviation:.3f} points"
+    if "test_accuracy" in table.measured:
+        floor = noise_floor(by_seed(table, "validation_accuracy"), table.mean_test_accuracy)
+        yield "left by picking on validation", f"{100 * floor:.3f} points of mean test accuracy"
+    landscape = table.mean("validation_accuracy")
+    alone, with_pairs = explained(table.space, landscape)
+    yield "variance explained by layers", f"{100 * alone:.1f}%, with pairs {100 * with_pairs:.1f}%"
+    yield "autocorrelation of a random walk", f"{autocorrelation(table.space, landscape):.3f}"
+    yield "local optima", f"{local_optima(table.space, landscape):,}"
+    if "seconds" in table.measured:
+        spent = sum(np.nansum(table.metrics(table.designs, seed)["seconds"]) for seed in table.seeds)
+        yield "training time", f"{spent / 3600:.2f} hours"
+    for part in ("versions", "hardware", "command"):
+        if part in table.about:
+            value = table.about[part]
+            yield part, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+
+
+def _front(table: Table, size: str) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the Pareto front, evenly thinned where it is long, and its hypervolume as the last row."""
+    judged = _judged(table)
+    objectives = (judged, size)
+    front = table.pareto_front(objectives)
+    shown = np.unique(np.linspace(0, len(front) - 1, FRONT_ROWS).round().astype(int))
+    accuracy, sizes = table.mean(judged), table.mean(size)
+    rows = [[_actions(table, n), f"{100 * accuracy[n]:.2f}", _amount(sizes[n])] for n in front[shown].tolist()]
+    worst = table.reference_point(objectives)
+    volume = f"{len(front)} designs, hypervolume {table.hypervolume(objectives):.6g}, from"
+    header = ["design", f"{judged.removesuffix('_accuracy')} %", size]
+    return header, [*rows, [volume, f"{100 * worst[judged]:.2f}", _amount(worst[size])]]
+
+
+def _judged(table: Table) -> str:
+    """What designs are judged by: test accuracy, where the table has it."""
+    return "test_accuracy" if "test_accuracy" in table.measured else "validation_accuracy"
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
+
+
+def _actions(table: Table, number: int) -> str:
+    """A design as `marl-hpo fit --design` takes it."""
+    return ",".join(map(str, table.space.design_at(number)))

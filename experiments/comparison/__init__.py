@@ -1,0 +1,1 @@
+"""Learners against each other: runs, statistics and reports."""

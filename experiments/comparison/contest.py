@@ -1,0 +1,346 @@
+"""Learners against each other on tables: many seeds each, all with as many evaluations.
+
+A run is one learner with one seed on one benchmark. It is rewarded on one of the table's seeds (they take turns, so that no
+verdict hangs on one draw of the trainings) and never told anything of the test. Every finished run is a line of `runs.jsonl`,
+so a comparison that was stopped continues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import track
+
+from agents import Episode, Learner, learner, play
+from experiments.provenance import software
+from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
+from marl_hpo_env.pareto import hypervolume
+from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
+from marl_hpo_env.training.workers import Workers
+
+Array = npt.NDArray[np.float64]
+
+
+class Contest(NamedTuple):
+    """Which run: plain values, so that it can be sent to another process and kept in a file.
+
+    Args:
+        learner: as `agents.learner` reads it.
+        table: the name of a table in the package, or the path of an `.npz` or of NAS-Bench-Macro's `.json`.
+        weights: of a `WeightedReward`, or nothing for the task's own reward.
+        constraints: of that reward.
+        seed: of the learner.
+        evaluations: distinct designs.
+    """
+
+    learner: str
+    table: str
+    weights: tuple[tuple[str, float], ...]
+    constraints: tuple[str, ...]
+    seed: int
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a contest.
+
+    Args:
+        contest: which run.
+        designs: the number of each episode's design (`SearchSpace.index`).
+        ms_per_episode: of the learner alone, in milliseconds.
+        played_with: versions and commit (`provenance.software`).
+    """
+
+    contest: Contest
+    designs: Sequence[int]
+    ms_per_episode: float
+    played_with: str
+
+
+class Benchmark:
+    """A table under one reward, with what is known of every design.
+
+    Args:
+        table: as in `Contest`.
+        weights: as in `Contest`.
+        constraints: as in `Contest`.
+
+    Attributes:
+        tested: whether the table has test accuracies.
+
+    Raises:
+        InputError: if there is no such table, or it lacks what the reward needs.
+    """
+
+    def __init__(self, table: str, weights: Sequence[tuple[str, float]] = (), constraints: Sequence[str] = ()) -> None:
+        self.table = nas_bench_macro(table) if table.endswith(".json") else Table.open(table)
+        self.evaluator = TableEvaluator(self.table)
+        self.task = self.evaluator.task
+        self.name = self.table.task_name
+        self.tested = "test_accuracy" in self.table.measured
+        self.reward: Reward = WeightedReward(dict(weights), constraints) if weights else self.task.reward
+        self._designs = list(map(self.table.space.design_at, range(self.table.space.size)))
+        self._rewards: dict[int, Array] = {}
+        self._points: dict[int, Array] = {}
+        self.environment(self.table.seeds[0])  # fails if reward and table do not fit together
+
+    def table_seed(self, seed: int) -> int:
+        """The table's seed that a learner of this seed is rewarded on."""
+        return self.table.seeds[seed % len(self.table.seeds)]
+
+    def environment(self, table_seed: int) -> Any:
+        """The environment that a run plays."""
+        return env(
+            self.task, evaluator=self.evaluator, reward=self.reward, seed=table_seed, epochs=self.table.epochs
+        ).unwrapped
+
+    def rewards(self, table_seed: int) -> Array:
+        """Of every design, shape (designs,)."""
+        if table_seed not in self._rewards:
+            score = self.environment(table_seed).score
+            self._rewards[table_seed] = np.array([score(trial) for trial in self._trials(table_seed)])
+        return self._rewards[table_seed]
+
+    @cached_property
+    def worth(self) -> Array:
+        """What every design is worth by figures that no learner saw: its reward with the mean test accuracy over the table's
+        seeds in place of one seed's validation accuracy, and the means of the other metrics. Shape (designs,)."""
+        means = {name: self.table.mean(name) for name in self.table.measured}
+        if self.tested:
+            means["validation_accuracy"] = means["test_accuracy"]
+        original = self._original_in_the_mean() if self.reward.relative else None
+        values = []
+        for number, design in enumerate(self._designs):
+            metrics = {name: None if np.isnan(mean[number]) else float(mean[number]) for name, mean in means.items()}
+            never = metrics["validation_accuracy"] is None
+            trial = Trial(Request(design, 0, None), "terminated" if never else "completed", None, metrics)
+            values.append(self.reward(trial, original))
+        return np.array(values)
+
+    def _original_in_the_mean(self) -> Trial:
+        """The original network by the figures that `worth` judges designs by, so that a bound on it asks the same of both."""
+        trials = [self.environment(seed).original for seed in self.table.seeds]
+        told = {name: [trial.metrics[name] for trial in trials] for name in self.table.measured}
+        metrics = {name: None if None in values else float(np.mean(values)) for name, values in told.items()}
+        metrics["validation_accuracy"] = metrics.get("test_accuracy", metrics["validation_accuracy"])
+        return replace(trials[0], metrics=metrics)
+
+    def objectives(self, table_seed: int) -> Array:
+        """Every design's objectives, the lower the better: those of which more is better with their sign changed; shape
+        (designs, objectives), NaN where the trial did not complete."""
+        game = self.environment(table_seed)
+        signs = np.array([-METRICS[objective.metric].better for objective in self.reward.objectives])
+        told = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
+        return np.asarray(signs * np.array(told, dtype=float))
+
+    def seconds(self, designs: Sequence[int], table_seed: int) -> float:
+        """What the trainings of these designs took when the table was made; NaN where it does not say."""
+        if "seconds" not in self.table.measured:
+            return float("nan")
+        told = self.table.metrics([self._designs[number] for number in designs], table_seed)
+        return float(np.nansum(told["seconds"]))
+
+    def points(self, table_seed: int) -> Array:
+        """Every design's objectives, shape (designs, objectives), from 0 for the best value in the table to 1 for the worst;
+        infinite where the trial did not complete."""
+        if table_seed not in self._points:
+            values = self.objectives(table_seed)
+            low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+            scaled = (values - low) / np.where(high > low, high - low, 1.0)
+            self._points[table_seed] = np.where(np.isnan(scaled), np.inf, scaled)
+        return self._points[table_seed]
+
+    def covered(self, designs: Sequence[int], table_seed: int) -> float:
+        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference; all
+        of it where there is none, as in a table of two designs that are each the worst in something."""
+        points = self.points(table_seed)
+        reference = np.ones(points.shape[1])
+        whole = hypervolume(points, reference)
+        return hypervolume(points[list(designs)], reference) / whole if whole else 1.0
+
+    def _trials(self, table_seed: int) -> Iterable[Trial]:
+        return self.evaluator.evaluate([Request(design, table_seed, self.table.epochs) for design in self._designs])
+
+
+@cache
+def benchmark(table: str, weights: tuple[tuple[str, float], ...], constraints: tuple[str, ...]) -> Benchmark:
+    """The benchmark, made once per process."""
+    return Benchmark(table, weights, constraints)
+
+
+def run(contest: Contest) -> Run:
+    """Plays a contest to its end.
+
+    Raises:
+        InputError: if there is no such learner or benchmark, or the learner asks for a design that does not exist.
+    """
+    ground = benchmark(contest.table, contest.weights, contest.constraints)
+    return played(contest, ground.environment(ground.table_seed(contest.seed)))
+
+
+def played(contest: Contest, environment: Any) -> Run:
+    """Plays a contest's learner in an environment, whatever the contest says of its table.
+
+    Raises:
+        InputError: if there is no such learner, or it asks for nothing or for a design that does not exist.
+    """
+    timed = _Timed(learner(contest.learner))
+    whose = f"the learner {contest.learner!r} on {contest.table!r} with seed {contest.seed}"
+    try:
+        episodes = play(environment, timed, evaluations=contest.evaluations, seed=contest.seed)
+    except InputError as error:
+        raise InputError(f"There is an error in {whose}: {error}") from error
+    except Exception as error:  # a stranger's own: its traceback is what helps, and whose it is
+        error.add_note(f"in {whose}")
+        raise
+    if not episodes:
+        raise InputError(f"The learner {contest.learner!r} asks for nothing.")
+    designs = [environment.space.index(episode.design) for episode in episodes]
+    # Rounded here, so that a report from the file is the report of the run.
+    return Run(contest, designs, round(1e3 * timed.seconds / len(designs), 4), software())
+
+
+class _Timed:
+    """A learner, and how long it took to think."""
+
+    def __init__(self, inner: Learner) -> None:
+        self.inner = inner
+        self.seconds = 0.0
+
+    def prepare(self, task: str) -> None:
+        if hasattr(self.inner, "prepare"):
+            self.inner.prepare(task)
+
+    def reset(self, space: Any, seed: int) -> None:
+        self.inner.reset(space, seed)
+
+    def ask(self, n: int) -> list[Design]:
+        started = time.perf_counter()
+        designs = self.inner.ask(n)
+        self.seconds += time.perf_counter() - started
+        return designs
+
+    def tell(self, episodes: Sequence[Episode]) -> None:
+        started = time.perf_counter()
+        self.inner.tell(episodes)
+        self.seconds += time.perf_counter() - started
+
+
+@cache
+def code_of(name: str) -> str:
+    """A digest of the module in which a learner is written.
+
+    Raises:
+        InputError: if there is no such learner.
+    """
+    return hashlib.sha256(inspect.getsource(sys.modules[type(learner(name)).__module__]).encode()).hexdigest()
+
+
+def basis(contest: Contest) -> str:
+    """What else the outcome of a contest hangs on: the table's content and the learner's code."""
+    return f"{benchmark(contest.table, contest.weights, contest.constraints).table.digest} {code_of(contest.learner)}"
+
+
+class Runs:
+    """The finished runs of a folder.
+
+    Args:
+        folder: made where absent.
+        basis: of a contest, what its outcome hangs on beside its own values; a run on another basis is not finished.
+
+    Raises:
+        InputError: if it cannot be written.
+    """
+
+    def __init__(self, folder: Path, basis: Callable[[Contest], str]) -> None:
+        self._basis = basis
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = (folder / "runs.jsonl").open("a+")
+        except OSError as error:
+            raise InputError(
+                f"The folder {str(folder)!r} cannot be written: {error.strerror}; choose another --out."
+            ) from error
+        self._file.seek(0)
+        self._finished: dict[Contest, tuple[Run, str]] = {}
+        line = "\n"
+        for line in self._file:
+            try:
+                learner_name, table, weights, constraints, seed, evaluations, designs, ms, by, on = json.loads(line)
+            except ValueError:  # the line at which the last command was killed, or one of an earlier version
+                continue
+            weighed = tuple((name, weight) for name, weight in weights)
+            contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
+            self._finished[contest] = Run(contest, designs, ms, by), on
+        if not line.endswith("\n"):  # what comes next is a line of its own
+            self._file.write("\n")
+
+    def get(self, contest: Contest) -> Run | None:
+        """The finished run, or None."""
+        finished, on = self._finished.get(contest, (None, ""))
+        return finished if on == self._basis(contest) else None
+
+    def put(self, finished: Run) -> None:
+        """Keeps a run at once."""
+        on = self._basis(finished.contest)
+        self._finished[finished.contest] = finished, on
+        outcome = list(finished.designs), finished.ms_per_episode, finished.played_with
+        line = json.dumps([*finished.contest, *outcome, on])
+        self._file.write(f"{line}\n")
+        self._file.flush()
+
+
+def run_all(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int) -> Iterable[Run]:
+    """Every run, the finished ones first, then the others as they end.
+
+    Args:
+        run: plays a contest; other processes must be able to import it.
+        contests: what to run.
+        runs: where finished ones are kept.
+        jobs: processes side by side; 1 runs in this one.
+    """
+    missing = []
+    for contest in contests:
+        finished = runs.get(contest)
+        if finished is None:
+            missing.append(contest)
+        else:
+            yield finished
+    if jobs == 1 or len(missing) < 2:
+        for contest in missing:
+            finished = run(contest)
+            runs.put(finished)
+            yield finished
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process: they use the cores side by side
+    workers = Workers(run, jobs, _died, what="The runs", preload=["agents"])
+    try:
+        for finished in workers.answers(missing):
+            runs.put(finished)
+            yield finished
+    finally:
+        workers.close()
+
+
+def _died(contest: Contest, reason: str) -> NoReturn:
+    raise InputError(f"There is an error in the learner {contest.learner!r} with seed {contest.seed}: {reason}")
+
+
+def gather(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int) -> list[Run]:
+    """Every run, with a progress bar while they are played; arguments as for `run_all`."""
+    finished = run_all(run, contests, runs, jobs)
+    return list(track(finished, "runs", len(contests), console=Console(stderr=True)))

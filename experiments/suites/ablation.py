@@ -1,0 +1,197 @@
+"""What each part of `coordination-graph` earns, on synthetic tables: `python -m experiments.suites.ablation`.
+
+Every seed is another drawing of every table. A run is rewarded with the table's noise, if any, and judged by the true value
+of the design with its best reward: regret as a share of a random design's mean regret, so that tables can be averaged. The
+settings of `coordination-graph` are tuned here and nowhere else (`experiments/synthetic.py`); other learners stand beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.comparison.contest import Contest, Run, Runs, code_of, gather, played
+from experiments.comparison.regret import incumbent_regret
+from experiments.comparison.report import checkpoints, measured_by, shown
+from experiments.comparison.statistics import bootstrap, interquartile_mean, mean
+from experiments.suites.synthetic import SyntheticTable, synthetic_table
+from experiments.tuning.report import markdown_table
+from marl_hpo_env import Design
+
+TABLES: Mapping[str, Mapping[str, Any]] = {
+    "additive, 8 layers of 12": {"kind": "additive"},
+    "additive, 20 of 12, noisy": {"kind": "additive", "layers": 20, "noise": 0.5},
+    "pairwise, 5 of 12": {"kind": "pairwise", "layers": 5},
+    "pairwise, 5 of 12, skewed": {"kind": "pairwise", "layers": 5, "skewed": True},
+    "pairwise, 8 of 3": {"kind": "pairwise", "values": (3,)},
+    "pairwise, 8 of 12": {"kind": "pairwise"},
+    "pairwise, 8 of 12, noisy": {"kind": "pairwise", "noise": 0.5},
+    "pairwise, 8 of 12, skips": {"kind": "pairwise", "skips": True},
+    "pairwise, 8 of 12, penalties": {"kind": "pairwise", "penalised": 0.05},
+    "pairwise, 6 of 6, unordered": {"kind": "pairwise", "layers": 6, "values": (3, 2), "ordered": False},
+    "rugged, 8 of 12": {"kind": "rugged"},
+    "rugged, 5 of 12, skewed": {"kind": "rugged", "layers": 5, "skewed": True},
+}
+"""By name, what `synthetic_table` takes."""
+
+FULL = "coordination-graph"
+
+WITHOUT = {
+    "no pairs": "value_pair+action_pair",
+    "no hyperparameter terms": "shared+value+value_pair",
+    "no weights shared by layers": "shared",
+    "no value terms of one layer": "value",
+    "no terms per action": "action",
+    "no terms per action, nor per pair of actions": "action+action_pair",
+    "no pairs of values": "value_pair",
+    "no pairs of actions": "action_pair",
+    "no ranks": "ranks",
+    "greedy": "thompson",
+}
+"""The ablations, by what the report calls them."""
+
+BESIDE = ("random", "local-search", "regularized-evolution", "optuna-tpe", "pairwise-q")
+
+Array = npt.NDArray[np.float64]
+
+
+class _Told(NamedTuple):
+    """Of a trial what a learner is told."""
+
+    design: Design
+    reward: float
+    status: str = "completed"
+
+
+class SyntheticEnvironment:
+    """A synthetic table as `agents.play` needs an environment.
+
+    Args:
+        table: the designs and their values.
+        seed: of the noise, which is drawn in the order in which designs are first evaluated.
+    """
+
+    def __init__(self, table: SyntheticTable, seed: int) -> None:
+        self.table, self.space = table, table.space
+        self._rng = np.random.default_rng((seed, 1))
+        self._rewards: dict[Design, float] = {}
+
+    @property
+    def unwrapped(self) -> SyntheticEnvironment:
+        """Itself."""
+        return self
+
+    def evaluate(self, designs: Iterable[Design]) -> Iterable[_Told]:
+        """What a learner is told of each design; the same again when it comes again."""
+        for design in designs:
+            if design not in self._rewards:
+                self._rewards[design] = self.table.reward(design, self._rng)
+            yield _Told(design, self._rewards[design])
+
+    def score(self, trial: _Told) -> float:
+        """The reward."""
+        return trial.reward
+
+    def objectives(self, _: _Told) -> dict[str, float]:
+        """None."""
+        return {}
+
+
+@cache
+def _table(name: str, seed: int) -> SyntheticTable:
+    return synthetic_table(**TABLES[name], seed=seed)
+
+
+def run(contest: Contest) -> Run:
+    """Plays a contest whose table is one of `TABLES`, drawn with the contest's seed."""
+    return played(contest, SyntheticEnvironment(_table(contest.table, contest.seed), contest.seed))
+
+
+def basis(contest: Contest) -> str:
+    """As `comparison.basis`."""
+    return f"{TABLES[contest.table]} {code_of(contest.learner)}"
+
+
+def regret(finished: Run) -> Array:
+    """After each evaluation, the regret in the true value of the design with the best reward, as a share of a random
+    design's; shape (evaluations,)."""
+    contest = finished.contest
+    table = _table(contest.table, contest.seed)
+    designs = [table.space.design_at(number) for number in finished.designs]
+    told = SyntheticEnvironment(table, contest.seed).evaluate(designs)
+    values = [table.value(design) for design in designs]
+    best = table.value(table.best())
+    rng = np.random.default_rng(0)
+    chance = best - np.mean([table.value(table.space.sample(rng)) for _ in range(1000)])
+    curve = incumbent_regret(designs, [trial.reward for trial in told], values, best, contest.evaluations)
+    return np.asarray(curve / chance)
+
+
+def report(regrets: Mapping[str, Array]) -> str:
+    """The tables, in Markdown.
+
+    Args:
+        regrets: by row, with `FULL` among them, shape (seeds, tables, evaluations).
+    """
+    points = checkpoints(regrets[FULL].shape[-1])
+    rows, by_table = [], []
+    for name, curves in regrets.items():
+        at = [curves[..., n - 1] for n in points]
+        means = [shown(bootstrap(interquartile_mean, scores), 100) for scores in at]
+        behind = [scores - regrets[FULL][..., n - 1] for scores, n in zip(at, points, strict=True)]
+        paired = [shown(bootstrap(mean, difference), 100) if name != FULL else "-" for difference in behind]
+        rows.append([name, *means, *paired])
+        middle = [f"{100 * interquartile_mean(at[-1][:, [k]]):.2g}" for k in range(len(TABLES))]
+        by_table.append([name, *middle])
+    header = ["learner", *(f"at {n}" for n in points), *(f"behind the whole, at {n}" for n in points)]
+    return (
+        "# Ablation of coordination-graph\n\nRegret in percent of a random design's, over all tables: interquartile mean "
+        f"and 95% interval; then the mean of the same seeds' differences to the whole learner.\n\n"
+        f"{markdown_table(header, rows)}\nBy table, at {points[-1]}:\n\n"
+        f"{markdown_table(['learner', *TABLES], by_table)}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Plays all learners on all tables and writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--episodes", type=int, default=200, help="distinct designs of every run")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--out", type=Path, default=Path("experiments/results/ablation"))
+    given = parser.parse_args(arguments)
+    learners = {FULL: FULL, **{name: f"{FULL}(without={parts})" for name, parts in WITHOUT.items()}}
+    learners |= {name: name for name in BESIDE}
+    contests = [
+        Contest(learner, table, (), (), seed, given.episodes)
+        for learner in learners.values()
+        for seed in range(given.seeds)
+        for table in TABLES
+    ]
+    finished = gather(run, contests, Runs(given.out, basis), given.jobs)
+    curves = {one.contest: regret(one) for one in finished}
+    regrets = {
+        name: np.array(
+            [
+                [curves[Contest(learner, table, (), (), seed, given.episodes)] for table in TABLES]
+                for seed in range(given.seeds)
+            ]
+        )
+        for name, learner in learners.items()
+    }
+    command = ["python", "-m", "experiments.suites.ablation", *(sys.argv[1:] if arguments is None else arguments)]
+    text = f"{report(regrets)}\n{measured_by(command, finished)}\n"
+    (given.out / "report.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The paper's tasks with every width divided by eight, on real images and small enough for a CPU.
+
+    python -m experiments.suites.reduced_widths vgg16-cifar10 cifar10.npz
+    python -m experiments.suites.reduced_widths googlenet-cifar10 cifar10.npz
+    python -m experiments.suites.reduced_widths unet-isic18 nuclei.npz
+
+A file for CIFAR-10 holds `jpeg_train` and `jpeg_test` (JPEG files end to end), `off_train` and `off_test` (where each begins,
+and the end), `y_train` and `y_test`; one for the U-Net holds images `x`, uint8 of shape (n, h, w, 3), and masks `y`. What is
+written is in `experiments/results/<task>-eighth`: it shows that the tasks run from end to end, not how good they get.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn.functional import interpolate
+
+from agents import learner
+from experiments.tuning.session import close, play_learner, prepare
+from marl_hpo_env import Data, Limits, Task, task
+
+DIVISOR = 8
+IMAGES = {"vgg16-cifar10": (2000, 500, 500), "googlenet-cifar10": (1000, 300, 300), "unet-isic18": (160, 60, 60)}
+"""For training, validation and test."""
+EPISODES = {"vgg16-cifar10": (10, 5), "googlenet-cifar10": (5, 3), "unet-isic18": (8, 4)}
+"""Of the two phases: far fewer than fill the Q-tables."""
+FEW_STEPS: dict[str, dict[str, Any]] = {
+    "vgg16-cifar10": {"batch_size": 32},
+    "googlenet-cifar10": {},
+    "unet-isic18": {"batch_size": 8, "learning_rate": 1e-3},
+}
+"""Few images make few steps, unless batches are smaller or steps larger than the task's."""
+NUCLEI_SIZE = 48
+
+
+def narrowed(model: nn.Module, divisor: int) -> nn.Module:
+    """The model with every width divided, but for the image's channels and the outputs; at least 1."""
+    outputs = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    kept_in, kept_out = outputs[0], {outputs[-1]}
+    kept_out |= {
+        module for name, module in model.named_modules() if name.endswith("fc2")
+    }  # GoogLeNet's auxiliary heads
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
+                made = _narrow(child, divisor, child is not kept_in, child not in kept_out)
+                setattr(module, name, made)
+    return model
+
+
+def _narrow(module: Any, divisor: int, inputs: bool, outputs: bool) -> nn.Module:
+    def less(width: int, wanted: bool) -> int:
+        return max(1, width // divisor) if wanted else width
+
+    if isinstance(module, nn.BatchNorm2d):
+        return nn.BatchNorm2d(less(module.num_features, True), eps=module.eps)
+    bias = module.bias is not None
+    if isinstance(module, nn.Linear):
+        return nn.Linear(less(module.in_features, inputs), less(module.out_features, outputs), bias)
+    settings = {name: getattr(module, name) for name in ("kernel_size", "stride", "padding")}
+    if isinstance(module, nn.ConvTranspose2d):
+        settings["output_padding"] = module.output_padding
+    widths = less(module.in_channels, inputs), less(module.out_channels, outputs)
+    return type(module)(*widths, **settings, bias=bias)
+
+
+def reduced(name: str, data: Path) -> Task:
+    """A task of the paper with widths and choices divided, on a few images, without limits: in three short epochs hardly a
+    design of so few kernels would get below the loss of guessing."""
+    whole = task(name)
+    assert callable(whole.choices)
+    assert callable(whole.model)
+    return replace(
+        whole,
+        name=f"{name}-eighth",
+        model=partial(_narrowed_model, whole.model),
+        data=partial(_nuclei if name.startswith("unet") else _cifar10, data, IMAGES[name]),
+        choices={key: _divided(values) for key, values in whole.choices().items()},
+        recipe=replace(whole.recipe, epochs=3, max_epochs=12, **FEW_STEPS[name]),
+        limits=Limits(),
+        input_shape=None,
+    )
+
+
+def _narrowed_model(make: Any) -> nn.Module:
+    return narrowed(make(), DIVISOR)
+
+
+def _divided(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    widths = ("out_channels", "out_features")
+    if values is None:
+        return None
+    return {
+        name: tuple(max(1, value // DIVISOR) for value in options) if name in widths else options
+        for name, options in values.items()
+    }
+
+
+def _cifar10(path: Path, counts: tuple[int, int, int]) -> Data:
+    with np.load(path, allow_pickle=False) as file:
+
+        def images(part: str, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+            stored, offsets = file[f"jpeg_{part}"], file[f"off_{part}"]
+            encoded = (stored[offsets[i] : offsets[i + 1]].tobytes() for i in range(start, end))
+            pixels = np.stack([np.asarray(Image.open(io.BytesIO(one)).convert("RGB")) for one in encoded])
+            inputs = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+            return inputs.contiguous(), torch.from_numpy(file[f"y_{part}"][start:end].astype(np.int64))
+
+        train, validation, test = counts
+        parts = images("train", 0, train), images("train", train, train + validation), images("test", 0, test)
+    return _standardised(*parts)
+
+
+def _nuclei(path: Path, counts: tuple[int, int, int]) -> Data:
+    with np.load(path, allow_pickle=False) as file:
+        pixels = torch.from_numpy(file["x"]).permute(0, 3, 1, 2).float() / 255
+        masks = torch.from_numpy(file["y"] > 0).float().reshape(len(pixels), 1, *pixels.shape[2:])
+    order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[: sum(counts)].split(list(counts))
+    inputs = interpolate(pixels, (NUCLEI_SIZE, NUCLEI_SIZE), mode="bilinear", antialias=True)
+    targets = (interpolate(masks, (NUCLEI_SIZE, NUCLEI_SIZE), mode="area") > 0.5).float()
+    return _standardised(*((inputs[part], targets[part]) for part in order))
+
+
+def _standardised(*splits: tuple[torch.Tensor, torch.Tensor]) -> Data:
+    """Pixels less the training images' mean, divided by their deviation, channel by channel."""
+    seen = splits[0][0]
+    mean, deviation = (seen.mean((0, 2, 3), keepdim=True), seen.std((0, 2, 3), keepdim=True))
+    train, validation, test = (((inputs - mean) / deviation, targets) for inputs, targets in splits)
+    return Data(train, validation, test)
+
+
+def main() -> None:
+    """Tunes one of the tasks with the paper's agents."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=sorted(IMAGES))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, help="default: experiments/results/TASK-eighth")
+    given = parser.parse_args()
+    chosen = reduced(given.task, given.data)
+    run = prepare(chosen, given.out or Path("experiments/results") / chosen.name, None, None)
+    exploration, exploitation = EPISODES[given.task]
+    agents = learner("pairwise-q", exploration_episodes=exploration, max_exploitation_episodes=exploitation)
+    close(run, play_learner(run, agents, "pairwise-q", 0, None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One tuning run, from the learner's play to the closing report."""

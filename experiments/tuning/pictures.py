@@ -1,0 +1,138 @@
+"""Pictures of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from torch import nn
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from experiments.tuning.tuning import Play
+from marl_hpo_env import SearchSpace
+from marl_hpo_env.data.splits import Examples
+
+
+def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
+    """The reward of every episode in the first and the second phase, each with the best so far (the paper's Fig. 9).
+
+    Args:
+        played: the learner's play.
+        path: of the PNG file.
+        exploration: episodes in the first phase; a learner without phases has one panel.
+    """
+    rewards = [episode.reward for episode in played.episodes]
+    best = [max(rewards[: i + 1]) for i in range(len(rewards))]
+    parts = [("(a) exploration", 0, exploration), ("(b) exploration-exploitation", exploration, len(rewards))]
+    parts = [part for part in parts if part[1] < min(part[2], len(rewards))]
+    if len(parts) == 1:
+        parts = [("all episodes", 0, len(rewards))]
+    figure, axes = plt.subplots(1, len(parts), figsize=(5 * len(parts), 3.2), sharey=True, squeeze=False)
+    for axis, (title, start, end) in zip(axes[0], parts, strict=True):
+        numbers = range(1, len(rewards[start:end]) + 1)
+        axis.plot(numbers, rewards[start:end], ".", markersize=4, color="tab:blue", label="episode")
+        axis.plot(numbers, best[start:end], "-", linewidth=1, color="tab:orange", label="best so far")
+        axis.set_title(title)
+        axis.set_xlabel("episode")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("reward")
+    axes[0][0].legend(loc="lower right", fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def pareto_front(
+    seen: Sequence[Sequence[float]],
+    front: Sequence[Sequence[float]],
+    original: Sequence[float],
+    names: Sequence[str],
+    path: Path,
+) -> None:
+    """Every design that was seen, those that no other dominates, and the original network, by the first two objectives.
+
+    Args:
+        seen: per completed design, its objectives.
+        front: likewise of those that no other dominates.
+        original: the original network's objectives.
+        names: of the objectives.
+        path: of the PNG file.
+    """
+    figure, axis = plt.subplots(figsize=(5, 3.6))
+    axis.plot(*_first_two(seen), ".", markersize=4, color="0.6", label="designs")
+    axis.plot(
+        *_first_two(front), "o-", markersize=4, linewidth=1, color="tab:orange", label="no other is better in all"
+    )
+    axis.plot(*_first_two([original]), "*", markersize=9, color="tab:blue", label="original")
+    axis.set_xlabel(names[1])
+    axis.set_ylabel(names[0])
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _first_two(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    ordered = sorted((point[1], point[0]) for point in points)
+    return [x for x, _ in ordered], [y for _, y in ordered]
+
+
+def predicted_masks(network: nn.Module, examples: Examples, path: Path, count: int = 6) -> None:
+    """Images, their true masks, and what a network predicts: the first plane of each.
+
+    Args:
+        network: trained; scores above 0 are inside.
+        examples: inputs and masks; the first `count` are drawn.
+        path: of the PNG file.
+        count: columns of the picture.
+    """
+    images, masks = examples[0][:count], examples[1][:count]
+    with torch.inference_mode():
+        scores = network.eval()(images)
+    predicted = (scores if isinstance(scores, torch.Tensor) else scores[0]) > 0
+    figure, axes = plt.subplots(3, len(images), figsize=(1.3 * len(images), 4), squeeze=False)
+    for row, (label, planes) in enumerate((("image", images), ("true mask", masks), ("predicted", predicted))):
+        for axis, plane in zip(axes[row], planes, strict=True):
+            drawn = plane.float()
+            colour = row == 0 and len(drawn) == 3
+            drawn = (drawn - drawn.min()) / (drawn.max() - drawn.min()).clamp(min=1e-9)
+            axis.imshow((drawn.permute(1, 2, 0) if colour else drawn[0]).numpy(), cmap="gray", vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[row][0].set_ylabel(label, fontsize="small")
+    figure.tight_layout(pad=0.3)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def layer_graph(space: SearchSpace, path: Path) -> None:
+    """The layers of a search space and what feeds what, from the input on the left to the output on the right.
+
+    Args:
+        space: the layers.
+        path: of the PNG file.
+    """
+    depth: list[int] = []
+    for producers in space.feeding:
+        depth.append(1 + max((depth[i] for i in producers), default=-1))
+    columns = [[i for i, d in enumerate(depth) if d == column] for column in range(max(depth) + 1)]
+    places = {i: (c, row - (len(column) - 1) / 2) for c, column in enumerate(columns) for row, i in enumerate(column)}
+    tallest = max(map(len, columns))
+    figure, axis = plt.subplots(figsize=(min(80, 2 + 0.9 * len(columns)), min(40, 1.6 + 0.8 * tallest)))
+    for i, j in space.pairs:
+        bend = 0 if depth[j] - depth[i] == 1 else 0.25
+        style = {"arrowstyle": "-|>", "color": "0.6", "connectionstyle": f"arc3,rad={bend}", "shrinkA": 6, "shrinkB": 6}
+        axis.annotate("", places[j], places[i], arrowprops=style)
+    for i, layer in enumerate(space.layers):
+        axis.plot(*places[i], "o", color="tab:blue", markersize=8)
+        axis.annotate(layer.name, places[i], (0, 8), textcoords="offset points", fontsize=6, rotation=30)
+    axis.margins(0.05, 0.3)
+    axis.axis("off")
+    figure.savefig(path, dpi=100, bbox_inches="tight")
+    plt.close(figure)

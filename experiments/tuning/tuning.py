@@ -1,0 +1,207 @@
+"""One tuning run: a learner plays a task, and what it found is trained to convergence beside the original network."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from agents import Episode, Learner, play
+from agents.playing import begin
+from experiments.tuning.run_folder import RunFolder
+from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
+from marl_hpo_env.networks.saved import load_network, save_network
+from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.trial import CLOCK_METRICS
+
+BATCH = 8
+"""Designs asked at a time. Fixed, since a learner's result may depend on it; how many workers there are changes nothing."""
+
+PHASES = ("exploration", "exploration-exploitation")
+
+OPEN_ENDED_EPISODES = 100
+"""Episodes of a learner that has no end of its own, where none are asked for."""
+
+
+@dataclass(frozen=True)
+class Play:
+    """What came of one learner's play.
+
+    Args:
+        name: of the learner.
+        episodes: in the order asked.
+        phases: of each episode; empty strings for a learner without phases.
+        trials: by design.
+        converged: the learner's own answer, where it has one (VI-C).
+    """
+
+    name: str
+    episodes: Sequence[Episode]
+    phases: Sequence[str]
+    trials: dict[Any, Trial]
+    converged: tuple[int, ...] | None
+
+    @property
+    def best(self) -> Episode:
+        """The first episode with the highest reward among those that completed; among all, if none did."""
+        completed = [episode for episode in self.episodes if not episode.terminated]
+        return max(completed or self.episodes, key=lambda episode: episode.reward)
+
+    @property
+    def evaluations(self) -> int:
+        """Distinct designs."""
+        return len(self.trials)
+
+
+class Tuning:
+    """Plays learners on one task, every trial in the run's folder the moment it ends.
+
+    Args:
+        task: what is tuned.
+        out: the folder where it is stored; not touched before everything else is known to be right.
+        reward: in place of the task's.
+        device: where to train.
+        workers: trainings side by side; by default as many as this process has cores on a CPU, one on a GPU, and one where
+            the reward sees times.
+        console: where progress is shown.
+
+    Raises:
+        InputError: if the original network cannot be trained, or the settings do not fit together.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        out: Path,
+        *,
+        reward: Reward | None = None,
+        device: str | None = None,
+        workers: int | None = None,
+        console: Console | None = None,
+    ) -> None:
+        self.task = task
+        self.console = console or Console(stderr=True)
+        self.reward = reward or task.reward
+        timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
+        timed = timed or task.limits.batch_ratio is not None
+        self.device = choose_device(device)
+        evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(self.device)))
+        env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
+        self.folder = RunFolder(out, task)
+        self._alone = StoredEvaluator(TrainingEvaluator(task, device), self.folder.store, needs_time=True)
+        stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
+        self.env = env(task, evaluator=stored, reward=self.reward).unwrapped
+
+    def play(self, name: str, learner: Learner, episodes: int | None, seed: int) -> Play:
+        """Lets a learner play; what is stored already is replayed, not trained again."""
+        with self.console.status(
+            "training the original network, and finding out the epoch budget where it is not given"
+        ):
+            self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
+        begin(self.env, learner, seed)
+        total = getattr(learner, "total_episodes", None)
+        if episodes is None and total is None:
+            episodes = OPEN_ENDED_EPISODES
+        total = min(n for n in (episodes, total, self.env.space.size if total is None else None) if n is not None)
+        exploration = getattr(learner, "exploration_length", None)
+        phases: list[str] = []
+        trials: dict[Any, Trial] = {}
+        best = float("-inf")
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[best]}"),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+            console=self.console,
+        ) as progress:
+            bar = progress.add_task(name, total=total, best="")
+
+            def on_trial(trial: Trial) -> None:
+                trials[trial.design] = trial
+                progress.update(bar, completed=min(total, progress.tasks[0].completed + 1))
+
+            def on_episode(episode: Episode, trial: Trial) -> None:
+                nonlocal best
+                phase = "" if exploration is None else PHASES[len(phases) >= exploration]
+                phases.append(phase)
+                best = max(best, episode.reward)
+                description = f"{name} {phase}".strip()
+                progress.update(bar, completed=len(phases), description=description, best=f"best {best:.4g}")
+
+            played = play(self.env, learner, episodes, seed=seed, batch=BATCH, on_trial=on_trial, on_episode=on_episode)
+            progress.update(bar, total=len(played))
+        if all(trial.status != "completed" for trial in trials.values()):
+            reasons = next(iter(trials.values())).reason
+            raise InputError(f"No design of {self.task.name!r} could be trained, the first because: {reasons}")
+        answer = learner.greedy_design if getattr(learner, "converged", False) else None  # type: ignore[attr-defined]
+        return Play(name, played, phases, trials, answer)
+
+    def converge(self, label: str, design: tuple[int, ...] | None) -> Trial:
+        """Final training (VII), alone on the machine so that its times mean something.
+
+        Raises:
+            InputError: if it cannot be trained.
+        """
+        with self.console.status(f"training {label} to convergence"):
+            (trial,) = self._alone.evaluate([Request(design, self.task.seed, None)])
+        return _completed(trial)
+
+    def take_home(self, design: tuple[int, ...]) -> tuple[Trial, Path]:
+        """Final training of the design whose network the user takes home, and the file with it, which holds no code.
+
+        Raises:
+            InputError: if it cannot be trained, or the file not be written.
+        """
+        path = self.folder / "network.safetensors"
+        made_of = f"{self.task.fingerprint} {list(design)}"
+        request = Request(design, self.task.seed, None)
+        stored = self.folder.store.get(self._alone.fingerprint, request)
+        if stored is not None and path.exists() and self.folder.store.about("network") == made_of:
+            return _completed(stored), path
+        with self.console.status("training the network to take home to convergence"):
+            network, trial = self.task.trainer(self.device).train(request)
+        self.folder.store.put(self._alone.fingerprint, trial)
+        _completed(trial)
+        assert network is not None
+        save_network(network, path)
+        self.folder.store.set_about("network", made_of)
+        return trial, path
+
+    def network(self, path: Path) -> nn.Module:
+        """The network that was taken home, from its file."""
+        model = self.task.model
+        return load_network(path, model if isinstance(model, nn.Module) else model())
+
+    def write_episodes(self, played: Play) -> None:
+        """Every episode as a line of `episodes-<learner>.csv`."""
+        names = [str(objective) for objective in self.reward.objectives]
+        with (self.folder / f"episodes-{played.name}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["episode", "phase", "reward", "terminated", *names, *self.env.space.names])
+            for number, (episode, phase) in enumerate(zip(played.episodes, played.phases, strict=True), start=1):
+                values = [episode.objectives[name] for name in names]
+                writer.writerow([number, phase, episode.reward, int(episode.terminated), *values, *episode.design])
+
+
+def _completed(trial: Trial) -> Trial:
+    if trial.status != "completed":
+        what = "The original network" if trial.design is None else f"The design {list(trial.design)}"
+        raise InputError(f"{what} cannot be trained: {trial.reason}")
+    return trial
+
+
+def default_workers(device: torch.device) -> int:
+    """As many trainings side by side as this process has cores; on a GPU one."""
+    if device.type != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Networks that tasks tune, where torchvision has none."""

@@ -1,0 +1,64 @@
+"""Tasks by name: those that come with the package, those that were registered, and those named by module and function."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from marl_hpo_env.catalog.digits import digits_tasks
+from marl_hpo_env.catalog.paper import paper_tasks
+from marl_hpo_env.catalog.task import Task
+from marl_hpo_env.errors import InputError, import_object
+
+Factory = Callable[..., Task]
+"""Makes a task. One that takes `data_dir` is given the folder with the data, a `Path` or None."""
+
+_FACTORIES: dict[str, Factory] = {**digits_tasks(), **paper_tasks()}
+
+
+def task(name: str, data_dir: Path | str | None = None) -> Task:
+    """The task with this name.
+
+    Args:
+        name: one of `tasks()`, or `package.module:function` for a function that makes one.
+        data_dir: the folder with its data, for the tasks on data that are not in the package. They are read at the first
+            use, so without it such a task can be looked at and not be trained.
+
+    Raises:
+        InputError: if there is no such task, or it needs no folder and was given one.
+    """
+    factory: Any = import_object(name, "task") if ":" in name else _FACTORIES.get(name)
+    if factory is None:
+        raise InputError.unknown("task", name, tasks())
+    folder = None if data_dir is None else Path(data_dir).expanduser()
+    if isinstance(factory, Task):
+        made, takes_folder = factory, False
+    elif not callable(factory):
+        raise InputError(f"The task {name!r} is a {type(factory).__name__}; name a function that makes a Task.")
+    else:
+        takes_folder = "data_dir" in inspect.signature(factory).parameters
+        made = factory(data_dir=folder) if takes_folder else factory()
+    if not isinstance(made, Task):
+        raise InputError(f"The task {name!r} makes a {type(made).__name__}; it must make a Task.")
+    if folder is not None and not takes_folder:
+        raise InputError(f"The task {name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}.")
+    return made
+
+
+def tasks() -> list[str]:
+    """The names of the tasks."""
+    return sorted(_FACTORIES)
+
+
+def add(name: str, factory: Factory) -> None:
+    """As `environments.registration.register_task`, which also makes the task's environments known."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+        raise InputError(
+            f"The name {name!r} cannot be a task's; letters, digits, '-' and '_' can, as in 'resnet18-photos'."
+        )
+    if name in _FACTORIES and _FACTORIES[name] is not factory:
+        raise InputError(f"There is a task {name!r} already; choose another name.")
+    _FACTORIES[name] = factory

@@ -1,0 +1,196 @@
+"""A task: a network, its data, how it is trained and stopped, and what is rewarded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.reward import Reward, WeightedReward
+from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.training.augmentation import Augmentation
+from marl_hpo_env.training.early_termination import loss_limit
+from marl_hpo_env.training.recipe import Limits, Recipe
+from marl_hpo_env.trial import Request, Trial
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.utils.data import Dataset
+
+    from marl_hpo_env.data.splits import Data
+    from marl_hpo_env.networks.graph import Choices
+    from marl_hpo_env.networks.tunable import TunableNetwork
+    from marl_hpo_env.training.trainer import Trainer
+
+
+def _small_and_good() -> Reward:
+    return WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2})
+
+
+_FIRST_SETTINGS: dict[type, tuple[str, ...]] = {
+    Recipe: (
+        *("batch_size", "epochs", "optimizer", "learning_rate", "momentum", "weight_decay", "augmentation"),
+        *("initialization", "min_improvement", "patience", "max_epochs"),
+    ),
+    Limits: ("loss", "loss_epochs", "batch_ratio", "batches"),
+    Augmentation: ("rotation", "shift", "flip"),
+}
+"""The settings that always enter a fingerprint: those that there were when the first stores and tables were made."""
+
+
+def _settings(of: Any) -> dict[str, Any]:
+    """A dataclass's fields by name; those that were added later only where they are not at their default."""
+    named = {}
+    for setting in fields(of):
+        value = getattr(of, setting.name)
+        if setting.name in _FIRST_SETTINGS[type(of)] or value != setting.default:
+            named[setting.name] = _settings(value) if type(value) in _FIRST_SETTINGS else value
+    return named
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Everything that a design is tuned for.
+
+    Args:
+        name: such as `"vgg16-cifar100"`.
+        model: the original network, or a function that makes it.
+        data: a `Data`; or a torch `Dataset` of (input, class) or a tuple of inputs and classes, which are then split; or a
+            function that returns one of these, so that nothing is loaded before it is needed.
+        choices: the values of each layer's hyperparameters, by module type or name pattern, or a function that returns
+            them; where None, fractions of the original's own. See `TunableNetwork`.
+        recipe: how every network is trained.
+        reward: from trial to reward; by default validation accuracy, minus a fifth of the size relative to the original's.
+        limits: when a training is terminated.
+        description: one line for `marl-hpo tasks`.
+        seed: of every training in the search; more seeds are more trials, never an average.
+        input_shape: of one example, so that the network can be looked at without its data; None takes the data's.
+
+    With several workers a task is pickled, so functions must then stand at the top of a module.
+    """
+
+    name: str
+    model: nn.Module | Callable[[], nn.Module]
+    data: (
+        Data
+        | Dataset[Any]
+        | tuple[torch.Tensor, torch.Tensor]
+        | Callable[[], Data | Dataset[Any] | tuple[torch.Tensor, torch.Tensor]]
+    )
+    choices: Choices | Callable[[], Choices] | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    reward: Reward = field(default_factory=_small_and_good)
+    limits: Limits = field(default_factory=Limits)
+    description: str = ""
+    seed: int = 0
+    input_shape: tuple[int, ...] | None = None
+
+    @cached_property
+    def splits(self) -> Data:
+        """The data, loaded and split at the first use.
+
+        Raises:
+            InputError: if it cannot be.
+        """
+        from marl_hpo_env.data.splits import as_data
+
+        return as_data(self.data() if callable(self.data) else self.data)
+
+    @cached_property
+    def network(self) -> TunableNetwork:
+        """The original network as a search space, traced at the first use.
+
+        Raises:
+            InputError: if it cannot be, or has fewer outputs than the data have classes.
+        """
+        import torch
+        from torch import nn
+
+        from marl_hpo_env.networks.tunable import TunableNetwork
+
+        with torch.random.fork_rng(devices=[]):
+            # Parameters of the model's own, outside any module, keep the values that they are made with.
+            torch.default_generator.manual_seed(0)
+            model = self.model if isinstance(self.model, nn.Module) else self.model()
+        choices = self.choices() if callable(self.choices) else self.choices
+        if self.input_shape is not None:
+            return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices)
+        network = TunableNetwork(model, self.splits.train[0][:1], choices)
+        classes = self.splits.number_of_classes
+        if network.output_shape[1] < classes:
+            raise InputError(
+                f"The network has {network.output_shape[1]} outputs and the data have {classes} classes; give it as many."
+            )
+        return network
+
+    @property
+    def space(self) -> SearchSpace:
+        """The designs of this task."""
+        return self.network.space
+
+    @cached_property
+    def loss_limit(self) -> float | None:
+        """The training loss above which an epoch violates the limit; None where there is no limit."""
+        return loss_limit(self.limits, self.splits.train[1])
+
+    @property
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        """How the designs are trained and stopped, as JSON values: `recipe`, without the epochs, which are part of a request,
+        and `limits`."""
+        recipe = _settings(self.recipe)
+        del recipe["epochs"]
+        return {"recipe": recipe, "limits": _settings(self.limits)}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all that a trial depends on beside its request and the device: network, choices, data split,
+        recipe and limits. What is rewarded is not part of it: a trial can be rewarded in many ways.
+
+        A setting that was added later (see `_FIRST_SETTINGS`) enters only where it is not at its default, so that stores and
+        tables of before keep their fingerprint.
+        """
+        content = [self.network.signature, self.space.describe(), self.splits.digest(), *self.conditions.values()]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    def trainer(self, device: torch.device, measure_time: bool = True) -> Trainer:
+        """The engine that trains this task's designs.
+
+        Args:
+            device: where to train.
+            measure_time: whether nothing runs beside it, so that times mean something.
+
+        Raises:
+            InputError: if the data cannot be read or the network not be traced.
+        """
+        from marl_hpo_env.training.trainer import Trainer
+
+        data = self.splits  # before the network, which a task without its data need not trace
+        return Trainer(self.network, data, self.recipe, self.limits, device, measure_time)
+
+    def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:
+        """Final training (paper VII): the network trained to convergence, with the weights of its best epoch.
+
+        Args:
+            design: one action per layer, or None for the original network.
+            device: where to train; CUDA where there is one, else the CPU.
+
+        Raises:
+            InputError: if the design is not one of the space, or cannot be trained.
+        """
+        from marl_hpo_env.training.trainer import choose_device
+
+        checked = None if design is None else self.space.check(design)
+        network, trial = self.trainer(choose_device(device)).train(Request(checked, self.seed, None))
+        if network is None:
+            what = "The original network" if checked is None else f"The design {list(checked)}"
+            raise InputError(f"{what} cannot be trained: {trial.reason}")
+        return network, trial
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What was loaded or traced is made again where the task arrives.
+        return {name: self.__dict__[name] for name in self.__dataclass_fields__}

@@ -1,0 +1,153 @@
+"""Data sets as tensors, split into training, validation and test."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import Dataset
+
+from marl_hpo_env.data.lazy_images import ImageFiles, Inputs
+from marl_hpo_env.errors import InputError, first_line
+
+Examples = tuple[Inputs, torch.Tensor]
+"""Inputs and targets, of equal length."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set.
+
+    Args:
+        train: inputs, float32 of shape (n, channels, ...), or `ImageFiles` where they do not fit into memory; and targets:
+            int64 class indices of shape (n,), or for segmentation float32 masks of 0 and 1 of shape (n, planes, h, w), of the
+            inputs' height and width.
+        validation: the same; what rewards see.
+        test: the same; reported, never told to a learner.
+        notes: sentences about what was left out or changed while reading.
+        episode_examples: indices of the training examples that episodes train on; final training takes all. None for all.
+
+    Raises:
+        InputError: if a split is empty, its inputs and targets differ in number, or the inputs are not numbers.
+    """
+
+    train: Examples
+    validation: Examples
+    test: Examples
+    notes: tuple[str, ...] = ()
+    episode_examples: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, (inputs, targets) in self.splits().items():
+            if len(inputs) != len(targets) or len(inputs) == 0:
+                raise InputError(
+                    f"The {name} split has {len(inputs)} inputs and {len(targets)} targets; it needs as many of one as of "
+                    "the other, and at least one."
+                )
+            if inputs.dtype != torch.float32:
+                raise InputError(f"The {name} split has inputs of {inputs.dtype}; they are float32.")
+            classes = targets.dtype == torch.int64 and targets.dim() == 1 and targets.min() >= 0
+            masks = targets.is_floating_point() and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
+            if not classes and not masks:
+                raise InputError(
+                    f"The {name} split has targets of {targets.dtype} and shape {tuple(targets.shape)}; they are int64 class "
+                    "indices from 0, one per input, or float masks of the inputs' size."
+                )
+            if masks and not ((targets == 0) | (targets == 1)).all():
+                raise InputError(
+                    f"The {name} split has masks with other values than 0 and 1; give one plane per class."
+                )
+            if isinstance(inputs, torch.Tensor) and not torch.isfinite(inputs).all():
+                raise InputError(f"The {name} split has inputs that are not finite numbers; leave those out.")
+
+    def splits(self) -> dict[str, Examples]:
+        """The three splits by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def number_of_classes(self) -> int:
+        """One more than the highest class index of any split; the number of planes where the targets are masks."""
+        if self.train[1].is_floating_point():
+            return self.train[1].shape[1]
+        return 1 + max(int(targets.max()) for _, targets in self.splits().values())
+
+    def to(self, device: torch.device) -> Data:
+        """The same data on another device."""
+        moved = copy.copy(self)  # what was checked need not be checked again
+        for name, (inputs, targets) in self.splits().items():
+            object.__setattr__(moved, name, (inputs.to(device), targets.to(device)))
+        return moved
+
+    def digest(self) -> str:
+        """A digest of every value of every split; of files, their names and sizes."""
+        digest = hashlib.sha256(b"" if self.episode_examples is None else self.episode_examples.numpy().tobytes())
+        for inputs, targets in self.splits().values():
+            for part in (inputs, targets):
+                if isinstance(part, ImageFiles):
+                    digest.update(part.digest().encode())
+                else:
+                    digest.update(str((part.shape, part.dtype)).encode())
+                    digest.update(part.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def as_data(given: object) -> Data:
+    """What a user has as data: a `Data` as it is; a torch `Dataset` or a tuple of inputs and classes is split.
+
+    Raises:
+        InputError: if it is none of these.
+    """
+    if isinstance(given, Data):
+        return given
+    if isinstance(given, tuple) and len(given) == 2:
+        return split(torch.as_tensor(given[0]), torch.as_tensor(given[1]))
+    if isinstance(given, Dataset):
+        try:
+            examples = [given[i] for i in range(len(given))]  # type: ignore[arg-type]
+            inputs = torch.stack([torch.as_tensor(x) for x, _ in examples])
+            targets = torch.as_tensor([int(y) for _, y in examples])
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"The data set cannot be read as tensors of one shape with class indices: {first_line(error)}."
+            ) from error
+        return split(inputs, targets)
+    raise InputError(
+        f"The data are a {type(given).__name__}; give a Data, a Dataset, or a tuple of inputs and classes."
+    )
+
+
+def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15, test: float = 0.15) -> Data:
+    """Examples drawn into training, validation and test, each with the classes in equal proportions; always the same way.
+
+    Args:
+        inputs: shape (n, ...); integers are taken as pixels from 0 to 255 and scaled to 0..1.
+        targets: class indices, shape (n,).
+        validation: fraction of the examples.
+        test: likewise.
+
+    Raises:
+        InputError: if a class has fewer than three examples, or inputs and targets differ in number.
+    """
+    if len(inputs) != len(targets):
+        raise InputError(
+            f"There are {len(inputs)} inputs and {len(targets)} targets; give as many of one as of the other."
+        )
+    inputs = inputs.float() if inputs.is_floating_point() else inputs.float() / 255
+    targets = targets.long()
+    classes, counts = targets.unique(return_counts=True)
+    if len(classes) == 0 or counts.min() < 3:
+        few = f"class {int(classes[counts.argmin()])} has {int(counts.min())}" if len(classes) else "there are none"
+        raise InputError(f"A split needs at least three examples of every class; {few}.")
+    generator = torch.Generator().manual_seed(0)
+    parts: list[list[torch.Tensor]] = [[], [], []]
+    for value in classes:
+        members = (targets == value).nonzero().flatten()
+        members = members[torch.randperm(len(members), generator=generator)]
+        sizes = [max(1, round(fraction * len(members))) for fraction in (validation, test)]
+        for part, chosen in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
+            part.append(chosen)
+    in_validation, in_test, in_train = (torch.cat(part) for part in parts)
+    splits = [(inputs[part], targets[part]) for part in (in_train, in_validation, in_test)]
+    return Data(splits[0], splits[1], splits[2])

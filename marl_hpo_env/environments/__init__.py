@@ -1,0 +1,1 @@
+"""The game, and the three environments over it: turn-based, simultaneous, and with a single controller."""

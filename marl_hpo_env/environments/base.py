@@ -1,0 +1,237 @@
+"""What the three environments share: a game, an evaluator and a reward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from marl_hpo_env.catalog.task import Task
+from marl_hpo_env.environments.game import Game
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.evaluators.epoch_budget import MOST_EPOCHS, calibrated, lowered
+from marl_hpo_env.evaluators.evaluator import (
+    Evaluator,
+    StoredEvaluator,
+    check_answers,
+    evaluate_one,
+    is_exhaustive,
+    unmeasured,
+)
+from marl_hpo_env.evaluators.store import Store
+from marl_hpo_env.reward import Reward
+from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.recipe import Budget, check_budget
+from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
+
+
+class DesignEnvironment:
+    """The part of an environment that knows nothing of turns.
+
+    Args:
+        task: what is tuned.
+        evaluator: turns designs into trials. They are kept in memory, so that a design is evaluated once.
+        reward: in place of the task's.
+        epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`).
+        seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
+        render_mode: `"ansi"` makes `render` return the design so far.
+
+    Attributes:
+        task: the task.
+        space: the layers and their actions.
+        game: the picks of the current episode.
+        trial: the finished episode's; None until then.
+
+    Raises:
+        InputError: if the reward needs what the evaluator does not measure, or a test figure.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        evaluator: Evaluator,
+        reward: Reward | None = None,
+        *,
+        epochs: Budget | None = None,
+        seed: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        if not (isinstance(evaluator, StoredEvaluator) or is_exhaustive(evaluator)):
+            evaluator = StoredEvaluator(evaluator, Store(), needs_time=evaluator.measures_time)
+        self.task = task
+        self.evaluator = evaluator
+        self.reward = task.reward if reward is None else reward
+        self._budget = check_budget(task.recipe.epochs if epochs is None else epochs)
+        self._epochs = self._budget if isinstance(self._budget, int) else None
+        if self._epochs is None and task.limits.loss is None:
+            raise InputError(
+                f"The epoch budget {self._budget!r} needs a loss limit, which {task.name!r} does not have."
+            )
+        self._seed = task.seed if seed is None else seed
+        if self._epochs is not None:
+            check_answers(evaluator, self._seed, self._epochs)
+        self._original: Trial | None = None
+        # By the number of epochs: the reward of the table's best design, and the best found.
+        self._highest: dict[int, float] = {}
+        self._found: dict[int, float] = {}
+        for objective in self.reward.objectives:
+            if objective.metric.startswith("test_"):
+                raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
+            if objective.metric in unmeasured(evaluator):
+                raise InputError(
+                    f"The reward needs {objective.metric!r}, which is not measured here: memory on a GPU only, epochs to the "
+                    "loss limit only where there is one, and from a table only what it holds."
+                )
+            if objective.metric in CLOCK_METRICS and not evaluator.measures_time:
+                raise InputError(
+                    f"The reward needs {objective.metric!r}, which is measured only where nothing runs beside it; use one worker."
+                )
+        self.space: SearchSpace = evaluator.space
+        self.game = Game(self.space)
+        self.trial: Trial | None = None
+        self.render_mode = render_mode
+        self._make_spaces()
+
+    def _make_spaces(self) -> None:
+        """Makes what the environment's own interface says of observations and actions."""
+        raise NotImplementedError
+
+    @property
+    def design(self) -> Design | None:
+        """The finished design of the current episode; None until every agent has picked."""
+        return self.game.design
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the next episode trains; a calibrated budget is found out when it is first asked for."""
+        if self._epochs is None:
+            running = self._budget == "running"
+            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self._seed)
+        return self._epochs
+
+    @property
+    def original(self) -> Trial:
+        """The original network's trial, under the same epochs and seed as the designs'.
+
+        Raises:
+            InputError: if the original network cannot be trained.
+        """
+        if self._original is None or self._original.request.epochs != self.epochs:
+            trial = evaluate_one(self.evaluator, Request(None, self._seed, self.epochs))
+            if trial.status != "completed":
+                raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
+            self._original = trial
+        return self._original
+
+    @property
+    def regret(self) -> float:
+        """The reward of the table's best design minus the best found so far in this environment; infinite before the first.
+
+        Raises:
+            AttributeError: if the evaluator is not exhaustive, as a table is: only there is the best design known.
+        """
+        if not is_exhaustive(self.evaluator):
+            raise AttributeError(
+                "The best design is known on a table only; make the environment with evaluator='table'."
+            )
+        epochs = self.epochs
+        if epochs not in self._highest:
+            designs = map(self.space.design_at, range(self.space.size))
+            trials = self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs])
+            self._highest[epochs] = max(map(self.score, trials))
+        return self._highest[epochs] - self._found.get(epochs, -math.inf)
+
+    def evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
+        """One trial per design, as they finish: many at once, beside the game. For learners that ask in batches.
+
+        Raises:
+            InputError: if a design is not one of the space; nothing is evaluated then.
+        """
+        checked = [self.space.check(design) for design in designs]
+        return self._evaluate([Request(design, self._seed, self.epochs) for design in checked])
+
+    def _evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        trials = []
+        for trial in self.evaluator.evaluate(requests):
+            trials.append(trial)
+            if is_exhaustive(self.evaluator):
+                epochs = self.epochs
+                self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
+            yield trial
+        if self._budget == "running":
+            self._epochs = lowered(self.epochs, trials)
+
+    def score(self, trial: Trial) -> float:
+        """The reward that every agent gets for this trial."""
+        return float(self.reward(trial, self._reference()))
+
+    def objectives(self, trial: Trial) -> dict[str, float]:
+        """What the reward sees of this trial, by name; NaN where the trial did not complete."""
+        if trial.status != "completed":
+            return {str(objective): float("nan") for objective in self.reward.objectives}
+        reference = self._reference()
+        return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
+
+    def render(self) -> str | None:
+        """With `render_mode="ansi"`, the design so far, one line per layer."""
+        return self.game.render() if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        """Nothing to release: worker processes end with their evaluator."""
+
+    def _reference(self) -> Trial | None:
+        return self.original if self.reward.relative else None
+
+    def _restart(self) -> None:
+        self.game.reset()
+        self.trial = None
+
+    def _finish(self) -> tuple[float, dict[str, Any]]:
+        """Evaluates the complete design; returns the reward and the info."""
+        design = self.game.design
+        assert design is not None
+        (self.trial,) = self.evaluate([design])
+        return self.score(self.trial), self._info()
+
+    def _info(self) -> dict[str, Any]:
+        """Numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a trial,
+        and whether the trial was terminated or failed."""
+        info = {str(objective): 0.0 for objective in self.reward.objectives}
+        if self.trial is not None and self.trial.status == "completed":
+            info |= self.objectives(self.trial)
+        return {**info, "terminated": float(self.trial is not None and self.trial.status != "completed")}
+
+
+class TurnSpaces:
+    """Every agent's observation and action space, and the state's, made once so that they can be seeded.
+
+    An agent observes the paper's state (V-C): its feeding layers' picks plus one, 0 where not yet; an agent that nothing
+    feeds sees one constant 0. All its actions are always legal.
+
+    Args:
+        space: the layers and their actions.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.action = {name: spaces.Discrete(size) for name, size in zip(space.names, space.sizes, strict=True)}
+        self.observation = {
+            name: spaces.Dict(
+                {
+                    "observation": spaces.MultiDiscrete([space.sizes[i] + 1 for i in feeding] or [1]),
+                    "action_mask": spaces.Box(0, 1, (size,), np.int8),
+                }
+            )
+            for name, size, feeding in zip(space.names, space.sizes, space.feeding, strict=True)
+        }
+        self.state = spaces.MultiDiscrete([size + 1 for size in space.sizes])
+        self.masks = [np.ones(size, dtype=np.int8) for size in space.sizes]
+
+    def seed(self, seed: int) -> None:
+        """Seeds every space, each with a seed of its own."""
+        self.state.seed(seed)
+        for offset, name in enumerate(self.action, start=1):
+            self.action[name].seed(seed + offset)
+            self.observation[name].seed(seed + offset)

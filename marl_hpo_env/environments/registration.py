@@ -1,0 +1,103 @@
+"""Making environments by task name, and their registration with PettingZoo and Gymnasium."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import pettingzoo
+from pettingzoo.utils import OrderEnforcingWrapper
+
+from marl_hpo_env.catalog import registry
+from marl_hpo_env.catalog.task import Task
+from marl_hpo_env.environments.simultaneous import SimultaneousEnvironment
+from marl_hpo_env.environments.single_controller import SingleControllerEnvironment
+from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.evaluators.evaluator import Evaluator
+from marl_hpo_env.evaluators.table import TableEvaluator
+
+
+def env(
+    task: Task | str, evaluator: Evaluator | str | None = None, **settings: Any
+) -> OrderEnforcingWrapper[str, Any, Any]:
+    """The turn-based environment (PettingZoo AEC) of a task; `env.unwrapped` has its `task`, `space`, `game`, `design`
+    and `trial`.
+
+    Args:
+        task: a task; or its name, as `marl_hpo_env.task` takes it.
+        evaluator: turns designs into trials; trains them, on the best device there is, where None. `"table"` looks them up in
+            the task's table.
+        **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
+            `data_dir` (of a named task's data), `render_mode` (None or `"ansi"`).
+
+    Raises:
+        InputError: if there is no such task or table, or the settings do not fit together.
+    """
+    return OrderEnforcingWrapper(TurnBasedEnvironment(*_found(task, evaluator, settings), **settings))
+
+
+def parallel_env(
+    task: Task | str, evaluator: Evaluator | str | None = None, **settings: Any
+) -> SimultaneousEnvironment:
+    """The simultaneous environment (PettingZoo Parallel) of a task; arguments as for `env`."""
+    return SimultaneousEnvironment(*_found(task, evaluator, settings), **settings)
+
+
+def single_controller_env(
+    task: Task | str, evaluator: Evaluator | str | None = None, **settings: Any
+) -> SingleControllerEnvironment:
+    """The Gymnasium environment of a task, in which one controller makes all picks; arguments as for `env`."""
+    return SingleControllerEnvironment(*_found(task, evaluator, settings), **settings)
+
+
+def register_task(name: str, factory: registry.Factory) -> None:
+    """Gives a task of one's own a name: in `marl_hpo_env.task` and `env`, with PettingZoo and with Gymnasium.
+
+    On the command line, `--task package.module:factory` needs no registration.
+
+    Args:
+        name: letters, digits, `-` and `_`.
+        factory: makes the task; one that takes `data_dir` is given the folder with the data, a `Path` or None.
+
+    Raises:
+        InputError: if the name is taken, or cannot be one.
+    """
+    known = name in registry.tasks()
+    registry.add(name, factory)
+    if not known:
+        _register(name)
+
+
+def register() -> None:
+    """Registers every task of the package as `marl_hpo_env/<task>-v0` with PettingZoo (AEC and Parallel) and Gymnasium."""
+    for name in registry.tasks():
+        _register(name)
+
+
+def _register(name: str) -> None:
+    identifier = f"marl_hpo_env/{name}-v0"
+    pettingzoo.register("aec", identifier, env, kwargs={"task": name})
+    pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
+    gymnasium.register(
+        identifier, "marl_hpo_env.environments.registration:single_controller_env", kwargs={"task": name}
+    )
+
+
+def _found(task: Task | str, evaluator: Evaluator | str | None, settings: dict[str, Any]) -> tuple[Task, Evaluator]:
+    """What names stand for; takes `data_dir` out of the settings."""
+    data_dir: Path | str | None = settings.pop("data_dir", None)
+    if isinstance(task, str):
+        task = registry.task(task, data_dir)
+    elif data_dir is not None:
+        raise InputError(f"The task {task.name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}.")
+    if evaluator is None:
+        from marl_hpo_env.evaluators.training import TrainingEvaluator
+
+        return task, TrainingEvaluator(task)
+    if isinstance(evaluator, str):
+        if evaluator != "table":
+            raise InputError(f"The evaluator is {evaluator!r}; name 'table', or give an evaluator.")
+        return task, TableEvaluator.of_task(task)
+    return task, evaluator

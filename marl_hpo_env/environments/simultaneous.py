@@ -1,0 +1,81 @@
+"""The simultaneous environment (PettingZoo Parallel): the game's normal form (paper IV-B), one step per episode.
+
+All agents pick at once, each seeing only that nothing has been picked; the step completes and evaluates the design.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from pettingzoo import ParallelEnv
+
+from marl_hpo_env.environments.base import DesignEnvironment, TurnSpaces
+from marl_hpo_env.errors import InputError
+
+Observation = dict[str, npt.NDArray[Any]]
+
+
+class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, int]):
+    """The same game in one step. `marl_hpo_env.parallel_env` makes one; see there for the arguments."""
+
+    metadata = {"render_modes": ["ansi"], "name": "marl_hpo_env"}
+
+    def _make_spaces(self) -> None:
+        self._spaces = TurnSpaces(self.space)
+        self.possible_agents = list(self.space.names)
+        self.agents: list[str] = []
+        self.state_space = self._spaces.state
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        return self._spaces.observation[agent]
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        return self._spaces.action[agent]
+
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
+        """Begins an episode. `seed` seeds the spaces' sampling, never the trainings."""
+        if seed is not None:
+            self._spaces.seed(seed)
+        self._restart()
+        self.agents = list(self.possible_agents)
+        return self._observations(), {agent: self._info() for agent in self.agents}
+
+    def step(
+        self, actions: dict[str, int]
+    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]:
+        """Every agent picks; the design is evaluated and the episode ends.
+
+        Raises:
+            InputError: if an agent's action is missing, or it has no such action; the episode stands as it was.
+        """
+        if not self.agents:
+            raise InputError("The episode is over: reset the environment for another.")
+        missing = [agent for agent in self.agents if agent not in actions]
+        if missing:
+            raise InputError(f"The action of agent {missing[0]!r} is missing; a step takes one of every agent.")
+        for action in self.space.check([actions[agent] for agent in self.agents]):
+            self.game.pick(action)
+        reward, info = self._finish()
+        agents, self.agents = self.agents, []
+        return (
+            self._observations(),
+            dict.fromkeys(agents, reward),
+            dict.fromkeys(agents, True),
+            dict.fromkeys(agents, False),
+            {agent: dict(info) for agent in agents},
+        )
+
+    def state(self) -> npt.NDArray[np.int64]:
+        """Every layer's pick plus one, 0 where not yet picked; shape (number of layers,)."""
+        return self.game.state()
+
+    def _observations(self) -> dict[str, Observation]:
+        return {
+            agent: {"observation": self.game.observe(position), "action_mask": self._spaces.masks[position].copy()}
+            for position, agent in enumerate(self.possible_agents)
+        }

@@ -1,0 +1,87 @@
+"""The turn-based environment (PettingZoo AEC), the main one: agents pick in network order, then share one reward.
+
+| | |
+|---|---|
+| agents | one per layer, named as the module is, in network order |
+| action | index of one tuple of the layer's hyperparameter values, `Discrete` |
+| observation | `{"observation": feeding layers' picks + 1, "action_mask": all ones}` |
+| reward | 0 until the last pick; then the trial's, the same for every agent (paper V) |
+| episode | one pick per agent; all agents terminate together |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from pettingzoo import AECEnv
+
+from marl_hpo_env.environments.base import DesignEnvironment, TurnSpaces
+
+Observation = dict[str, npt.NDArray[Any]]
+
+
+class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | None"]):
+    """The paper's extensive-form game (V, Fig. 6). `marl_hpo_env.env` makes one; see there for the arguments."""
+
+    metadata = {"render_modes": ["ansi"], "name": "marl_hpo_env", "is_parallelizable": False}
+
+    def _make_spaces(self) -> None:
+        self._spaces = TurnSpaces(self.space)
+        self.possible_agents = list(self.space.names)
+        self._position = {name: position for position, name in enumerate(self.space.names)}
+        self.state_space = self._spaces.state
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        return self._spaces.observation[agent]
+
+    def action_space(self, agent: str) -> spaces.Discrete:
+        return self._spaces.action[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Begins an episode. `seed` seeds the spaces' sampling, never the trainings."""
+        if seed is not None:
+            self._spaces.seed(seed)
+        self._restart()
+        self.agents = list(self.possible_agents)
+        self.rewards: dict[str, float] = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards: dict[str, float] = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        info = self._info()
+        self.infos = {agent: dict(info) for agent in self.agents}
+        self._skip_agent_selection = None
+        self.agent_selection = self.agents[0]
+
+    def observe(self, agent: str) -> Observation:
+        """What the agent sees; it can be asked for any agent at any time, and changes nothing."""
+        position = self._position[agent]
+        return {"observation": self.game.observe(position), "action_mask": self._spaces.masks[position].copy()}
+
+    def state(self) -> npt.NDArray[np.int64]:
+        """Every layer's pick plus one, 0 where not yet picked; shape (number of layers,)."""
+        return self.game.state()
+
+    def step(self, action: int | None) -> None:
+        """The selected agent picks `action`; the last agent's pick evaluates the design.
+
+        Raises:
+            InputError: if the agent has no such action.
+        """
+        if self.terminations[self.agent_selection]:
+            self._was_dead_step(action)
+            return
+        self.game.pick(action)
+        # Rewards are 0 until the last pick, so none are cleared or added up before it: a step costs the same however many
+        # agents there are.
+        if not self.game.design_complete:
+            self.agent_selection = self.agents[self.game.turn]
+            return
+        reward, info = self._finish()
+        self.rewards = dict.fromkeys(self.agents, reward)
+        self._cumulative_rewards = dict.fromkeys(self.agents, reward)
+        self.terminations = dict.fromkeys(self.agents, True)
+        self.infos = {agent: dict(info) for agent in self.agents}
+        self.agent_selection = self.agents[0]

@@ -1,0 +1,151 @@
+"""What turns designs into trials, as the environments see it, and the evaluator that remembers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from marl_hpo_env.evaluators.store import Store
+from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.trial import TIME_METRICS, Request, Trial
+
+
+class Evaluator(Protocol):
+    """What the environments need of an evaluator. `marl_hpo_env.testing.EvaluatorConformance` tests one.
+
+    Attributes:
+        space: the designs that it evaluates.
+        fingerprint: names everything beside the request that a trial depends on; equal fingerprints, equal trials.
+        measures_time: whether its trials carry the metrics in `TIME_METRICS`.
+
+    An evaluator may also have these, and is then taken at its word:
+
+    - `unmeasured`, a set of names: metrics that none of its trials has. A reward that needs one is refused at once.
+    - `exhaustive`, a bool: whether it answers for every design at once, so that the best design is known (the environments
+      then have a `regret`) and nothing is won by storing its trials.
+    - `check(seed, epochs)`: raises `InputError` where it cannot answer requests of this seed and number of epochs.
+    - `task_name`, a string: what its designs are tuned for; by it a store tells trials of the same task that were made under
+      other conditions.
+    """
+
+    @property
+    def space(self) -> SearchSpace: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def measures_time(self) -> bool: ...
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        """One trial per request, as they finish, in any order."""
+        ...
+
+
+def unmeasured(evaluator: Evaluator) -> frozenset[str]:
+    """Metrics that no trial of this evaluator has, where it says so."""
+    return frozenset(getattr(evaluator, "unmeasured", ()))
+
+
+def is_exhaustive(evaluator: Evaluator) -> bool:
+    """Whether it answers for every design at once."""
+    return bool(getattr(evaluator, "exhaustive", False))
+
+
+def check_answers(evaluator: Evaluator, seed: int, epochs: int) -> None:
+    """Whether it can answer requests of this seed and number of epochs.
+
+    Raises:
+        InputError: if it says that it cannot.
+    """
+    if hasattr(evaluator, "check"):
+        evaluator.check(seed, epochs)
+
+
+class StoredEvaluator:
+    """An evaluator that asks its inner one only for what its store does not have, and stores each trial as it ends.
+
+    Requests that are equal are evaluated once and answered once each. Where the store has trials of the same task that were
+    made under other conditions, and none under these, a warning says so before the first is evaluated.
+
+    Args:
+        inner: evaluates what is not stored.
+        store: where trials are kept; `Store()` keeps them in memory.
+        needs_time: whether a stored trial without times, as side-by-side workers leave it, is taken again.
+    """
+
+    def __init__(self, inner: Evaluator, store: Store, needs_time: bool = False) -> None:
+        self.inner = inner
+        self.store = store
+        self.needs_time = needs_time
+        self._introduced = False
+
+    @property
+    def space(self) -> SearchSpace:
+        return self.inner.space
+
+    @property
+    def fingerprint(self) -> str:
+        return self.inner.fingerprint
+
+    @property
+    def measures_time(self) -> bool:
+        return self.inner.measures_time
+
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        return unmeasured(self.inner)
+
+    @property
+    def exhaustive(self) -> bool:
+        return is_exhaustive(self.inner)
+
+    def check(self, seed: int, epochs: int) -> None:
+        """As the inner evaluator's."""
+        check_answers(self.inner, seed, epochs)
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
+        """One trial per request: the stored ones first, then the others as they finish."""
+        if not self._introduced:
+            self._introduce()
+        missing: dict[Request, int] = {}
+        for request in requests:
+            trial = None if request in missing else self.store.get(self.fingerprint, request)
+            if trial is None or self._lacks_time(trial):
+                missing[request] = missing.get(request, 0) + 1
+            else:
+                yield trial
+        for trial in self.inner.evaluate(list(missing)) if missing else ():
+            if not trial.accidental:
+                self.store.put(self.fingerprint, trial)
+            for _ in range(missing[trial.request]):
+                yield trial
+
+    def _introduce(self) -> None:
+        """Tells the store whose trials these are, and the user of those that do not count."""
+        self._introduced = True
+        name = getattr(self.inner, "task_name", None)
+        if name is None:
+            return
+        others = self.store.introduce(self.fingerprint, name)
+        if others:
+            warnings.warn(
+                f"The store {self.store.name} holds {others} trials of the task {name!r} that were made with another network, "
+                "data, choices, recipe, limits or kind of device; they do not count here.",
+                stacklevel=3,
+            )
+
+    def _lacks_time(self, trial: Trial) -> bool:
+        """Whether times are needed that side-by-side workers did not measure."""
+        return (
+            self.needs_time
+            and trial.status == "completed"
+            and any(trial.metrics.get(name) is None for name in TIME_METRICS)
+        )
+
+
+def evaluate_one(evaluator: Evaluator, request: Request) -> Trial:
+    """The trial of a single request."""
+    (trial,) = evaluator.evaluate([request])
+    return trial

@@ -1,0 +1,166 @@
+"""From a traced network and choices to the layers of a search space and what feeds what (paper V-A, VI-D)."""
+
+from __future__ import annotations
+
+import fnmatch
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import fx, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.networks.rules import WIDTHS, is_depthwise, sets_width
+from marl_hpo_env.networks.trace import Traced
+from marl_hpo_env.space import Layer, SearchSpace
+
+FOLLOW_THE_INPUT = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
+"""Constructor arguments that are what reaches the module."""
+
+_SIZES = {*WIDTHS, "kernel_size", "stride", "dilation", "groups"}
+_NOT_HYPERPARAMETERS = {*FOLLOW_THE_INPUT, "self", "device", "dtype"}
+
+Choices = Mapping[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None]
+"""Hyperparameter values by module type or by name pattern (`"features.*"`); the last key that matches a module counts,
+and None leaves the module out. Hyperparameters are the module's constructor arguments."""
+
+
+def search_space(traced: Traced, choices: Choices) -> SearchSpace:
+    """The search space of a traced network.
+
+    Layers are the modules that `choices` matches, in the order of their first call; a module called at several places is
+    one layer. The width of a module that reaches the output (the classes) is not tunable.
+
+    Raises:
+        InputError: if a key matches nothing, a hyperparameter is no constructor argument, or nothing is left to choose.
+    """
+    graph = traced.graphs[True]
+    final = _reaching_output(traced)
+    names = dict.fromkeys(str(node.target) for node in graph.nodes if node.op == "call_module")
+    modules = {name: traced.modules[name] for name in names}
+    unmatched = [key for key in choices if not any(_matches(key, name, module) for name, module in modules.items())]
+    if unmatched:
+        key = unmatched[0] if isinstance(unmatched[0], str) else unmatched[0].__name__
+        raise InputError(f"The choices for {key!r} match no module of the network; it has {_kinds(modules)}.")
+    tunable: dict[str, dict[str, Sequence[Any]]] = {}
+    for name, module in modules.items():
+        matching = [value for key, value in choices.items() if _matches(key, name, module)]
+        if matching and matching[-1] is not None:
+            chosen = _hyperparameters(name, module, matching[-1], fixed_width=name in final)
+            if chosen:
+                tunable[name] = chosen
+    if not tunable:
+        raise InputError(
+            f"Nothing is left to choose in {traced.name}: the width of a layer that makes the output is not tunable; "
+            f"give choices for other modules; it has {_kinds(modules)}."
+        )
+    inputs = _inputs(graph, list(tunable))
+    return SearchSpace(
+        Layer(name, type(modules[name]).__name__, chosen, inputs[name]) for name, chosen in tunable.items()
+    )
+
+
+def default_choices(traced: Traced) -> Choices:
+    """A quarter, a half, three quarters and all of each width, and each odd kernel size from 3 with the next smaller one.
+
+    Ours: no layer ever gets wider. Where the widths of a residual block's branches come to differ, a projection adds some
+    parameters.
+    """
+    choices: dict[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None] = {}
+    for name, module in traced.modules.items():
+        values: dict[str, Sequence[Any]] = {}
+        if isinstance(module, _ConvNd):
+            groups = module.groups
+            if not is_depthwise(module):
+                quarters = {max(1, module.out_channels * i // (4 * groups)) * groups for i in range(1, 5)}
+                values["out_channels"] = tuple(sorted(quarters))
+            kernel = set(module.kernel_size)
+            if len(kernel) == 1 and not isinstance(module, _ConvTransposeNd):
+                (size,) = kernel
+                if size >= 3 and size % 2:
+                    values["kernel_size"] = (size - 2, size)
+        elif isinstance(module, nn.Linear):
+            values["out_features"] = tuple(sorted({max(1, module.out_features * i // 4) for i in range(1, 5)}))
+        values = {key: options for key, options in values.items() if len(options) > 1}
+        if values:
+            choices[_literal(name)] = values
+    return choices
+
+
+def _literal(name: str) -> str:
+    """A pattern that matches this name only."""
+    return name.replace("[", "[[]").replace("*", "[*]").replace("?", "[?]")
+
+
+def _matches(key: type[nn.Module] | str, name: str, module: nn.Module) -> bool:
+    return fnmatch.fnmatchcase(name, key) if isinstance(key, str) else isinstance(module, key)
+
+
+def _kinds(modules: Mapping[str, nn.Module]) -> str:
+    return ", ".join(sorted({type(module).__name__ for module in modules.values()}))
+
+
+def _hyperparameters(
+    name: str, module: nn.Module, choices: Mapping[str, Sequence[Any]], fixed_width: bool
+) -> dict[str, Sequence[Any]]:
+    known = [n for n in inspect.signature(type(module).__init__).parameters if n not in _NOT_HYPERPARAMETERS]
+    for hyperparameter in choices:
+        if hyperparameter in FOLLOW_THE_INPUT:
+            raise InputError(f"{hyperparameter!r} of {name!r} follows what feeds it; choose among {', '.join(known)}.")
+        if hyperparameter not in known and hyperparameter != "type":
+            raise InputError(
+                f"{hyperparameter!r} of {name!r} is no constructor argument of {type(module).__name__}; it has "
+                f"{', '.join(known)}."
+            )
+        if hyperparameter in _SIZES:
+            for value in choices[hyperparameter]:
+                if not all(type(v) is int and v >= 1 for v in (value if isinstance(value, tuple | list) else [value])):
+                    raise InputError(
+                        f"{hyperparameter!r} of {name!r} cannot be {value!r}; it is a whole number from 1."
+                    )
+    if is_depthwise(module) or fixed_width:
+        return {key: values for key, values in choices.items() if key not in WIDTHS}
+    return dict(choices)
+
+
+def _reaching_output(traced: Traced) -> set[str]:
+    """Names of the modules whose width is the width of the network's output."""
+    final: set[str] = set()
+    seen: set[fx.Node] = set()
+    waiting = [node for graph in traced.graphs.values() for node in graph.nodes if node.op == "output"]
+    while waiting:
+        for node in waiting.pop().all_input_nodes:
+            if node in seen:
+                continue
+            seen.add(node)
+            if node.op == "call_module" and sets_width(traced.modules[str(node.target)]):
+                final.add(str(node.target))
+            else:
+                waiting.append(node)
+    return final
+
+
+def _inputs(graph: fx.Graph, tunable: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """For each tunable module, the tunable modules that feed it.
+
+    These are its nearest tunable ancestors. Where several values merge (add, cat), each operand contributes its nearest
+    one; an operand that is itself a merge is represented by its latest (ours, DESIGN 6.7: else a residual chain would
+    connect every layer with every other).
+    """
+    order = {name: position for position, name in enumerate(tunable)}
+    sources: dict[fx.Node, tuple[int, ...]] = {}
+    feeding: dict[str, set[int]] = {name: set() for name in tunable}
+    for node in graph.nodes:
+        # A size, a constant or a value that comes twice is no further operand.
+        operands = list(dict.fromkeys(sources[n] for n in node.all_input_nodes if sources[n]))
+        value = operands[0] if operands else ()
+        if len(operands) > 1:
+            value = tuple(sorted({max(operand) for operand in operands}))
+        if node.op == "call_module" and str(node.target) in order:
+            position = order[str(node.target)]
+            # A module called again later is fed by what came before its first call only: the graph stays acyclic.
+            feeding[str(node.target)].update(source for source in value if source < position)
+            value = (position,)
+        sources[node] = value
+    return {name: tuple(tunable[source] for source in sorted(found)) for name, found in feeding.items()}

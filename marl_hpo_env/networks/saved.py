@@ -1,0 +1,124 @@
+"""Networks on disk: weights and hyperparameters in a safetensors file, and no code."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.networks.builder import NetworkBuilder
+from marl_hpo_env.networks.trace import Traced
+
+_FORMAT = "marl-hpo-env network 1"
+
+
+def save_network(network: nn.Module, path: Path | str) -> None:
+    """Writes a network that `TunableNetwork.build` or `Task.fit` made.
+
+    The file is a safetensors file: its tensors are the state dict, its metadata the hyperparameters by layer name and the
+    shapes of the inputs.
+
+    Raises:
+        InputError: if the network was not made so, or the file cannot be written.
+    """
+    meta: Any = getattr(network, "meta", {})
+    if "hyperparameters" not in meta:
+        raise InputError(f"{type(network).__name__} was not built from a design; save what Task.fit or build returned.")
+    metadata = {
+        "format": _FORMAT,
+        "hyperparameters": json.dumps(meta["hyperparameters"], default=_type_name),
+        "inputs": json.dumps([[list(x.shape[1:]), str(x.dtype).removeprefix("torch.")] for x in meta["inputs"]]),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    partial = Path(f"{path}.partial")
+    try:
+        save_file(tensors, str(partial), metadata)
+        os.replace(partial, path)  # a file of this name is whole, whenever the process may end
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The network cannot be written to {str(path)!r}: {error}.") from error
+
+
+def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Module]] = ()) -> nn.Module:
+    """Rebuilds a saved network.
+
+    Args:
+        path: written by `save_network`.
+        model: the original network, as it was given to the task; its weights do not matter.
+        types: module types beside torch's own that were among the choices for `"type"`.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        InputError: if the file cannot be read, is no saved network, or belongs to another model.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"The model is a {type(model).__name__}; give the network itself, as in load_network(path, make_net())."
+        )
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"The file {str(path)!r} cannot be read as a saved network: {error}.") from error
+    if metadata.get("format") != _FORMAT:
+        raise InputError(f"The file {str(path)!r} is no saved network of this package; write one with save_network.")
+    own = {_type_name(kind)["type"]: kind for kind in types}
+    hyperparameters = {
+        layer: {name: _value(value, own) for name, value in chosen.items()}
+        for layer, chosen in json.loads(metadata["hyperparameters"]).items()
+    }
+    traced = Traced(model, lambda module, name: name in hyperparameters)
+    missing = [layer for layer in hyperparameters if layer not in traced.modules]
+    if missing:
+        raise InputError(
+            f"The saved network has a layer {missing[0]!r}, the given model does not; give the model it was made of."
+        )
+    inputs = [
+        torch.empty((2, *shape), dtype=getattr(torch, dtype), device="meta")
+        for shape, dtype in json.loads(metadata["inputs"])
+    ]
+    meta = torch.device("meta")
+    original = NetworkBuilder(traced, inputs, {}, meta)
+    original.build()
+    network = NetworkBuilder(traced, inputs, hyperparameters, torch.device("cpu"), original.shapes).build()
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        differing = next((line.strip() for line in str(error).splitlines()[1:]), str(error)).rstrip(".")
+        raise InputError(
+            f"The weights in {str(path)!r} do not fit the given model; give the model it was made of, with as many classes: "
+            f"{differing}."
+        ) from error
+    return network.eval()
+
+
+def _type_name(value: Any) -> dict[str, str]:
+    """A module type as JSON."""
+    if not (isinstance(value, type) and issubclass(value, nn.Module)):
+        raise InputError(f"The hyperparameter value {value!r} cannot be saved; numbers, strings and module types can.")
+    return {"type": f"{value.__module__}.{value.__qualname__}"}
+
+
+def _value(saved: Any, own: Mapping[str, type]) -> Any:
+    """A hyperparameter value from JSON. Only torch's own module types and the given ones are looked up: a file runs no code."""
+    if isinstance(saved, list):
+        return tuple(_value(v, own) for v in saved)
+    if isinstance(saved, dict):
+        name = saved["type"].rpartition(".")[2]
+        found = own.get(saved["type"]) or (getattr(nn, name, None) if saved["type"].startswith("torch.nn.") else None)
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise InputError(
+                f"The saved network uses the module type {saved['type']!r}, which is not one of torch.nn's."
+            )
+        return found
+    return saved

@@ -1,0 +1,117 @@
+"""Any torch network as a search space, and any design of it as a torch network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.networks.builder import NetworkBuilder
+from marl_hpo_env.networks.graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
+from marl_hpo_env.networks.rules import constructor_arguments
+from marl_hpo_env.networks.trace import Traced
+from marl_hpo_env.space import SearchSpace
+
+
+class TunableNetwork:
+    """A network whose layers' hyperparameters can be chosen.
+
+    Args:
+        model: the original network; it is traced by `torch.fx`, not changed.
+        example_input: what its `forward` takes, batch first; only shape and type matter. A tuple for several inputs.
+        choices: hyperparameter values by module type or name pattern, such as
+            `{nn.Conv2d: {"out_channels": (16, 32), "kernel_size": (3, 5)}, "head": None}`; the last key that matches a
+            module counts, and None leaves it out. Hyperparameters are constructor arguments, or `"type"` for the module
+            type itself, such as `{nn.ReLU: {"type": (nn.ReLU, nn.SiLU)}}`. Where None, fractions of the original's own
+            widths and kernel sizes.
+
+    Attributes:
+        space: the search space.
+
+    Raises:
+        InputError: if the network cannot be traced, or the choices do not fit it.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        example_input: torch.Tensor | tuple[torch.Tensor, ...],
+        choices: Choices | None = None,
+    ) -> None:
+        leaves = tuple(key for key in choices or () if isinstance(key, type))
+        inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+        self._traced = Traced(model, lambda module, name: isinstance(module, leaves))
+        self._inputs = [torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") for x in inputs]
+        self.space: SearchSpace = search_space(
+            self._traced, default_choices(self._traced) if choices is None else choices
+        )
+        original = NetworkBuilder(self._traced, self._inputs, {}, torch.device("meta"))
+        original.build()
+        self._shapes = original.shapes
+        for name, need in original.needs.items():
+            own = constructor_arguments(self._traced.modules[name])
+            differing = [
+                key for key in FOLLOW_THE_INPUT if key in own and _plain(need.arguments[key]) != _plain(own[key])
+            ]
+            if differing or need.clamped:
+                what = f"has {differing[0]}={own[differing[0]]}" if differing else "is larger than what reaches it"
+                raise InputError(
+                    f"The example input of shape {tuple(inputs[0].shape)} does not fit the network: module {name!r} {what}; give "
+                    "one of the size that the network is made for."
+                )
+
+    @property
+    def original(self) -> dict[str, dict[str, Any]]:
+        """The original's own values of what can be chosen, by layer name; they need not be among the choices."""
+        values = {}
+        for layer in self.space.layers:
+            module = self._traced.modules[layer.name]
+            own = {**constructor_arguments(module), "type": type(module)}
+            values[layer.name] = {name: own.get(name) for name in layer.choices}
+        return values
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what the original returns in evaluation for a batch of 2; of the first, where it returns several."""
+        (output,) = (node for node in self._traced.graphs[False].nodes if node.op == "output")
+        return tuple(self._shapes[False][output.all_input_nodes[0]])
+
+    @property
+    def signature(self) -> str:
+        """A digest of the network's code, modules and constants, not of its weights."""
+        return self._traced.signature
+
+    def build(self, design: Iterable[int] | None = None, device: torch.device | str | None = None) -> nn.Module:
+        """A network with fresh weights, drawn from torch's generator of that device.
+
+        Modules keep the original's names, so `build(None)` loads the original's state dict and then gives the same
+        outputs, bit for bit. A module that `forward` never calls is left out.
+
+        Args:
+            design: one action per layer; None builds the original.
+            device: where its weights lie; torch's default where None.
+
+        Returns:
+            An ordinary module in training mode. Its `meta["added"]` counts what had to be added so that everything fits:
+            `pools` and `interpolations` (spatial alignments), `projections` (1x1 convolutions), and `clamps` (kernels
+            larger than their input); its `meta["hyperparameters"]` are those of the design.
+
+        Raises:
+            InputError: if the design is not one of the space, or the network cannot be built with it.
+        """
+        return self.build_with({} if design is None else self.space.hyperparameters(design), device)
+
+    def build_with(
+        self, hyperparameters: Mapping[str, Mapping[str, Any]], device: torch.device | str | None = None
+    ) -> nn.Module:
+        """The same from hyperparameter values by layer name, whether they are among the choices or not."""
+        where = torch.device(device or torch.get_default_device())
+        return NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
+
+
+def _plain(value: Any) -> Any:
+    """Sizes as torch takes them: a list as a tuple."""
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,489 @@
+"""Tables: every design of a small search space, trained once and for all.
+
+A table answers in microseconds what a training answers in seconds, and knows the best design. It opens without torch. The
+file is described in `table_file`.
+
+    >>> from marl_hpo_env.tables.table import Table
+    >>> table = Table.open("digits-convnet")                                           # doctest: +SKIP
+    >>> table.metrics([[0, 0, 0, 0, 0], [7, 7, 7, 2, 2]], seed=1)["validation_accuracy"]  # doctest: +SKIP
+
+What a table holds is what its trainings came to after all their epochs. Asked for fewer, it answers from their history:
+figures that are taken after the last epoch, such as test accuracy, are then not there, seconds are in proportion, and a
+training that was restarted or terminated by a limit (V-E) counts as such, however few epochs are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.pareto import hypervolume, non_dominated
+from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.tables.file import Column, pack, unpack
+from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Status, Trial
+
+IntArray = npt.NDArray[np.int64]
+
+_STATUSES: tuple[Status, ...] = get_args(Status)
+_COMPLETED = _STATUSES.index("completed")
+_SHIPPED = resources.files("marl_hpo_env") / "tables"
+
+
+class Table:
+    """Every design of a search space with its trials, one per seed.
+
+    Args:
+        content: the bytes of a table's file.
+        name: of the file, for the sentences.
+
+    Attributes:
+        space: the designs.
+        seeds: each design has a trial under each of them.
+        epochs: how long the trials were trained.
+        about: the file's header: task, fingerprints, recipe, split, versions, hardware and more (see `table_file`).
+        digest: the checksum of all that the table holds.
+        content: as given.
+
+    Raises:
+        InputError: if it is no table, a damaged one, or one of another version.
+    """
+
+    def __init__(self, content: bytes, name: str = "table") -> None:
+        self.content = content
+        self.about, columns, self.digest = unpack(content, name)
+        try:
+            self.space = SearchSpace.described(self.about["space"])
+            self.seeds: tuple[int, ...] = tuple(self.about["seeds"])
+            self.epochs: int = self.about["epochs"]
+            rows = (len(self.seeds), self.space.size + 1)
+            shapes = {"history": (rows[0], self.epochs, rows[1]), "network": (self.space.size,)}
+            for entry, column in columns.items():
+                shape = shapes.get(entry.split("/")[0], rows)
+                if column.shape not in (shape, (1, *shape[1:])):
+                    raise ValueError(f"{entry!r} has the shape {column.shape} in place of {shape}")
+                columns[entry] = np.broadcast_to(column, shape)
+            self._status, self._reason, self._length = (
+                _indices(columns[entry], top)
+                for entry, top in (
+                    ("status", len(self.about["statuses"]) - 1),
+                    ("reason", len(self.about["reasons"])),
+                    ("length", self.epochs),
+                )
+            )
+            self.networks = _indices(
+                columns.get("network", np.arange(self.space.size, dtype=float)), self.space.size - 1
+            )
+            self.task_name: str = self.about["task"]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise InputError(f"The table {name!r} does not hold what a table holds: {error}.") from error
+        self._after_training, self._history = (
+            {entry.removeprefix(kind): column for entry, column in columns.items() if entry.startswith(kind)}
+            for kind in ("metric/", "history/")
+        )
+        self._cached: dict[tuple[int, int], dict[str, Column]] = {}
+
+    @classmethod
+    def open(cls, table: Path | str) -> Table:
+        """The table with this name that comes with the package, or in this file.
+
+        Args:
+            table: such as `"digits-convnet"`, or the path of an `.npz` file.
+
+        Raises:
+            InputError: if there is none, or it is damaged or of another version.
+        """
+        path = Path(table)
+        if path.suffix != ".npz":
+            if str(table) not in shipped():
+                raise InputError(
+                    f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "
+                    "name ends in .npz."
+                )
+            return cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
+        try:
+            return cls(path.read_bytes(), str(table))
+        except OSError as error:
+            raise InputError(f"The table {str(table)!r} cannot be read: {error.strerror}.") from error
+
+    @classmethod
+    def from_trials(
+        cls,
+        task: str,
+        space: SearchSpace,
+        seeds: Sequence[int],
+        epochs: int,
+        trials: Iterable[Trial],
+        *,
+        networks: Sequence[int] | IntArray | None = None,
+        about: Mapping[str, Any] | None = None,
+    ) -> Table:
+        """A table of these trials.
+
+        Args:
+            task: what was tuned, such as `"digits-convnet"`.
+            space: every design of it has a trial.
+            seeds: under each of these.
+            epochs: of every trial's request.
+            trials: in any order; with those of the original network where there are any.
+            networks: of each design, by its number: a number that is equal for designs which are the same network. By
+                default all differ.
+            about: JSON values that say how the trials came about, under the names in `table_file`.
+
+        Raises:
+            InputError: if a trial is missing, or is of another space, seed or number of epochs.
+        """
+        gathered = _Gathered(space, tuple(seeds), epochs)
+        for trial in trials:
+            gathered.add(trial)
+        about = about or {}
+        columns = gathered.columns()
+        if networks is not None:
+            columns["network"] = np.asarray(networks, dtype=np.float64)
+        header = {
+            **about,
+            "task": task,
+            "space": space.describe(),
+            "seeds": list(seeds),
+            "epochs": epochs,
+            "units": {name: METRICS[name].unit for name in METRICS if name in {*gathered.metrics, *gathered.history}},
+            "statuses": _STATUSES,
+            "reasons": [text for text in gathered.reasons if text is not None],
+        }
+        return cls(pack(header, columns, about.get("splits", {}).values()), task)
+
+    def save(self, path: Path | str) -> None:
+        """Writes the file, whose name ends in `.npz`.
+
+        Raises:
+            InputError: if it cannot be written, or has another name.
+        """
+        if Path(path).suffix != ".npz":
+            raise InputError(f"The name of a table's file ends in .npz; got {str(path)!r}.")
+        partial = Path(f"{path}.partial")
+        try:
+            partial.write_bytes(self.content)
+            os.replace(partial, path)  # a file of this name is whole, whenever the process may end
+        except OSError as error:
+            raise InputError(f"The table cannot be written to {str(path)!r}: {error.strerror}.") from error
+
+    def __repr__(self) -> str:
+        return f"Table({self.task_name!r}, {self.space.size:,} designs, {len(self.seeds)} seeds, {self.epochs} epochs)"
+
+    @cached_property
+    def measured(self) -> frozenset[str]:
+        """The metrics that at least one completed trial has."""
+        return frozenset(
+            name
+            for seed in self.seeds
+            for name, column in self._at(seed, self.epochs).items()
+            if not np.isnan(column[self._completed(seed)]).all()
+        )
+
+    @cached_property
+    def designs(self) -> IntArray:
+        """Every design in the order of its number, shape (designs, layers)."""
+        numbers = np.unravel_index(np.arange(self.space.size), self.space.sizes, order="F")
+        return np.stack(numbers, axis=1)
+
+    def numbers(self, designs: npt.ArrayLike) -> IntArray:
+        """Each design's number (`SearchSpace.index`), of many at once.
+
+        Args:
+            designs: action indices, shape (n, layers).
+
+        Raises:
+            InputError: if they are not designs of the table's space.
+        """
+        given = np.asarray(designs)
+        sizes = np.array(self.space.sizes)
+        if given.ndim != 2 or given.shape[1] != len(sizes) or given.dtype.kind not in "iu":
+            raise InputError(
+                f"The designs are {given.dtype} of shape {given.shape}; give whole numbers of shape (n, {len(sizes)}), one "
+                "column per layer."
+            )
+        if len(given) and ((low := given.min(axis=0)) < 0).any() | (given.max(axis=0) >= sizes).any():
+            layer = int(np.argmax((low < 0) | (given.max(axis=0) >= sizes)))
+            raise InputError(
+                f"An action of layer {self.space.names[layer]!r} does not exist; its actions are 0 to {sizes[layer] - 1}."
+            )
+        strides = np.concatenate([[1], np.cumprod(sizes[:-1])])
+        number = np.zeros(len(given), dtype=np.int64)
+        for column, stride in zip(given.T, strides, strict=True):
+            number += column * stride
+        return number
+
+    def metrics(
+        self, designs: npt.ArrayLike, seed: int | None = None, epochs: int | None = None
+    ) -> dict[str, npt.NDArray[np.float64]]:
+        """What the trials of many designs measured.
+
+        Args:
+            designs: action indices, shape (n, layers).
+            seed: one of `seeds`; the first by default.
+            epochs: from 1 to the table's, which is the default.
+
+        Returns:
+            By metric, shape (n,), NaN where it was not measured: the figures that `trial` gives, so also those of trials
+            that did not complete; see `completed`.
+
+        Raises:
+            InputError: if there is no such design, seed or number of epochs.
+        """
+        numbers = self.numbers(designs)
+        seed, epochs = self.seeds[0] if seed is None else seed, self.epochs if epochs is None else epochs
+        self.check(seed, epochs)
+        return {name: column[numbers] for name, column in self._at(seed, epochs).items()}
+
+    def completed(self, designs: npt.ArrayLike, seed: int | None = None) -> npt.NDArray[np.bool_]:
+        """Which designs' trials completed under this seed (the first by default), shape (n,).
+
+        Raises:
+            InputError: if there is no such design or seed.
+        """
+        numbers = self.numbers(designs)
+        seed = self.seeds[0] if seed is None else seed
+        self.check(seed, self.epochs)
+        return self._completed(seed)[numbers]
+
+    def trial(self, request: Request) -> Trial:
+        """The trial of this request, as its training would have given it.
+
+        Raises:
+            InputError: if there is no such design, seed or number of epochs.
+        """
+        design, seed, epochs = request
+        self.check(seed, epochs)
+        assert epochs is not None
+        position = self.seeds.index(seed)
+        row = self.space.size if design is None else self.space.index(design)
+        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        for name, column in self._at(seed, epochs).items():
+            value = column.item(row)
+            if not math.isnan(value):
+                metrics[name] = value
+        history = tuple(
+            {name: column.item(position, epoch, row) for name, column in self._history.items()}
+            for epoch in range(min(epochs, self._length.item(position, row)))
+        )
+        reason = self._reason.item(position, row)
+        return Trial(
+            request,
+            self.about["statuses"][self._status.item(position, row)],
+            self.about["reasons"][reason - 1] if reason else None,
+            metrics,
+            history,
+        )
+
+    def check(self, seed: int, epochs: int | None) -> None:
+        """Whether the table has trials of this seed and number of epochs.
+
+        Raises:
+            InputError: if not.
+        """
+        if seed not in self.seeds:
+            raise InputError(f"The table of {self.task_name!r} has no seed {seed}; its seeds are {list(self.seeds)}.")
+        fewest = 1 if self._history else self.epochs
+        if epochs is None or not fewest <= epochs <= self.epochs:
+            asked = "training to convergence" if epochs is None else f"{epochs} epochs"
+            there = f"1 to {self.epochs}" if fewest == 1 < self.epochs else f"{self.epochs} only"
+            raise InputError(f"The table of {self.task_name!r} has no figures of {asked}; it has those of {there}.")
+
+    def mean(self, metric: str) -> npt.NDArray[np.float64]:
+        """Of every design by its number: the mean of a metric over the seeds under which it completed; NaN where under none.
+
+        Raises:
+            InputError: if the table does not have it.
+        """
+        if metric not in self.measured:
+            raise InputError(
+                f"The table of {self.task_name!r} has no {metric!r}; it has {', '.join(sorted(self.measured))}."
+            )
+        values, counts = np.zeros(self.space.size), np.zeros(self.space.size)
+        for seed in self.seeds:
+            column = self._at(seed, self.epochs)[metric][:-1]
+            there = self._completed(seed)[:-1] & ~np.isnan(column)
+            values += np.where(there, column, 0.0)
+            counts += there
+        with np.errstate(invalid="ignore"):
+            return values / counts
+
+    @cached_property
+    def mean_test_accuracy(self) -> npt.NDArray[np.float64]:
+        """What a found design is scored by; shape (designs,). No reward sees it."""
+        return self.mean("test_accuracy")
+
+    def pareto_front(self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb")) -> IntArray:
+        """The numbers of the designs that no other dominates, by the means over the seeds, and one design of each network; best
+        first in the first objective.
+
+        Raises:
+            InputError: if the table does not have such a metric.
+        """
+        numbers, points = self._points(objectives)
+        front = non_dominated(points)
+        numbers = numbers[front][np.argsort(points[front, 0], kind="stable")]
+        _, first = np.unique(self.networks[numbers], return_index=True)
+        return numbers[np.sort(first)]
+
+    def reference_point(self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb")) -> dict[str, float]:
+        """The worst value of each objective among all designs: the point from which `hypervolume` is measured (ours)."""
+        worst = self._points(objectives)[1].max(axis=0)
+        return {name: float(-METRICS[name].better * value) for name, value in zip(objectives, worst, strict=True)}
+
+    def hypervolume(
+        self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb"), designs: npt.ArrayLike | None = None
+    ) -> float:
+        """The volume between these designs' Pareto front and `reference_point`, in the product of the metrics' units.
+
+        Args:
+            objectives: two or more metrics, by their means over the seeds.
+            designs: shape (n, layers), such as those that a learner found; all by default: the most there is to find.
+
+        Raises:
+            InputError: if the table does not have such a metric or design.
+        """
+        numbers, points = self._points(objectives)
+        reference = points.max(axis=0)
+        return hypervolume(points if designs is None else points[np.isin(numbers, self.numbers(designs))], reference)
+
+    def _points(self, objectives: Sequence[str]) -> tuple[IntArray, npt.NDArray[np.float64]]:
+        """The numbers of the designs that completed, and their objectives, all to be minimised."""
+        points = np.stack([self.mean(name) * -METRICS[name].better for name in objectives], axis=1)
+        there = ~np.isnan(points).any(axis=1)
+        return np.flatnonzero(there), points[there]
+
+    def _completed(self, seed: int) -> npt.NDArray[np.bool_]:
+        return self._status[self.seeds.index(seed)] == _COMPLETED
+
+    def _at(self, seed: int, epochs: int) -> dict[str, Column]:
+        """Every metric under this seed after so many epochs, shape (rows,)."""
+        if (seed, epochs) in self._cached:
+            return self._cached[seed, epochs]
+        position = self.seeds.index(seed)
+        length = self._length[position]
+        found: dict[str, Column] = {}
+        for name, metric in METRICS.items():
+            after_training = self._after_training.get(name)
+            by_epoch = self._history.get(name)
+            if after_training is not None and (epochs == self.epochs or metric.of == "network"):
+                found[name] = after_training[position]
+            elif by_epoch is not None:
+                found[name] = _last(by_epoch, np.minimum(self._length, epochs))[position]
+            elif after_training is None:
+                continue
+            elif name == "epochs":
+                found[name] = np.minimum(after_training[position], epochs)
+            elif name == "epochs_to_threshold":
+                found[name] = np.where(after_training[position] <= epochs, after_training[position], np.nan)
+            elif name == "seconds":
+                found[name] = after_training[position] * np.minimum(length, epochs) / np.maximum(length, 1)
+        self._cached[seed, epochs] = found
+        return found
+
+
+class _Gathered:
+    """Trials on their way into columns; see `table_file` for the columns' shapes.
+
+    Args:
+        space: the designs.
+        seeds: of the trials.
+        epochs: of the trials' requests.
+    """
+
+    def __init__(self, space: SearchSpace, seeds: tuple[int, ...], epochs: int) -> None:
+        self._space, self._seeds, self._epochs = space, seeds, epochs
+        self._shape = len(seeds), space.size + 1
+        self._status = np.full(self._shape, np.nan)
+        self._reason, self._length = np.zeros(self._shape), np.zeros(self._shape)
+        self.reasons: dict[str | None, int] = {None: 0}
+        self.metrics: dict[str, Column] = {}
+        self.history: dict[str, Column] = {}
+
+    def add(self, trial: Trial) -> None:
+        """Takes in one trial.
+
+        Raises:
+            InputError: if it is of another space, seed or number of epochs.
+        """
+        design, seed, epochs = trial.request
+        if seed not in self._seeds or epochs != self._epochs or len(trial.history) > self._epochs:
+            raise InputError(
+                f"A trial has the seed {seed} and {epochs} epochs; this table's have the seeds {list(self._seeds)} and "
+                f"{self._epochs} epochs."
+            )
+        position, row = self._seeds.index(seed), self._space.size if design is None else self._space.index(design)
+        self._status[position, row] = _STATUSES.index(trial.status)
+        self._reason[position, row] = self.reasons.setdefault(trial.reason, len(self.reasons))
+        self._length[position, row] = len(trial.history)
+        for name, value in trial.metrics.items():
+            if name not in METRICS:
+                raise InputError.unknown("metric", name, METRICS)
+            if value is not None:
+                self.metrics.setdefault(name, np.full(self._shape, np.nan))[position, row] = value
+        for epoch, values in enumerate(trial.history):
+            for name, value in values.items():
+                if name not in self.history:
+                    self.history[name] = np.full((self._shape[0], self._epochs, self._shape[1]), np.nan)
+                self.history[name][position, epoch, row] = value
+
+    def columns(self) -> dict[str, Column]:
+        """The columns of a table's file.
+
+        Raises:
+            InputError: if a design has no trial.
+        """
+        missing = np.argwhere(np.isnan(self._status[:, :-1]))
+        if len(missing):
+            position, number = missing[0]
+            raise InputError(
+                f"The table lacks {len(missing)} of its {len(self._seeds) * self._space.size} trials, such as that of the "
+                f"design {list(self._space.design_at(number))} under seed {self._seeds[position]}; a table has every design's."
+            )
+        absent = np.isnan(self._status)  # of the original network
+        if absent.any():
+            reason = "The table has no trial of the original network."
+            self._status[absent] = _STATUSES.index("failed")
+            self._reason[absent] = self.reasons.setdefault(reason, len(self.reasons))
+        columns = {"status": self._status, "reason": self._reason, "length": self._length}
+        unmeasured = np.full(self._shape, np.nan)
+        for name in METRICS:
+            last = _last(self.history[name], self._length) if name in self.history else unmeasured
+            column = self.metrics.get(name, unmeasured)
+            if name in CLOCK_METRICS:
+                column = column.astype(np.float32).astype(np.float64)
+            if not _equal(column, last):
+                same = _equal(column, np.broadcast_to(column[:1], column.shape))
+                columns[f"metric/{name}"] = column[:1] if same else column
+        return columns | {f"history/{name}": column for name, column in self.history.items()}
+
+
+def shipped() -> list[str]:
+    """The names of the tables that come with the package."""
+    found = [Path(entry.name) for entry in _SHIPPED.iterdir()] if _SHIPPED.is_dir() else []
+    return sorted(path.stem for path in found if path.suffix == ".npz")
+
+
+def _last(by_epoch: Column, length: npt.NDArray[Any]) -> Column:
+    """The value after the last of `length` epochs; NaN where that is none. Shapes (seeds, epochs, rows), (seeds, rows)."""
+    last = np.maximum(length.astype(np.int64) - 1, 0)
+    return np.where(length > 0, np.take_along_axis(by_epoch, last[:, None, :], axis=1)[:, 0], np.nan)
+
+
+def _equal(a: Column, b: Column) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+def _indices(column: Column, top: int) -> IntArray:
+    """Whole numbers from 0 to `top`."""
+    if not ((column >= 0) & (column <= top) & (column == np.floor(column))).all():
+        raise ValueError(f"an index is not within 0 to {top}")
+    return column.astype(np.int64)

@@ -1,0 +1,95 @@
+"""The early termination of an episode (paper V-E, Fig. 7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from marl_hpo_env.training.recipe import Limits
+
+if TYPE_CHECKING:
+    import torch
+
+GUESSING_RATIO = 0.95
+"""Of the loss of guessing: the limit `"guessing"` (ours; the paper gives no value, V-E)."""
+
+
+def loss_limit(limits: Limits, targets: torch.Tensor) -> float | None:
+    """The training loss above which an epoch violates the limit; None where there is no limit.
+
+    Args:
+        limits: with a loss, `"guessing"` or None.
+        targets: of the training examples, which say what guessing comes to.
+    """
+    if limits.loss != "guessing":
+        return limits.loss
+    from marl_hpo_env.training.scoring import guessing_loss
+
+    return GUESSING_RATIO * guessing_loss(targets)
+
+
+class Terminated(Exception):
+    """A limit was violated too often; the message says which."""
+
+
+class Restart(Exception):
+    """The loss limit was violated too often for the first time: train again with fresh weights."""
+
+
+class EarlyTermination:
+    """Counts consecutive violations of one episode's limits, over its restart if there is one.
+
+    Args:
+        limits: how many consecutive violations each limit tolerates, and the ratio of batch times.
+        loss: the training loss above which an epoch violates its limit, or None (see `loss_limit`).
+        original_ms: the original network's median batch time on this device; needed with a `batch_ratio`.
+    """
+
+    def __init__(self, limits: Limits, loss: float | None = None, original_ms: float | None = None) -> None:
+        self._limits = limits
+        self._loss = loss
+        self._batch_ms = None
+        if limits.batch_ratio is not None:
+            assert original_ms is not None
+            self._batch_ms = limits.batch_ratio * original_ms
+        self._slow_batches = 0
+        self._high_losses = 0
+        self._restarted = False
+
+    @property
+    def watches_batches(self) -> bool:
+        """Whether batch times matter."""
+        return self._batch_ms is not None
+
+    def batch(self, ms: float) -> None:
+        """Sees one batch's training time.
+
+        Raises:
+            Terminated: at the last tolerated consecutive violation, at once.
+        """
+        limit = self._batch_ms
+        if limit is None:
+            return
+        self._slow_batches = self._slow_batches + 1 if ms > limit else 0
+        if self._slow_batches == self._limits.batches:
+            raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:.3g} ms.")
+
+    def epoch(self, loss: float) -> None:
+        """Sees one epoch's training loss.
+
+        Raises:
+            Restart: at the last tolerated consecutive violation, the first time.
+            Terminated: the second time.
+        """
+        limit = self._loss
+        if limit is None:
+            return
+        self._high_losses = self._high_losses + 1 if loss > limit else 0
+        if self._high_losses < self._limits.loss_epochs:
+            return
+        if self._restarted:
+            raise Terminated(
+                f"The training loss stayed above {limit:g} for {self._high_losses} consecutive epochs, also after a restart."
+            )
+        self._restarted = True
+        self._slow_batches = self._high_losses = 0
+        raise Restart

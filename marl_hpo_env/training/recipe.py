@@ -1,0 +1,113 @@
+"""How a network is trained, and when its training is stopped."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from marl_hpo_env.errors import InputError, whole_number
+from marl_hpo_env.training.augmentation import Augmentation
+
+Budget = int | Literal["calibrated", "running"]
+"""How many epochs an episode trains: a fixed number; or found out once before a run; or the paper's running minimum."""
+
+
+def check_budget(budget: Budget) -> Budget:
+    """The same.
+
+    Raises:
+        InputError: if it is none of the three.
+    """
+    if isinstance(budget, str):
+        if budget not in ("calibrated", "running"):
+            raise InputError.unknown("epoch budget", budget, ("calibrated", "running"))
+    elif type(budget) is not int or budget < 1:
+        raise InputError(
+            f"The number of epochs is {budget}; it is a whole number from 1, or 'calibrated' or 'running'."
+        )
+    return budget
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every network of a task is trained, the original as well as the designs (paper VII: "plain", all the same).
+
+    Args:
+        batch_size: examples per step. A last batch of one example is left out: batch norm cannot train on it.
+        epochs: of one episode (VI-A), or `"calibrated"` or `"running"`, which need a loss limit (see `epoch_budget`); the least
+            that the paper found to say enough is 3.
+        optimizer: `"adam"` or `"sgd"` (Table II).
+        learning_rate: of the optimizer.
+        momentum: of SGD.
+        weight_decay: of the optimizer.
+        augmentation: of every training batch; None for none.
+        initialization: `"he"` draws every convolution and dense layer as He et al.; `"torch"` leaves them as torch draws them.
+        min_improvement: in percentage points of validation accuracy; what counts as an improvement in final training (VII).
+        patience: epochs without improvement after which final training ends (VII).
+        max_epochs: final training ends here at the latest (ours; the paper names no end).
+
+    Raises:
+        InputError: for a value outside its range.
+    """
+
+    batch_size: int = 64
+    epochs: Budget = 3
+    optimizer: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-3
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    augmentation: Augmentation | None = None
+    initialization: Literal["he", "torch"] = "he"
+    min_improvement: float = 0.01
+    patience: int = 10
+    max_epochs: int = 500
+
+    def __post_init__(self) -> None:
+        check_budget(self.epochs)
+        for name in ("batch_size", "patience", "max_epochs"):
+            whole_number(f"recipe's {name}", getattr(self, name), 1)
+        for name in ("momentum", "weight_decay", "min_improvement"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 0.")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
+        if self.optimizer not in ("adam", "sgd"):
+            raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
+        if self.initialization not in ("he", "torch"):
+            raise InputError.unknown("initialization", self.initialization, ("he", "torch"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a training is terminated (paper V-E, Fig. 7). The paper gives none of the four values: the defaults are ours.
+
+    Args:
+        loss: an epoch's training loss above this is a violation; `"guessing"` stands for 0.95 times the loss of a network
+            that guesses; None turns the limit off.
+        loss_epochs: consecutive violating epochs after which the training is restarted once with fresh weights and, the
+            second time, terminated.
+        batch_ratio: a batch that takes longer than as many times the original network's median batch on this device is a
+            violation; None turns the limit off. It is the only way for a clock to reach a reward, so it is off unless a
+            task says otherwise.
+        batches: consecutive violating batches after which the training is terminated at once.
+
+    Raises:
+        InputError: for a value outside its range.
+    """
+
+    loss: float | Literal["guessing"] | None = None
+    loss_epochs: int = 2
+    batch_ratio: float | None = None
+    batches: int = 5
+
+    def __post_init__(self) -> None:
+        for name in ("loss", "batch_ratio"):
+            value = getattr(self, name)
+            if isinstance(value, str) and (name, value) == ("loss", "guessing"):
+                continue
+            if value is not None and (isinstance(value, str) or not value > 0):
+                guessing = ", 'guessing'" if name == "loss" else ""
+                raise InputError(f"The limit {name} is {value!r}; it is above 0{guessing}, or None for no limit.")
+        for name in ("loss_epochs", "batches"):
+            whole_number(f"limit {name}", getattr(self, name), 1)

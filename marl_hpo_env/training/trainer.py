@@ -1,0 +1,363 @@
+"""The training engine: one request in, one network and its trial out.
+
+Everything random comes from the request alone, and on a CPU one thread trains, so the same request gives the same trial
+bit for bit, with the same versions and vector instructions. On CUDA some kernels add in an order that changes from run to
+run, so the last digits can differ there.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from marl_hpo_env.data.lazy_images import in_batches
+from marl_hpo_env.data.splits import Data, Examples
+from marl_hpo_env.errors import InputError, first_line
+from marl_hpo_env.networks.tunable import TunableNetwork
+from marl_hpo_env.space import Design
+from marl_hpo_env.training.early_termination import EarlyTermination, Restart, Terminated, loss_limit
+from marl_hpo_env.training.initialization import he
+from marl_hpo_env.training.recipe import Limits, Recipe
+from marl_hpo_env.training.scoring import Score, losses
+from marl_hpo_env.trial import METRICS, Request, Trial
+
+WARM_UP_BATCHES = 3
+TIMED_BATCHES = 20
+_EVALUATION_PIXELS = 2**18
+
+
+class Trainer:
+    """Trains the designs of one network on one device, with the data resident there. `Task.trainer` makes one.
+
+    Args:
+        network: whose designs are trained.
+        data: moved to the device.
+        recipe: how each is trained.
+        limits: when an episode's training is terminated.
+        device: where to train.
+        measure_time: whether nothing runs beside it, so that times mean something.
+    """
+
+    def __init__(
+        self,
+        network: TunableNetwork,
+        data: Data,
+        recipe: Recipe,
+        limits: Limits,
+        device: torch.device,
+        measure_time: bool,
+    ) -> None:
+        self.network = network
+        self.recipe = recipe
+        self.limits = limits
+        self.loss_limit = loss_limit(limits, data.train[1])
+        self.device = device
+        self.measure_time = measure_time
+        self.data = data.to(device)
+        # Small images in large batches: without gradients a batch costs little more than its activations.
+        pixels = math.prod(self.data.train[0].shape[2:])
+        self._evaluation_batch = max(recipe.batch_size, _EVALUATION_PIXELS // pixels)
+
+    @cached_property
+    def original_ms(self) -> float | None:
+        """The original network's median time per training batch on this device, where a limit asks for it (V-E)."""
+        if self.limits.batch_ratio is None:
+            return None
+        with _on(self.device):
+            network = self._fresh(None).train()
+            optimizer = self._optimizer(network)
+            x, y = (part[: self.recipe.batch_size] for part in self.data.train)
+            clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
+        return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
+
+    def train(self, request: Request) -> tuple[nn.Module | None, Trial]:
+        """The trained network and its trial; the network is None where the trial did not complete.
+
+        A design that is terminated (V-E), or raises while it is built or trained, is a trial that says so.
+        """
+        started = time.perf_counter()
+        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        history: list[dict[str, float]] = []
+        # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
+        final = request.epochs is None or request.design is None
+        network, status, reason, accidental = None, "completed", None, False
+        with _on(self.device):
+            try:
+                limits = EarlyTermination(Limits())
+                if not final:
+                    limits = EarlyTermination(self.limits, self.loss_limit, self.original_ms)
+                try:
+                    network = self._attempt(request, 0, limits, metrics, history)
+                except Restart:
+                    history.clear()
+                    metrics = dict.fromkeys(METRICS)
+                    network = self._attempt(request, 1, limits, metrics, history)
+            except Terminated as error:
+                status, reason = "terminated", str(error)
+            except Exception as error:  # whatever a design does to torch or to the user's own modules
+                status, reason, accidental = "failed", *_failure(error)
+        metrics["seconds"] = time.perf_counter() - started
+        trial = Trial(request, status, reason, metrics, tuple(history), accidental)  # type: ignore[arg-type]
+        return network, trial
+
+    def _attempt(
+        self,
+        request: Request,
+        attempt: int,
+        limits: EarlyTermination,
+        metrics: dict[str, float | None],
+        history: list[dict[str, float]],
+    ) -> nn.Module:
+        """One training from fresh weights; fills in metrics and history as it goes."""
+        seed = _seed(request, attempt)
+        (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
+        order = torch.Generator().manual_seed(seed)
+        recipe = self.recipe
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            resident = torch.cuda.memory_allocated(self.device)
+        network = self._fresh(request.design)
+        metrics |= self._sizes(network)
+        optimizer = self._optimizer(network)
+        times: list[float] = []
+        examples = self._examples(request)
+        best_accuracy, best_epoch, best_weights = -math.inf, 0, None
+        for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
+            train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
+            if not math.isfinite(train_loss):
+                if best_weights is not None:
+                    break  # final training: the best epoch so far is what it comes to
+                raise _Diverged(f"The training loss became {train_loss} in epoch {epoch}.")
+            threshold = self.loss_limit
+            if metrics["epochs_to_threshold"] is None and threshold is not None and train_loss <= threshold:
+                metrics["epochs_to_threshold"] = epoch
+            accuracy, validation_loss = self._evaluate(network, self.data.validation)
+            figures = {
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "validation_loss": validation_loss,
+                "validation_accuracy": accuracy,
+            }
+            history.append(figures)
+            metrics |= {"epochs": epoch, **figures}
+            limits.epoch(train_loss)
+            if request.epochs is None:
+                # Final training (VII). The weights of the best epoch are kept: ours, the paper does not say.
+                if accuracy > best_accuracy + recipe.min_improvement / 100:
+                    best_accuracy, best_epoch = accuracy, epoch
+                    best_weights = copy.deepcopy(network.state_dict())
+                elif epoch - best_epoch >= recipe.patience:
+                    break
+        if best_weights is not None:
+            network.load_state_dict(best_weights)
+            metrics |= history[best_epoch - 1]
+        metrics["test_accuracy"], _ = self._evaluate(network, self.data.test)
+        if self.device.type == "cuda":
+            # Without the data, which are resident whatever the design.
+            metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
+        if self.measure_time:
+            metrics["train_ms_per_batch"] = median(times[WARM_UP_BATCHES:] or times)
+            metrics["inference_ms_per_batch"] = self._inference_ms(network)
+        return network
+
+    def _fresh(self, design: Design | None) -> nn.Module:
+        """The network with the weights that its training starts from."""
+        network = self.network.build(design, self.device)
+        if self.recipe.initialization == "he":
+            he(network)
+        return network
+
+    def _examples(self, request: Request) -> torch.Tensor:
+        """Indices of the training examples: episodes may see fewer than final training does (VIII-D)."""
+        if request.epochs is not None and self.data.episode_examples is not None:
+            return self.data.episode_examples
+        return torch.arange(len(self.data.train[0]))
+
+    def _epoch(
+        self,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        generator: torch.Generator,
+        limits: EarlyTermination,
+        times: list[float],
+        examples: torch.Tensor,
+    ) -> tuple[float, float]:
+        """One pass over these training examples; returns their mean loss and accuracy, both as they were trained on:
+        augmented, and by weights that changed from batch to batch."""
+        network.train()
+        inputs, targets = self.data.train
+        order = examples[torch.randperm(len(examples), generator=generator)]
+        if isinstance(inputs, torch.Tensor):
+            order = order.to(inputs.device)
+        batches = list(order.split(self.recipe.batch_size))
+        if len(batches[-1]) == 1 < min(len(batches), self.recipe.batch_size):
+            batches.pop()  # batch norm cannot train on one example
+        total = torch.zeros((), device=self.device)
+        seen = 0
+        score = Score()
+        clocks: list[_Clock] = []
+        augmentation = self.recipe.augmentation
+        for batch, given in zip(batches, in_batches(inputs, batches), strict=True):
+            x, y = given, targets[batch]
+            if augmentation is not None:
+                x, y = augmentation(x, y, generator)
+            output, batch_loss, clock = self._step(network, optimizer, x, y)
+            total += batch_loss * len(batch)
+            score.add(output, y)
+            seen += len(batch)
+            clocks.append(clock)
+            if limits.watches_batches:
+                limits.batch(clock.ms())
+        times += [clock.ms() for clock in clocks]
+        return float(total) / seen, score.value()
+
+    def _step(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
+    ) -> tuple[Any, torch.Tensor, _Clock]:
+        """One batch: the network's output, its own loss, and the time that it took."""
+        clock = _Clock(self.device)
+        optimizer.zero_grad(set_to_none=True)
+        output = network(x)
+        batch_loss, own = losses(output, y)
+        batch_loss.backward()
+        optimizer.step()
+        clock.stop()
+        return output, own.detach(), clock
+
+    @torch.inference_mode()
+    def _evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
+        """Accuracy and mean loss over a split, without augmentation."""
+        network.eval()
+        score = Score()
+        total = torch.zeros((), device=self.device)
+        inputs, targets = examples
+        size = self._evaluation_batch
+        batches = [slice(start, start + size) for start in range(0, len(inputs), size)]
+        for batch, x in zip(batches, in_batches(inputs, batches), strict=True):
+            output, y = network(x), targets[batch]
+            score.add(output, y)
+            total += losses(output, y)[1] * len(y)
+        return score.value(), float(total) / len(targets)
+
+    @torch.inference_mode()
+    def _inference_ms(self, network: nn.Module) -> float:
+        """Median time of one forward pass of a batch."""
+        network.eval()
+        batch = self.data.train[0][: self.recipe.batch_size]
+        times = []
+        for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
+            clock = _Clock(self.device)
+            network(batch)
+            clock.stop()
+            times.append(clock.ms())
+        return median(times[WARM_UP_BATCHES:])
+
+    def _sizes(self, network: nn.Module) -> dict[str, float | None]:
+        """The metrics that need no training."""
+        network.eval()
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            network(self.data.train[0][:1])
+        parameters = sum(p.numel() for p in network.parameters())
+        buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point())
+        return {
+            "parameters": parameters,
+            "model_size_mb": 4 * (parameters + buffers) / 1e6,
+            "flops": counter.get_total_flops(),
+        }
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+        if recipe.optimizer == "sgd":
+            return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **common)
+        return torch.optim.Adam(network.parameters(), **common)
+
+
+class _Diverged(Exception):
+    """The training loss is no longer a number."""
+
+
+class _Clock:
+    """The time of some work on the device, from when it is made to `stop`. On CUDA nothing waits before `ms` is asked."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events: list[torch.cuda.Event] = []
+        if device.type == "cuda":
+            self._events = [torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)]
+            self._events[0].record()
+        self._started = time.perf_counter()
+
+    def stop(self) -> None:
+        """The work has been given to the device."""
+        if self._events:
+            self._events[1].record()
+        self._stopped = time.perf_counter()
+
+    def ms(self) -> float:
+        """Milliseconds between the two."""
+        if not self._events:
+            return 1e3 * (self._stopped - self._started)
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1]))
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The named device; CUDA where there is one, else the CPU, where None.
+
+    Raises:
+        InputError: if there is no such device on this machine.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU."
+        ) from error
+    return device
+
+
+def _seed(request: Request, attempt: int) -> int:
+    """A seed from the design, the trial's seed and the attempt; the number of epochs does not enter, so that a longer
+    training begins as the shorter one did."""
+    key = repr((request.design, request.seed, attempt)).encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "big") >> 1
+
+
+def _failure(error: Exception) -> tuple[str, bool]:
+    """The reason of a failed trial, and whether it is an accident."""
+    first = first_line(error)
+    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
+        return f"Out of memory: {first}.", True
+    known = isinstance(error, InputError | _Diverged)
+    return f"{first}." if known else f"{type(error).__name__}: {first}.", False
+
+
+@contextmanager
+def _on(device: torch.device) -> Iterator[None]:
+    """Training on this device: the caller's random generators and threads stay as they were.
+
+    On a CPU one thread trains: bit-identical with any number of cores, and two side by side use two cores better than one on two.
+    """
+    cuda = device.type == "cuda"
+    threads = torch.get_num_threads()
+    if not cuda:
+        torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[device] if cuda else []), torch.cuda.device(device if cuda else -1):
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,221 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from experiments.commands import main as command_line
+from experiments.commands.own_network import read_choices
+from marl_hpo_env import InputError, Store, load_network
+
+NETS = """
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self, num_classes=2):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.middle = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, x):
+        x = self.conv(x).relu()
+        x = (x + self.middle(x)).relu()
+        return self.head(x.mean((2, 3)))
+
+
+def one_output():
+    return Small(num_classes=1)
+
+
+def broken():
+    raise RuntimeError("no weights here")
+
+
+def no_module():
+    return 3
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            return self.conv(x)
+        return x
+
+
+number = 5
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a module of networks and two classes of easy pictures, as the working directory."""
+    (tmp_path / "own_nets.py").write_text(NETS)
+    for name, color in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(20):
+            shade = tuple(max(0, c - 5 * i) for c in color)
+            Image.new("RGB", (10 + i, 12), shade).save(tmp_path / "photos" / name / f"{i}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("own_nets", None)
+
+
+TUNE = (
+    "tune",
+    "--model",
+    "own_nets:Small",
+    "--data",
+    "photos",
+    "--image-size",
+    "8",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "8",
+)
+
+
+def test_an_engineers_network_and_folder_end_in_a_smaller_network_that_loads_elsewhere(place):
+    (place / "choices.toml").write_text("[Conv2d]\nout_channels = [2, 4]\nkernel_size = [1, 3]\n")
+    command = [sys.executable, "-m", "experiments.commands.main", *TUNE, "--choices", "choices.toml", "--within", "20"]
+    command += ["--learner", "random", "--episodes", "6", "--learning-rate", "0.05", "--workers", "2", "--out", "out"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "network.safetensors" in run.stdout
+    store = Store(place / "out" / "trials.sqlite")
+    finals = {trial.design: trial for _, trial in store.trials() if trial.request.epochs is None}
+    original, (found, *_) = finals.pop(None), list(finals.values())
+    assert found.metrics["parameters"] < original.metrics["parameters"]
+    # Elsewhere: a process that has the file and the model, and nothing of the run.
+    elsewhere = "\n".join(
+        [
+            "import torch, own_nets, marl_hpo_env",
+            "network = marl_hpo_env.load_network('out/network.safetensors', own_nets.Small())",
+            "print(sum(p.numel() for p in network.parameters()), tuple(network(torch.zeros(1, 3, 8, 8)).shape))",
+        ]
+    )
+    loaded = subprocess.run([sys.executable, "-c", elsewhere], capture_output=True, text=True, timeout=120, check=True)
+    assert loaded.stdout.split(" ", 1) == [str(found.metrics["parameters"]), "(1, 2)\n"]
+
+
+def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.commands.main",
+        "tune",
+        "--model",
+        "torchvision:resnet18",
+        "--data",
+        "photos",
+    ]
+    command += ["--image-size", "16", "--epochs", "1", "--learner", "random", "--episodes", "2", "--out", "out"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert run.returncode == 0, run.stderr
+    assert "added so that the network fits:" in run.stdout
+    from torchvision.models import resnet18
+
+    network = load_network(place / "out" / "network.safetensors", resnet18(num_classes=2))
+    assert tuple(network(torch.zeros(1, 3, 16, 16)).shape) == (1, 2)
+    assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in resnet18(num_classes=2).parameters())
+    with pytest.raises(InputError, match=r"with as many classes: size mismatch for fc\.weight"):
+        load_network(place / "out" / "network.safetensors", resnet18())
+
+
+@pytest.fixture
+def refusal(marl_hpo):
+    """The one sentence with which the command ends."""
+
+    def run(*arguments: str) -> str:
+        code, _, error = marl_hpo(*arguments)
+        assert code == 2
+        assert len(error.strip().splitlines()) == 1, error
+        return error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("resnet18", "The model 'resnet18' cannot be read; write torchvision:resnet18 or package.module:function."),
+        ("torchvision:resnet19", "There is no torchvision model 'resnet19'; did you mean"),
+        ("nowhere:net", "There is no module 'nowhere' for the model 'nowhere:net'"),
+        ("own_nets:absent", "The model 'own_nets:absent' cannot be found"),
+        ("own_nets:number", "The model 'own_nets:number' is a int; name a function"),
+        ("own_nets:broken", "cannot be made: RuntimeError: no weights here"),
+        ("own_nets:no_module", "makes a int; it must make a torch.nn.Module."),
+        ("own_nets:one_output", "The network has 1 outputs and the data have 2 classes; give it as many."),
+        ("own_nets:Branching", "Branching cannot be traced by torch.fx at own_nets.py:"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(refusal, place, model, sentence):
+    error = refusal("tune", "--model", model, "--data", "photos", "--image-size", "8", "--out", "out")
+    assert sentence in error
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "Say what to tune"),
+        (("--task", "digits-convnet", "--model", "own_nets:Small"), "Say what to tune"),
+        (("--model", "own_nets:Small"), "needs --data"),
+        (("--model", "own_nets:Small", "--data", "nowhere"), "There is no folder 'nowhere'"),
+        (("--task", "digits-convnet", "--data", "photos"), "brings its own data; leave out data_dir"),
+        (("--task", "digits-convnet", "--image-size", "8"), "A task brings its own choices and image size"),
+        (("--task", "digits-convnet", "--within", "1", "--weight", "parameters=1"), "Both --within and --weight"),
+    ],
+)
+def test_options_that_do_not_fit_together_are_one_sentence(refusal, place, arguments, sentence):
+    assert sentence in refusal("tune", *arguments, "--out", "out")
+    assert not (place / "out").exists()
+
+
+def test_show_lists_every_layer_and_draws_the_graph(capsys, place):
+    command_line.app(["show", "--model", "own_nets:Small", "--picture", "graph.png"], standalone_mode=False)
+    out = capsys.readouterr().out
+    for text in ("conv", "middle", "kernels 2 4 6 8", "size 1 3"):
+        assert text in out
+    assert (place / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_in_a_file_names_count_over_types_and_false_over_both(tmp_path):
+    (tmp_path / "c.toml").write_text('"b*" = false\n["*"]\nstride = [1]\n[Conv2d]\nstride = [2]\n')
+    assert list(read_choices(tmp_path / "c.toml")) == [torch.nn.Conv2d, "*", "b*"]
+
+
+def test_choices_are_read_from_toml(tmp_path):
+    (tmp_path / "c.toml").write_text(
+        '"layer1.*" = false\n[Conv2d]\nout_channels = [8, 16]\n["act*"]\ntype = ["ReLU", "SiLU"]\n'
+    )
+    assert read_choices(tmp_path / "c.toml") == {
+        "layer1.*": None,
+        torch.nn.Conv2d: {"out_channels": [8, 16]},
+        "act*": {"type": [torch.nn.ReLU, torch.nn.SiLU]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[Conv2d", "cannot be read"),
+        ("[Conv2d]\nout_channels = 3", "give lists of values, or false"),
+        ("Conv2d = true", "give lists of values, or false"),
+        ('[ReLU]\ntype = ["Rely"]', "The module type 'Rely' is not one of torch.nn's"),
+    ],
+)
+def test_choices_that_cannot_be_read_are_one_sentence(tmp_path, content, sentence):
+    (tmp_path / "c.toml").write_text(content)
+    with pytest.raises(InputError, match=sentence):
+        read_choices(tmp_path / "c.toml")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_choices(tmp_path / "nowhere.toml")

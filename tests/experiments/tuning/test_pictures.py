@@ -1,0 +1,67 @@
+"""Pictures are written, and show what they are given."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from torch import nn
+
+from experiments.tuning.pictures import pareto_front, predicted_masks
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were drawn, which are closed otherwise."""
+    figures = []
+    monkeypatch.setattr(plt, "close", figures.append)
+    yield figures
+    monkeypatch.undo()
+    plt.close("all")
+
+
+class Above(nn.Module):
+    """Scores above 0 where the first channel is above a half; with auxiliary scores that say the contrary."""
+
+    def __init__(self, several):
+        super().__init__()
+        self.several = several
+
+    def forward(self, images):
+        scores = images[:, :1] - 0.5
+        return (scores, -scores) if self.several else scores
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_masks_are_shown_beside_the_images_and_what_was_predicted(tmp_path, drawn, several, channels):
+    images = torch.zeros(3, channels, 4, 4)
+    images[:, :, :2] = 1
+    masks = torch.zeros(3, 1, 4, 4)
+    masks[:, :, :, :2] = 1
+    predicted_masks(Above(several), (images, masks), tmp_path / "masks.png", count=2)
+    assert (tmp_path / "masks.png").read_bytes().startswith(b"\x89PNG")
+    (figure,) = drawn
+    assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["image", "true mask", "predicted"]
+    shown = [axis.images[0].get_array() for axis in figure.axes]
+    assert len(shown) == 3 * 2
+    assert shown[0].shape == ((4, 4, 3) if channels == 3 else (4, 4))
+    assert shown[2].tolist() == [[1, 1, 0, 0]] * 4
+    assert shown[4].tolist() == [[1] * 4] * 2 + [[0] * 4] * 2
+
+
+def test_fewer_images_than_columns_and_a_mask_of_one_value_are_drawn(tmp_path, drawn):
+    predicted_masks(Above(False), (torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)), tmp_path / "masks.png")
+    assert len(drawn[0].axes) == 3
+
+
+def test_a_pareto_front_has_every_design_the_front_in_order_and_the_original(tmp_path, drawn):
+    seen = [(0.9, 3.0, 7.0), (0.5, 1.0, 8.0), (0.6, 2.0, 9.0), (0.4, 2.0, 9.0)]
+    pareto_front(seen, seen[:3], (0.8, 4.0, 5.0), ["accuracy", "size", "time"], tmp_path / "front.png")
+    assert (tmp_path / "front.png").read_bytes().startswith(b"\x89PNG")
+    (axis,) = drawn[0].axes
+    assert (axis.get_xlabel(), axis.get_ylabel()) == ("size", "accuracy")
+    designs, front, original = ([*zip(*line.get_data(), strict=True)] for line in axis.lines)
+    assert set(designs) == {(size, accuracy) for accuracy, size, _ in seen}
+    assert front == [(1.0, 0.5), (2.0, 0.6), (3.0, 0.9)]
+    assert original == [(4.0, 0.8)]

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from marl_hpo_env.data.digits import digits, digits_on_ground
+from marl_hpo_env.data.splits import Data, as_data
+from marl_hpo_env.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    return digits()
+
+
+def examples(n: int, targets: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(n, 2), torch.zeros(n if targets is None else targets, dtype=torch.int64)
+
+
+def test_digits_have_the_documented_sizes_shapes_and_types(data):
+    assert {name: len(x) for name, (x, _) in data.splits().items()} == {"train": 997, "validation": 400, "test": 400}
+    for x, y in data.splits().values():
+        assert (x.shape[1:], x.dtype) == ((1, 8, 8), torch.float32)
+        assert (y.shape, y.dtype) == ((len(x),), torch.int64)
+        assert (float(x.min()), float(x.max())) == (0.0, 1.0)
+        assert set(y.tolist()) == set(range(10))
+
+
+def test_every_scan_is_in_exactly_one_split_with_its_own_class(data):
+    from sklearn.datasets import load_digits
+
+    pixels, classes = load_digits(return_X_y=True)
+    whole = sorted((row.astype(np.float32).tobytes(), int(c)) for row, c in zip(pixels / 16, classes, strict=True))
+    parts = [
+        (image.numpy().tobytes(), int(target))
+        for x, y in data.splits().values()
+        for image, target in zip(x.flatten(1), y, strict=True)
+    ]
+    assert sorted(parts) == whole
+
+
+def test_each_split_has_the_classes_in_equal_proportions(data):
+    everything = torch.cat([y for _, y in data.splits().values()])
+    overall = torch.bincount(everything, minlength=10) / len(everything)
+    for _, y in data.splits().values():
+        assert (torch.bincount(y, minlength=10) - overall * len(y)).abs().max() <= 1.01
+
+
+def test_the_split_is_the_same_every_time(data):
+    assert digits().digest() == data.digest()
+
+
+def test_the_digest_depends_on_every_split_value_and_shape(data):
+    digests = [data.digest()]
+    for name, (x, y) in data.splits().items():
+        changed_x, changed_y = x.clone(), y.clone()
+        changed_x[-1, 0, 7, 7] += 0.5
+        changed_y[-1] = (changed_y[-1] + 1) % 10
+        replacements = [(changed_x, y), (x, changed_y), (x.flatten(1), y), (x[:-1], y[:-1])]
+        digests += [dataclasses.replace(data, **{name: new}).digest() for new in replacements]
+    digests.append(Data(data.train, data.test, data.validation).digest())
+    assert len(set(digests)) == len(digests)
+
+
+def test_the_digest_is_of_the_values_not_of_their_layout_in_memory(data):
+    x, y = data.train
+    transposed = x.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not transposed.is_contiguous()
+    assert dataclasses.replace(data, train=(transposed, y)).digest() == data.digest()
+
+
+def test_moving_to_a_device_keeps_every_split(data):
+    assert data.to(torch.device("cpu")).digest() == data.digest()
+    moved = data.to(torch.device("meta"))
+    assert all(t.device.type == "meta" for split in moved.splits().values() for t in split)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize(("wrong", "words"), [(examples(0), "0 inputs"), (examples(3, 2), "3 inputs and 2 targets")])
+def test_a_split_that_is_empty_or_uneven_is_refused_by_name(split, wrong, words):
+    with pytest.raises(InputError, match=f"The {split} split has {words}"):
+        Data(**{name: examples(4) for name in ("train", "validation", "test")} | {split: wrong})
+
+
+def test_digits_on_ground_are_always_the_same_scenes_with_masks():
+    data = digits_on_ground()
+    assert {name: tuple(x.shape) for name, (x, _) in data.splits().items()} == {
+        "train": (400, 1, 24, 24),
+        "validation": (200, 1, 24, 24),
+        "test": (200, 1, 24, 24),
+    }
+    assert data.digest() == digits_on_ground().digest()
+    assert data.number_of_classes == 1
+    for images, masks in data.splits().values():
+        assert 0 <= images.min() < images.max() <= 1
+        assert images[masks == 1].mean() > images[masks == 0].mean() + 0.1
+        assert (masks.mean((1, 2, 3)) > 0.01).all()
+
+
+def test_masks_that_are_not_0_or_1_or_of_another_size_are_refused():
+    images, masks = torch.rand(3, 1, 4, 4), torch.ones(3, 1, 4, 4)
+    Data((images, masks), (images, masks), (images, masks))
+    for wrong in (masks * 0.5, masks[..., :2], masks.long()):
+        with pytest.raises(InputError, match="The validation split has"):
+            Data((images, masks), (images, wrong), (images, masks))
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Inputs with their classes, one by one."""
+
+    def __init__(self, inputs, classes):
+        self.pairs = list(zip(inputs, classes, strict=True))
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
+
+
+def test_a_dataset_and_a_tuple_are_split_alike_by_class_without_overlap():
+    inputs, classes = torch.arange(100.0).view(100, 1), torch.arange(100) % 4
+    data, same = as_data((inputs, classes)), as_data(Pairs(inputs, classes))
+    assert data.digest() == same.digest() == as_data((inputs, classes)).digest()
+    assert [len(x) for x, _ in data.splits().values()] == [68, 16, 16]
+    for x, y in data.splits().values():
+        assert torch.equal(x[:, 0].long() % 4, y)
+        assert y.unique().tolist() == [0, 1, 2, 3]
+    assert sorted(torch.cat([x for x, _ in data.splits().values()])[:, 0].tolist()) == list(range(100))
+
+
+def test_pixels_from_0_to_255_are_scaled_and_doubles_become_floats():
+    classes = torch.arange(12) % 2
+    pixels = torch.full((12, 1, 2, 2), 255, dtype=torch.uint8)
+    assert as_data((pixels, classes)).train[0].unique().tolist() == [1.0]
+    assert as_data((np.zeros((12, 3)), classes.numpy())).train[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((torch.zeros(5, 1), torch.zeros(4)), "There are 5 inputs and 4 targets"),
+        ((torch.zeros(5, 1), torch.tensor([0, 0, 0, 1, 1])), "class 1 has 2"),
+        ((torch.zeros(0, 1), torch.zeros(0)), "there are none"),
+        ("photos", "The data are a str"),
+        (Pairs([torch.zeros(1), torch.zeros(2)], [0, 1]), "cannot be read as tensors of one shape"),
+    ],
+)
+def test_data_that_cannot_be_used_are_one_sentence(given, sentence, refused):
+    with refused(sentence):
+        as_data(given)

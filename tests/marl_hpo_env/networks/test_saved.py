@@ -1,0 +1,144 @@
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+from marl_hpo_env import InputError, TunableNetwork, load_network, save_network
+from marl_hpo_env.catalog.models.unet import UNet
+
+
+class Residual(nn.Module):
+    """Convolutions around a shortcut, an activation, and dropout called as a function."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.second = nn.Conv2d(8, 8, 3, padding=1)
+        self.act = nn.ReLU()
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = self.norm(self.first(x))
+        x = self.act(x + self.second(x))
+        x = functional.dropout(x, 0.5, training=self.training)
+        return self.head(x.mean((2, 3)))
+
+
+CHOICES = {
+    nn.Conv2d: {"out_channels": (2, 5), "kernel_size": (1, 3)},
+    nn.ReLU: {"type": (nn.ReLU, nn.SiLU)},
+}
+
+
+@pytest.fixture
+def network():
+    tunable = TunableNetwork(Residual(), torch.zeros(1, 1, 8, 8), CHOICES)
+    built = tunable.build(
+        tunable.space.design(
+            {
+                "first": {"out_channels": 2, "kernel_size": 1},
+                "second": {"out_channels": 5, "kernel_size": 3},
+                "act": {"type": nn.SiLU},
+            }
+        )
+    )
+    built(torch.randn(4, 1, 8, 8))  # batch norm has seen something
+    return built.eval()
+
+
+def test_a_saved_network_loads_given_the_model_and_computes_the_same(network, tmp_path):
+    save_network(network, tmp_path / "net.safetensors")
+    loaded = load_network(tmp_path / "net.safetensors", Residual())
+    x = torch.randn(3, 1, 8, 8)
+    assert not loaded.training
+    assert torch.equal(loaded(x), network(x))
+    assert any(isinstance(module, nn.SiLU) for module in loaded.modules())
+
+
+def test_a_loaded_network_can_be_trained_on_and_saved_again(network, tmp_path):
+    save_network(network, tmp_path / "a.safetensors")
+    loaded = load_network(tmp_path / "a.safetensors", Residual()).train()
+    loaded(torch.randn(4, 1, 8, 8)).sum().backward()
+    assert all(p.grad is not None for p in loaded.parameters())
+    save_network(loaded, tmp_path / "b.safetensors")
+    load_network(tmp_path / "b.safetensors", Residual())
+
+
+def test_the_file_holds_weights_and_plain_values_only(network, tmp_path):
+    save_network(network, tmp_path / "net.safetensors")
+    with safe_open(str(tmp_path / "net.safetensors"), framework="pt") as file:
+        assert set(file.keys()) == set(network.state_dict())
+        saved = json.loads(file.metadata()["hyperparameters"])
+    assert saved["first"] == {"out_channels": 2, "kernel_size": 1}
+    assert saved["act"]["type"]["type"].startswith("torch.nn.")
+
+
+def test_a_unet_is_saved_and_loaded(tmp_path):
+    tunable = TunableNetwork(UNet(width=4), torch.zeros(1, 1, 16, 16))
+    network = tunable.build([0] * len(tunable.space)).eval()
+    save_network(network, tmp_path / "unet.safetensors")
+    x = torch.randn(1, 1, 32, 32)
+    assert torch.equal(load_network(tmp_path / "unet.safetensors", UNet(width=4))(x), network(x))
+
+
+def test_what_was_not_built_from_a_design_is_not_saved(tmp_path):
+    with pytest.raises(InputError, match="Residual was not built from a design"):
+        save_network(Residual(), tmp_path / "net.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_that_are_no_saved_network_of_this_model_are_refused(network, tmp_path):
+    (tmp_path / "noise").write_bytes(b"noise" * 100)
+    save_file({"x": torch.zeros(1)}, str(tmp_path / "other"))
+    save_network(network, tmp_path / "net")
+    for name, model, sentence in (
+        ("nowhere", Residual(), "cannot be read as a saved network"),
+        ("noise", Residual(), "cannot be read as a saved network"),
+        ("other", Residual(), "is no saved network of this package"),
+        ("net", UNet(width=4), "The saved network has a layer 'first', the given model does not"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            load_network(tmp_path / name, model)
+
+
+def test_a_type_that_is_not_torchs_own_is_never_looked_up(network, tmp_path):
+    save_network(network, tmp_path / "net")
+    with safe_open(str(tmp_path / "net"), framework="pt") as file:
+        metadata = file.metadata()
+    evil = json.loads(metadata["hyperparameters"])
+    evil["act"]["type"]["type"] = "os.system"
+    save_file(network.state_dict(), str(tmp_path / "evil"), {**metadata, "hyperparameters": json.dumps(evil)})
+    with pytest.raises(InputError, match=r"'os\.system', which is not one of torch\.nn's"):
+        load_network(tmp_path / "evil", Residual())
+
+
+class Doubled(nn.Module):
+    """An activation of the user's own."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+def test_a_module_type_of_the_users_own_loads_where_it_is_given(tmp_path):
+    tunable = TunableNetwork(Residual(), torch.zeros(1, 1, 8, 8), {nn.ReLU: {"type": (nn.ReLU, Doubled)}})
+    network = tunable.build([1]).eval()
+    save_network(network, tmp_path / "net")
+    x = torch.randn(2, 1, 8, 8)
+    assert torch.equal(load_network(tmp_path / "net", Residual(), types=[Doubled])(x), network(x))
+    with pytest.raises(InputError, match="Doubled', which is not one of"):
+        load_network(tmp_path / "net", Residual())
+
+
+def test_a_network_exports_with_torch_export_and_onnx(network, tmp_path):
+    x = torch.randn(2, 1, 8, 8)
+    exported = torch.export.export(network, (x,))
+    torch.testing.assert_close(exported.module()(x), network(x))
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    torch.onnx.export(network, (x,), str(tmp_path / "net.onnx"), dynamo=True, verbose=False)
+    onnx.checker.check_model(onnx.load(str(tmp_path / "net.onnx")))

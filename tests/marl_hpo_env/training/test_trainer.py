@@ -1,0 +1,446 @@
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import marl_hpo_env
+from marl_hpo_env import Store, StoredEvaluator, TrainingEvaluator
+from marl_hpo_env.catalog.task import Task
+from marl_hpo_env.data.digits import digits
+from marl_hpo_env.data.splits import Data
+from marl_hpo_env.errors import InputError
+from marl_hpo_env.reward import PaperReward
+from marl_hpo_env.training.recipe import Limits, Recipe
+from marl_hpo_env.training.trainer import Trainer, choose_device
+from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Trial
+
+CPU = torch.device("cpu")
+SEEN: list[tuple[int, int]] = []
+"""Batch size and number of threads of every training step of `Watched`."""
+
+
+class Watched(nn.Module):
+    """Records what passes, and misbehaves in training where asked."""
+
+    def __init__(self, kind: str = "good") -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, x):
+        if self.training:
+            SEEN.append((len(x), torch.get_num_threads()))
+            if self.kind == "raise":
+                raise RuntimeError("no kernel for this.\nand a second line")
+            if self.kind == "nan":
+                return x * math.nan
+        return x
+
+
+class Net(nn.Module):
+    def __init__(self, batch_norm: bool = True) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, 2, 1)
+        self.watched = Watched()
+        self.hidden = nn.Linear(64, 16)
+        self.norm = nn.BatchNorm1d(16) if batch_norm else nn.Identity()
+        self.output = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = torch.flatten(self.watched(torch.relu(self.conv(x))), 1)
+        return self.output(torch.relu(self.norm(self.hidden(x))))
+
+
+class NetOfAFixedSize(Net):
+    def forward(self, x):
+        return self.output(self.hidden(self.conv(x).view(-1, 64)))
+
+
+@functools.cache
+def few_digits() -> Data:
+    return first(200)
+
+
+def first(n: int) -> Data:
+    splits = digits().splits()
+    return Data(**{name: (x[:n], y[:n]) for name, (x, y) in splits.items()})
+
+
+def choices():
+    return {nn.Conv2d: {"out_channels": (4, 8)}, Watched: {"kind": ("good", "raise", "nan")}}
+
+
+LIKE_THE_ORIGINAL = (0, 0)
+
+
+def make_task(**changes) -> Task:
+    recipe = {"batch_size": 64, "epochs": 4, "optimizer": "adam", "learning_rate": 1e-2} | changes.pop("recipe", {})
+    plain = {"model": Net, "data": few_digits, "choices": choices, "reward": PaperReward()}
+    return Task(name="test", recipe=Recipe(**recipe), **(plain | changes))
+
+
+def train(task: Task, request: Request) -> Trial:
+    return task.trainer(CPU, measure_time=False).train(request)[1]
+
+
+def repeatable(trial: Trial) -> tuple:
+    metrics = {name: value for name, value in trial.metrics.items() if name not in CLOCK_METRICS}
+    return trial.request, trial.status, trial.reason, metrics, list(trial.history)
+
+
+@pytest.fixture(scope="module")
+def small() -> Trainer:
+    return make_task().trainer(CPU, measure_time=False)
+
+
+@pytest.fixture(scope="module")
+def real() -> Trainer:
+    return marl_hpo_env.task("digits-convnet").trainer(CPU, measure_time=True)
+
+
+def scripted_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> Callable[[], int]:
+    """Makes epochs have these losses; returns how many there were."""
+    remaining = iter(losses)
+    monkeypatch.setattr(Trainer, "_epoch", lambda *_: (next(remaining), 0.5))
+    return lambda: len(losses) - len(list(remaining))
+
+
+def test_the_same_request_gives_the_same_trial_bit_for_bit_whatever_came_before(real):
+    request, other = Request((1, 4, 2, 1, 2), 0, 2), Request(None, 0, 1)
+    first_trial = real.train(request)[1]
+    real.train(other)
+    torch.rand(7)
+    assert repeatable(real.train(request)[1]) == repeatable(first_trial)
+    assert first_trial.status == "completed"
+
+
+def test_another_seed_gives_another_trial(small):
+    assert small.train(Request(None, 0, 2))[1].history != small.train(Request(None, 1, 2))[1].history
+
+
+def test_a_longer_training_begins_as_a_shorter_one(small):
+    assert small.train(Request(None, 0, 3))[1].history[:2] == small.train(Request(None, 0, 2))[1].history
+
+
+def test_the_original_learns_real_digits_and_has_its_sizes(real):
+    network, trial = real.train(Request(None, 0, 4))
+    assert trial.status == "completed"
+    assert set(trial.metrics) == set(METRICS)
+    assert trial.metrics["validation_accuracy"] > 0.9
+    assert trial.metrics["test_accuracy"] > 0.9
+    convolutions, dense = 9 * 8 * (1 + 8 + 8), 128 * 64 + 64 * 10
+    assert trial.metrics["parameters"] == convolutions + 3 * 2 * 8 + dense + 64 + 10
+    assert trial.metrics["model_size_mb"] == pytest.approx(4e-6 * (trial.metrics["parameters"] + 3 * 2 * 8))
+    assert trial.metrics["flops"] == 2 * (64 * convolutions + dense)
+    assert trial.metrics["epochs"] == len(trial.history) == 4
+    assert trial.metrics["train_loss"] == trial.history[-1]["train_loss"]
+    assert trial.metrics["validation_accuracy"] == trial.history[-1]["validation_accuracy"]
+    assert trial.metrics["peak_memory_mb"] is None
+    assert accuracy(network, real.data.validation) == trial.metrics["validation_accuracy"]
+    assert accuracy(network, real.data.test) == trial.metrics["test_accuracy"]
+
+
+def accuracy(network: nn.Module, examples) -> float:
+    x, y = examples
+    with torch.no_grad():
+        return int((network.eval()(x).argmax(1) == y).sum()) / len(y)
+
+
+def test_times_are_measured_only_where_nothing_runs_beside_it(real, small):
+    alone, beside = real.train(Request(None, 0, 1))[1], small.train(Request(None, 0, 1))[1]
+    for name in ("train_ms_per_batch", "inference_ms_per_batch"):
+        assert 0 < alone.metrics[name] < 1e4
+        assert beside.metrics[name] is None
+    assert alone.metrics["seconds"] > 0
+    assert beside.metrics["seconds"] > 0
+
+
+@pytest.mark.parametrize("action", [0, 1])
+def test_one_thread_trains_and_the_callers_threads_and_generator_are_as_they_were(small, action):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        torch.manual_seed(5)
+        expected = torch.rand(3)
+        torch.manual_seed(5)
+        SEEN.clear()
+        small.train(Request((0, action), 0, 1))
+        assert {used for _, used in SEEN} == {1}
+        assert torch.get_num_threads() == 2
+        assert torch.equal(torch.rand(3), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_making_the_original_leaves_the_callers_generator_as_it_was():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    train(make_task(), Request(None, 0, 1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_trial_does_not_depend_on_the_generator_when_the_original_was_made():
+    class WithAParameter(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = nn.Parameter(torch.randn(4, 1, 1))
+
+        def forward(self, x):
+            x = torch.flatten(self.watched(self.conv(x) + self.position), 1)
+            return self.output(torch.relu(self.norm(self.hidden(x))))
+
+    trials = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        trials.append(train(make_task(model=WithAParameter), Request(None, 0, 1)))
+    assert trials[0].status == "completed"
+    assert repeatable(trials[0]) == repeatable(trials[1])
+
+
+def test_a_loss_that_is_not_finite_is_a_failed_trial_that_says_so(small):
+    network, trial = small.train(Request((0, 2), 0, 3))
+    assert network is None
+    assert (trial.status, trial.reason) == ("failed", "The training loss became nan in epoch 1.")
+    assert trial.history == ()
+    assert trial.metrics["test_accuracy"] is None
+    assert trial.metrics["parameters"] > 0
+
+
+def test_a_module_that_raises_is_a_failed_trial_and_the_next_one_trains(small):
+    network, trial = small.train(Request((0, 1), 0, 3))
+    assert network is None
+    assert (trial.status, trial.reason) == ("failed", "RuntimeError: no kernel for this.")
+    assert small.train(Request((0, 0), 0, 1))[1].status == "completed"
+
+
+def test_a_design_that_cannot_be_built_is_a_failed_trial():
+    trial = train(
+        make_task(model=NetOfAFixedSize, choices=lambda: {nn.Conv2d: {"out_channels": (4, 8)}}),
+        Request((1,), 0, 1),
+    )
+    assert trial.status == "failed"
+    assert "makes a batch of 4 of one of 2" in trial.reason
+    assert trial.metrics["parameters"] is None
+
+
+def test_too_high_a_loss_restarts_once_with_fresh_weights_and_then_terminates(small, monkeypatch):
+    unlimited = small.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]
+    trainer = make_task(limits=Limits(loss=1e-6, loss_epochs=2)).trainer(CPU, measure_time=False)
+    built = []
+    build = trainer.network.build
+    monkeypatch.setattr(trainer.network, "build", lambda *args: built.append(args) or build(*args))
+    network, trial = trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))
+    assert len(built) == 2
+    assert network is None
+    assert trial.status == "terminated"
+    assert trial.reason == ("The training loss stayed above 1e-06 for 2 consecutive epochs, also after a restart.")
+    assert len(trial.history) == trial.metrics["epochs"] == 2
+    assert trial.history[0]["train_loss"] != unlimited.history[0]["train_loss"]
+    assert trial.metrics["test_accuracy"] is None
+    assert repeatable(trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]) == repeatable(trial)
+
+
+def test_a_restart_that_meets_the_limit_completes(monkeypatch):
+    epochs = scripted_losses(monkeypatch, [3.0, 3.0, 3.0, 1.5, 1.0, 1.0])
+    trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(LIKE_THE_ORIGINAL, 0, 4))
+    assert trial.status == "completed"
+    assert [epoch["train_loss"] for epoch in trial.history] == [3.0, 1.5, 1.0, 1.0]
+    assert trial.metrics["epochs_to_threshold"] == 2
+    assert epochs() == 6
+
+
+def test_what_was_measured_before_a_restart_does_not_count_after_it(monkeypatch):
+    scripted_losses(monkeypatch, [1.5, 3.0, 3.0, 3.0, 1.5, 1.5, 1.5])
+    trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(LIKE_THE_ORIGINAL, 0, 4))
+    assert [epoch["train_loss"] for epoch in trial.history] == [3.0, 1.5, 1.5, 1.5]
+    assert trial.metrics["epochs_to_threshold"] == 2
+
+
+def test_epochs_to_the_threshold_are_counted_to_the_first_epoch_that_meets_it(small):
+    losses = [epoch["train_loss"] for epoch in small.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1].history]
+    limit = (losses[1] + losses[2]) / 2
+    assert min(losses[:2]) > limit > losses[2]
+    trial = train(make_task(limits=Limits(loss=limit, loss_epochs=9)), Request(LIKE_THE_ORIGINAL, 0, 4))
+    assert trial.metrics["epochs_to_threshold"] == 3
+    assert (
+        train(make_task(limits=Limits(loss=1e-9, loss_epochs=9)), Request(LIKE_THE_ORIGINAL, 0, 4)).metrics[
+            "epochs_to_threshold"
+        ]
+        is None
+    )
+
+
+def test_slow_batches_terminate_at_once():
+    trainer = make_task(limits=Limits(batch_ratio=1e-6, batches=3)).trainer(CPU, measure_time=False)
+    assert trainer.original_ms > 0  # measured once, on this device
+    SEEN.clear()
+    trial = trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]
+    assert trial.status == "terminated"
+    assert trial.reason.startswith("3 consecutive batches took longer than ")
+    assert len(SEEN) == 3
+
+
+def test_the_original_is_what_limits_are_set_by_and_meets_none():
+    limits = Limits(loss=1e-6, loss_epochs=1, batch_ratio=1e-6, batches=1)
+    assert train(make_task(limits=limits), Request(None, 0, 2)).status == "completed"
+
+
+def test_limits_do_not_apply_in_final_training():
+    limits = Limits(loss=1e-6, loss_epochs=1, batch_ratio=1e-6, batches=1)
+    trial = train(make_task(limits=limits, recipe={"max_epochs": 3}), Request(None, 0, None))
+    assert (trial.status, trial.metrics["epochs"]) == ("completed", 3)
+
+
+def test_final_training_ends_by_patience_and_keeps_the_weights_of_the_best_epoch():
+    trainer = make_task(recipe={"patience": 4, "max_epochs": 80}).trainer(CPU, measure_time=False)
+    network, trial = trainer.train(Request(None, 0, None))
+    accuracies = [epoch["validation_accuracy"] for epoch in trial.history]
+    best = accuracies.index(max(accuracies)) + 1
+    assert len(accuracies) == best + 4 < 80
+    assert accuracies[-1] < max(accuracies)  # else this test would not tell the best epoch from the last
+    assert trial.metrics["validation_accuracy"] == max(accuracies) == accuracy(network, trainer.data.validation)
+    assert trial.metrics["test_accuracy"] == accuracy(network, trainer.data.test)
+    assert trial.metrics["epochs"] == len(accuracies)
+    stopped = trainer.train(Request(None, 0, best))[0]
+    assert all(torch.equal(v, network.state_dict()[k]) for k, v in stopped.state_dict().items())
+
+
+def test_an_improvement_below_the_smallest_that_counts_does_not_prolong_final_training():
+    trial = train(make_task(recipe={"patience": 3, "min_improvement": 100.0}), Request(None, 0, None))
+    accuracies = [epoch["validation_accuracy"] for epoch in trial.history]
+    assert len(accuracies) == 1 + 3
+    assert trial.metrics["validation_accuracy"] == accuracies[0] < max(accuracies)
+
+
+@pytest.mark.parametrize(("n", "batches"), [(128, [64, 64]), (129, [64, 64]), (130, [64, 64, 2]), (40, [40])])
+def test_a_last_batch_of_one_example_is_left_out(n, batches):
+    SEEN.clear()
+    trial = train(make_task(data=lambda: first(n)), Request(None, 0, 1))
+    assert trial.status == "completed"
+    assert [size for size, _ in SEEN] == batches
+
+
+def test_a_batch_size_of_one_trains_on_every_example():
+    task = make_task(model=lambda: Net(batch_norm=False), data=lambda: first(20), recipe={"batch_size": 1})
+    SEEN.clear()
+    trial = train(task, Request(None, 0, 1))
+    assert (trial.status, trial.reason) == ("completed", None)
+    assert [size for size, _ in SEEN] == [1] * 20
+
+
+def test_the_training_loss_is_the_mean_over_examples():
+    task = make_task(model=lambda: Net(batch_norm=False), data=lambda: first(70), recipe={"learning_rate": 1e-20})
+    network, trial = task.trainer(CPU, measure_time=False).train(Request(None, 0, 1))
+    x, y = task.splits.train
+    with torch.no_grad():
+        expected = functional.cross_entropy(network.train()(x), y)
+    assert trial.metrics["train_loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("epochs", [2, None])
+def test_the_test_split_changes_the_test_accuracy_and_nothing_else(epochs):
+    data = few_digits()
+    x, y = data.test
+    relabelled = dataclasses.replace(data, test=(x, (y + 1) % 10))
+    request, recipe = Request((1, 0), 0, epochs), {"max_epochs": 5, "patience": 2}
+    trials = [train(make_task(data=lambda d=d: d, recipe=recipe), request) for d in (data, relabelled)]
+    plain, changed = (repeatable(trial) for trial in trials)
+    assert plain[3].pop("test_accuracy") != changed[3].pop("test_accuracy")
+    assert plain == changed
+
+
+def test_the_validation_split_does_not_reach_the_weights():
+    data = few_digits()
+    x, y = data.validation
+    relabelled = dataclasses.replace(data, validation=(x, (y + 1) % 10))
+    states = [
+        make_task(data=lambda d=d: d).trainer(CPU, measure_time=False).train(Request(None, 0, 2))[0].state_dict()
+        for d in (data, relabelled)
+    ]
+    assert all(torch.equal(v, states[1][k]) for k, v in states[0].items())
+
+
+# Real failures: nothing here is scripted.
+
+
+def plain_net() -> Net:
+    return Net(batch_norm=False)
+
+
+def test_a_training_that_diverges_fails_and_the_run_goes_on():
+    task = make_task(model=plain_net, recipe={"optimizer": "sgd", "learning_rate": 1e20})
+    env = marl_hpo_env.env(task, evaluator=TrainingEvaluator(task, "cpu"))
+    for action in (0, 1):
+        env.reset()
+        env.step(action)
+        env.step(0)
+        trial = env.unwrapped.trial
+        assert trial.status == "failed"
+        assert re.fullmatch(r"The training loss became (nan|inf) in epoch 1\.", trial.reason)
+        assert trial.design == (action, 0)
+        assert set(env.rewards.values()) == {-1.0}
+    network, trial = task.trainer(CPU, measure_time=False).train(Request(None, 0, None))
+    assert (network, trial.status) == (None, "failed")
+
+
+def test_a_network_of_far_larger_kernels_is_really_too_slow():
+    # About a hundred times the original's time, and a limit of fifteen times: no clock is so wrong, either way.
+    kernels = {"conv": {"out_channels": (4, 4096), "kernel_size": (3, 15)}, Watched: {"kind": ("good",)}}
+    task = make_task(choices=lambda: kernels, limits=Limits(batch_ratio=15.0, batches=3))
+    evaluator = TrainingEvaluator(task, "cpu")
+    slow, fast = evaluator.evaluate([Request((3, 0), 0, 2), Request((0, 0), 0, 2)])
+    assert slow.status == "terminated"
+    assert slow.reason.startswith("3 consecutive batches took longer than ")
+    assert (slow.history, slow.metrics["test_accuracy"]) == ((), None)
+    assert fast.status == "completed"
+
+
+@pytest.mark.parametrize("device", ["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def test_a_design_that_runs_out_of_memory_fails_is_not_kept_and_the_run_goes_on(device):
+    # Weights of 256 TB: more than a process can address.
+    units = {Watched: {"kind": ("good",)}, "hidden": {"out_features": (16, 10**12)}}
+    task = make_task(choices=lambda: units)
+    store = Store()
+    evaluator = StoredEvaluator(TrainingEvaluator(task, device), store)
+    huge, small = Request((0, 1), 0, 1), Request((0, 0), 0, 1)
+    trials = list(evaluator.evaluate([huge, small]))
+    assert [(trial.request, trial.status) for trial in trials] == [(huge, "failed"), (small, "completed")]
+    assert trials[0].reason.startswith("Out of memory: ")
+    assert trials[0].reason.count("\n") == 0
+    assert trials[0].accidental
+    assert store.get(evaluator.fingerprint, huge) is None
+    assert store.get(evaluator.fingerprint, small) == trials[1]
+
+
+def test_fit_gives_the_finally_trained_network_and_its_trial():
+    task = make_task(recipe={"max_epochs": 2}, seed=3)
+    network, trial = task.fit((1, 0), "cpu")
+    assert trial.request == Request((1, 0), 3, None)
+    assert trial.metrics["validation_accuracy"] == accuracy(network, task.splits.validation)
+    assert network.get_submodule("conv").out_channels == 8
+
+
+@pytest.mark.parametrize(
+    ("design", "words"), [((0, 1), "no kernel for this"), ((0, 9), "Action 9"), ((0,), "2 actions")]
+)
+def test_fit_refuses_a_design_that_cannot_be_trained(design, words):
+    with pytest.raises(InputError, match=words):
+        make_task().fit(design, "cpu")
+
+
+@pytest.mark.parametrize("name", ["gpu", "meta", "cpu:x", *([] if torch.cuda.is_available() else ["cuda"])])
+def test_a_device_that_is_not_there_is_refused_by_name(name):
+    with pytest.raises(InputError, match=name):
+        choose_device(name)
+
+
+def test_without_a_name_the_best_device_is_chosen():
+    assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")

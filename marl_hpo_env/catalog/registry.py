@@ -11,6 +11,7 @@ from typing import Any
 from marl_hpo_env.catalog.digits import digits_tasks
 from marl_hpo_env.catalog.paper import paper_tasks
 from marl_hpo_env.catalog.task import Task
+from marl_hpo_env.data.folders import expanded
 from marl_hpo_env.errors import InputError, import_object
 
 Factory = Callable[..., Task]
@@ -33,17 +34,17 @@ def task(name: str, data_dir: Path | str | None = None) -> Task:
     factory: Any = import_object(name, "task") if ":" in name else _FACTORIES.get(name)
     if factory is None:
         raise InputError.unknown("task", name, tasks())
-    folder = None if data_dir is None else Path(data_dir).expanduser()
+    where = None if data_dir is None else expanded(data_dir)
     if isinstance(factory, Task):
         made, takes_folder = factory, False
     elif not callable(factory):
         raise InputError(f"The task {name!r} is a {type(factory).__name__}; name a function that makes a Task.")
     else:
         takes_folder = "data_dir" in inspect.signature(factory).parameters
-        made = factory(data_dir=folder) if takes_folder else factory()
+        made = factory(data_dir=where) if takes_folder else factory()
     if not isinstance(made, Task):
         raise InputError(f"The task {name!r} makes a {type(made).__name__}; it must make a Task.")
-    if folder is not None and not takes_folder:
+    if where is not None and not takes_folder:
         raise InputError(f"The task {name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}.")
     return made
 

@@ -26,7 +26,8 @@ import torch
 from torch.nn.functional import interpolate
 
 from marl_hpo_env.data.cache import can_keep, kept_or_made
-from marl_hpo_env.data.splits import Data, Examples
+from marl_hpo_env.data.folders import expanded
+from marl_hpo_env.data.splits import Data, Examples, drawn, part_of
 from marl_hpo_env.errors import InputError, whole_number
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
@@ -103,15 +104,15 @@ def brats18(
         InputError: if the folders are not there, a file is missing or cannot be read, volumes of a patient differ in shape, a
             label is none of 0, 1, 2 and 4, a patient is in two places, or nibabel is not installed.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     cut = Cut(image_size, brain, every)
     parts = _divided(_patients(root))
-    folder = root / "brats18_slices" if cache is None else Path(cache).expanduser()
+    kept = expanded(root / "brats18_slices" if cache is None else cache)
     notes = []
-    if not can_keep(folder):
-        notes.append(f"The slices are not kept for the next time, since {str(folder)!r} cannot be written to.")
+    if not can_keep(kept):
+        notes.append(f"The slices are not kept for the next time, since {str(kept)!r} cannot be written to.")
     seen: dict[str, str] = {}
-    train, validation, test = (_read(part, folder, cut, seen) for part in parts)
+    train, validation, test = (_read(part, kept, cut, seen) for part in parts)
     count = sum(len(inputs) for inputs, _ in (train, validation, test))
     notes.append(
         f"{count} axial slices of {len(seen)} scans are used: one in {every} of those with brain on at least {brain:.0%} of "
@@ -229,10 +230,10 @@ def _divided(patients: list[Path]) -> tuple[list[Path], list[Path], list[Path]]:
     ranked: list[tuple[float, list[Path]]] = []
     for grade in ("HGG", "LGG"):
         members = [folders for folders in scans.values() if folders[0].parent.name == grade]
-        order = torch.randperm(len(members), generator=generator).tolist()
-        ranked += [((rank + 0.5) / len(members), members[i]) for rank, i in enumerate(order)]
+        (order,) = drawn(len(members), [], generator)
+        ranked += [((rank + 0.5) / len(members), members[i]) for rank, i in enumerate(order.tolist())]
     ranked.sort(key=lambda item: item[0])
-    size = max(1, round(HELD_OUT_FRACTION * len(ranked)))
+    size = part_of(len(ranked), HELD_OUT_FRACTION)
     validation, test, train = (
         [folder for _, folders in part for folder in folders]
         for part in (ranked[:size], ranked[size : 2 * size], ranked[2 * size :])

@@ -12,7 +12,9 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
-from marl_hpo_env.data.splits import Data
+from marl_hpo_env.data.folders import expanded
+from marl_hpo_env.data.images import normalised
+from marl_hpo_env.data.splits import Data, drawn, part_of
 from marl_hpo_env.errors import InputError
 
 VALIDATION_FRACTION = 0.1
@@ -40,7 +42,7 @@ def cifar(root: Path | str, classes: Literal[10, 100], download: bool = True) ->
     """
     if classes not in (10, 100):
         raise InputError(f"CIFAR has no variant with {classes!r} classes; there are 10 and 100.")
-    root = Path(root).expanduser()
+    root = expanded(root)
     official = CIFAR10 if classes == 10 else CIFAR100
     try:
         with warnings.catch_warnings():
@@ -53,30 +55,26 @@ def cifar(root: Path | str, classes: Literal[10, 100], download: bool = True) ->
 
     targets = torch.tensor(learned.targets)
     held_out = _a_part_of_each_class(targets)
-    pixels = torch.from_numpy(learned.data).permute(0, 3, 1, 2)
-    mean, deviation = _mean_and_deviation(pixels[~held_out])
-
-    def normalised(images: torch.Tensor) -> torch.Tensor:
-        return images.float().div_(255).sub_(mean).div_(deviation).contiguous()
-
+    pixels = torch.from_numpy(learned.data)
+    channels = _mean_and_deviation(pixels[~held_out])
     return Data(
-        (normalised(pixels[~held_out]), targets[~held_out]),
-        (normalised(pixels[held_out]), targets[held_out]),
-        (normalised(torch.from_numpy(test.data).permute(0, 3, 1, 2)), torch.tensor(test.targets)),
+        (normalised(pixels[~held_out], *channels), targets[~held_out]),
+        (normalised(pixels[held_out], *channels), targets[held_out]),
+        (normalised(torch.from_numpy(test.data), *channels), torch.tensor(test.targets)),
     )
 
 
 def _what_is_wrong(root: Path, official: type[CIFAR10], hint: str) -> str:
     """One sentence on the first file that is missing or not the official one, and how to get it."""
-    folder = root / official.base_folder
+    unpacked = root / official.base_folder
     for name, md5 in [*official.train_list, *official.test_list, (official.meta["filename"], official.meta["md5"])]:
-        path = folder / name
+        path = unpacked / name
         if not path.is_file():
             return f"There is no file {str(path)!r}; unpack {official.url} in {str(root)!r}, {hint}."
         if not check_integrity(path, md5):
             return (
                 f"The file {str(path)!r} is not the official one, since its MD5 sum is not {md5}; delete the folder "
-                f"{str(folder)!r} and unpack {official.url} again, {hint}."
+                f"{str(unpacked)!r} and unpack {official.url} again, {hint}."
             )
     return f"{official.__name__} in {str(root)!r} cannot be read, {hint}."
 
@@ -87,16 +85,16 @@ def _a_part_of_each_class(targets: torch.Tensor) -> torch.Tensor:
     chosen = torch.zeros(len(targets), dtype=torch.bool)
     for value in targets.unique():
         members = (targets == value).nonzero().flatten()
-        order = torch.randperm(len(members), generator=generator)
-        chosen[members[order[: max(1, round(VALIDATION_FRACTION * len(members)))]]] = True
+        part, _ = drawn(len(members), [part_of(len(members), VALIDATION_FRACTION)], generator)
+        chosen[members[part]] = True
     return chosen
 
 
 def _mean_and_deviation(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each channel on the scale 0..1, each of shape (3, 1, 1); from counts of the 256 values, so exact on any machine."""
+    """Of each channel on the scale 0..1, each of shape (3,); from counts of the 256 values, so exact on any machine."""
     values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(1)]).double()
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(-1)]).double()
     shares = counts / counts.sum(1, keepdim=True)
     mean = (shares * values).sum(1, keepdim=True)
     deviation = (shares * (values - mean) ** 2).sum(1, keepdim=True).sqrt()
-    return mean.float().view(3, 1, 1), deviation.float().view(3, 1, 1)
+    return mean.float().flatten(), deviation.float().flatten()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from marl_hpo_env.data.lazy_images import MEAN, STD
+from marl_hpo_env.data.folders import expanded, files_ending_in, subfolders
+from marl_hpo_env.data.images import UNREADABLE, normalised, read_square
 from marl_hpo_env.data.splits import Data, split
 from marl_hpo_env.errors import InputError, whole_number
 
@@ -33,7 +33,7 @@ def image_folder(root: Path | str, image_size: int) -> Data:
     Raises:
         InputError: if there are fewer than two classes, or a class with fewer than three readable images.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     whole_number("image size", image_size, 1)
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}; {_EXPECTED}.")
@@ -60,7 +60,7 @@ def image_folder(root: Path | str, image_size: int) -> Data:
 
 
 def _classes(root: Path) -> list[str]:
-    classes = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = subfolders(root)
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no folder"
         raise InputError(f"{str(root)!r} holds {found}; to tell apart there must be two classes: {_EXPECTED}.")
@@ -71,8 +71,7 @@ def _read(root: Path, classes: Sequence[str], image_size: int, notes: list[str])
     paths = [
         (path, number)
         for number, name in enumerate(classes)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in IMG_EXTENSIONS and not path.name.startswith(".")
+        for path in files_ending_in((root / name).rglob("*"), IMG_EXTENSIONS)
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         images = list(pool.map(lambda item: _image(item[0], image_size), paths))
@@ -89,19 +88,13 @@ def _read(root: Path, classes: Sequence[str], image_size: int, notes: list[str])
         notes.append(
             f"{len(broken)} of {len(paths)} images in {str(root)!r} cannot be read and are left out, such as {first}."
         )
-    pixels = torch.from_numpy(np.stack([image for image, _ in readable])).permute(0, 3, 1, 2).float().div_(255)
-    inputs = pixels.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1)).contiguous()
+    inputs = normalised(torch.from_numpy(np.stack([image for image, _ in readable])))
     return inputs, torch.tensor([number for _, number in readable])
 
 
 def _image(path: Path, size: int) -> np.ndarray | None:
     """One image as an array of shape (size, size, 3); None where it cannot be read."""
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):  # 16 bits, which convert() would clip to white
-                upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
-            upright = upright.convert("RGB")
-            return np.asarray(upright.resize((size, size), Image.Resampling.BILINEAR))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return read_square(path, size, upright=True)[0]
+    except UNREADABLE:
         return None

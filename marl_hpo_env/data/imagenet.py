@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 
+from marl_hpo_env.data.folders import expanded, files_ending_in, subfolders
 from marl_hpo_env.data.lazy_images import ImageFiles
-from marl_hpo_env.data.splits import Data, Examples
+from marl_hpo_env.data.splits import Data, Examples, drawn
 from marl_hpo_env.errors import InputError, whole_number
 
 _GET = (
@@ -39,7 +40,7 @@ def imagenet(root: Path | str, image_size: int = 224, episode_images: int = 500,
     Raises:
         InputError: if a folder or an image is missing, or `val` has other classes than `train`.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     for name, value in (
         ("image size", image_size),
         ("number of images per class in an episode", episode_images),
@@ -67,15 +68,14 @@ def imagenet(root: Path | str, image_size: int = 224, episode_images: int = 500,
                 f"The class {name!r} in {str(root / 'train')!r} has {len(images)} images; with {validation_images} held out for "
                 "validation it needs more."
             )
-        order = torch.randperm(len(images), generator=generator)
-        drawn = order[:validation_images].sort().values.tolist()
-        kept = order[validation_images:].sort().values
-        held_out += [images[i] for i in drawn]
-        in_held_out += [number] * len(drawn)
-        chosen = torch.randperm(len(kept), generator=generator)[:episode_images].sort().values
-        episodes.append(chosen + len(train))
-        train += [images[i] for i in kept.tolist()]
-        in_train += [number] * len(kept)
+        of_validation, of_training = (part.sort().values for part in drawn(len(images), [validation_images], generator))
+        held_out += [images[i] for i in of_validation.tolist()]
+        in_held_out += [number] * len(of_validation)
+        most = min(episode_images, len(of_training))
+        of_episodes, _ = drawn(len(of_training), [most], generator)
+        episodes.append(of_episodes.sort().values + len(train))
+        train += [images[i] for i in of_training.tolist()]
+        in_train += [number] * len(of_training)
     test = [(image, number) for number, name in enumerate(classes) for image in _images(root, f"val/{name}")]
 
     def examples(names: list[str], targets: list[int]) -> Examples:
@@ -93,24 +93,20 @@ def imagenet(root: Path | str, image_size: int = 224, episode_images: int = 500,
 
 
 def _classes(root: Path, part: str) -> list[str]:
-    folder = root / part
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {str(folder)!r}; {_GET} in {str(root)!r}.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    place = root / part
+    if not place.is_dir():
+        raise InputError(f"There is no folder {str(place)!r}; {_GET} in {str(root)!r}.")
+    classes = subfolders(place)
     if len(classes) < 2:
-        raise InputError(f"The folder {str(folder)!r} holds {len(classes)} folders of classes; {_GET}.")
+        raise InputError(f"The folder {str(place)!r} holds {len(classes)} folders of classes; {_GET}.")
     if len(classes) > 1000:
-        raise InputError(f"The folder {str(folder)!r} holds {len(classes)} classes; ImageNet's tasks have 1,000.")
+        raise InputError(f"The folder {str(place)!r} holds {len(classes)} classes; ImageNet's tasks have 1,000.")
     return classes
 
 
-def _images(root: Path, folder: str) -> list[str]:
+def _images(root: Path, place: str) -> list[str]:
     """The images of a folder, relative to the root."""
-    names = sorted(
-        path.name
-        for path in (root / folder).iterdir()
-        if path.suffix.lower() in (".jpeg", ".jpg") and not path.name.startswith(".")
-    )
-    if not names:
-        raise InputError(f"The folder {str(root / folder)!r} holds no JPEG image; {_GET}.")
-    return [f"{folder}/{name}" for name in names]
+    images = files_ending_in((root / place).iterdir(), (".jpeg", ".jpg"))
+    if not images:
+        raise InputError(f"The folder {str(root / place)!r} holds no JPEG image; {_GET}.")
+    return [f"{place}/{path.name}" for path in images]

@@ -11,14 +11,14 @@ import torch
 from PIL import Image
 
 from marl_hpo_env.data.cache import can_keep, kept_or_made
-from marl_hpo_env.data.lazy_images import MEAN, STD
-from marl_hpo_env.data.splits import Data, Examples
+from marl_hpo_env.data.folders import expanded
+from marl_hpo_env.data.images import UNREADABLE, normalised, read_grey, read_square
+from marl_hpo_env.data.splits import Data, Examples, drawn, part_of
 from marl_hpo_env.errors import InputError, whole_number
 
 HELD_OUT_FRACTION = 0.15
 CACHE_VERSION = 1  # to be raised with every change of what `_read` returns
 _WHERE = "https://challenge.isic-archive.com/data/#2018"
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 Pair = tuple[Path, Path]
 """An image and its mask."""
@@ -51,16 +51,16 @@ def isic18(root: Path | str, image_size: int = 128, cache: Path | str | None = N
         InputError: if the folders are not there, an image or mask is missing or cannot be read, the two differ in size, a
             mask is not on the scale 0..255, or an image is in two parts.
     """
-    root = Path(root).expanduser()
+    root = expanded(root)
     whole_number("image size", image_size, 1)
     notes: list[str] = []
     parts = {name: _pairs(root, name, notes) for name in ("Training", "Validation", "Test")}
     _refuse_repeated(parts)
     _fill_from_training(parts, notes)
-    folder = root / "isic18_images" if cache is None else Path(cache).expanduser()
-    if not can_keep(folder):
-        notes.append(f"The images are not kept for the next time, since {str(folder)!r} cannot be written to.")
-    examples = [_examples(name, pairs, image_size, folder, notes) for name, pairs in parts.items()]
+    kept = expanded(root / "isic18_images" if cache is None else cache)
+    if not can_keep(kept):
+        notes.append(f"The images are not kept for the next time, since {str(kept)!r} cannot be written to.")
+    examples = [_examples(name, pairs, image_size, kept, notes) for name, pairs in parts.items()]
     return Data(examples[0], examples[1], examples[2], tuple(notes))
 
 
@@ -103,20 +103,19 @@ def _refuse_repeated(parts: dict[str, list[Pair]]) -> None:
 def _fill_from_training(parts: dict[str, list[Pair]], notes: list[str]) -> None:
     """Draws what is not there from the training images."""
     everything = parts["Training"]
-    order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0)).tolist()
-    size = max(1, round(HELD_OUT_FRACTION * len(everything)))
-    for name in ("Validation", "Test"):
-        if not parts[name]:
-            parts[name] = [everything[i] for i in sorted(order[:size])]
-            order = order[size:]
-            notes.append(
-                f"There is no {name} part: {len(parts[name])} of the {len(everything)} Training images are it."
-            )
-    if not order:
+    missing = [name for name in ("Validation", "Test") if not parts[name]]
+    sizes = [part_of(len(everything), HELD_OUT_FRACTION)] * len(missing)
+    if sum(sizes) >= len(everything):
         raise InputError(
             f"There are {len(everything)} training images with masks; to draw from them takes at least three."
         )
-    parts["Training"] = [everything[i] for i in sorted(order)]
+    divided = drawn(len(everything), sizes, torch.Generator().manual_seed(0))
+    for name, part in zip([*missing, "Training"], divided, strict=True):
+        parts[name] = [everything[i] for i in part.sort().values.tolist()]
+    notes += [
+        f"There is no {name} part: {len(parts[name])} of the {len(everything)} Training images are it."
+        for name in missing
+    ]
 
 
 def _examples(part: str, pairs: list[Pair], image_size: int, cache: Path, notes: list[str]) -> Examples:
@@ -128,10 +127,8 @@ def _examples(part: str, pairs: list[Pair], image_size: int, cache: Path, notes:
             f"{len(grey)} of {len(pairs)} masks in {str(grey[0].parent)!r} hold other values than 0 and 255, such as "
             f"{grey[0].name}; values above 127 are taken as lesion."
         )
-    inputs = torch.from_numpy(squares["images"]).permute(0, 3, 1, 2).float().div_(255)
-    inputs = inputs.sub_(torch.tensor(MEAN).view(3, 1, 1)).div_(torch.tensor(STD).view(3, 1, 1)).contiguous()
     masks = np.unpackbits(squares["masks"], axis=-1, count=image_size)
-    return inputs, torch.from_numpy(masks).unsqueeze(1).float()
+    return normalised(torch.from_numpy(squares["images"])), torch.from_numpy(masks).unsqueeze(1).float()
 
 
 def _read(pairs: list[Pair], image_size: int) -> dict[str, np.ndarray]:
@@ -147,19 +144,13 @@ def _example(pair: Pair, size: int) -> tuple[np.ndarray, np.ndarray, bool]:
     """Pixels of shape (size, size, 3), the mask of shape (size, size), and whether that was plain black and white."""
     image_path, mask_path = pair
     try:
-        with Image.open(image_path) as image:
-            original = image.size
-            image.draft(
-                "RGB", (2 * size, 2 * size)
-            )  # JPEG decodes at a half, a quarter or an eighth for a fraction of the time
-            # Not turned by EXIF: the documentation says not to rely on those tags, and masks are drawn on the pixels as stored.
-            pixels = np.asarray(image.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
-    except _BROKEN as error:
+        # Not turned by EXIF: the documentation says not to rely on those tags, and masks are drawn on the pixels as stored.
+        pixels, original = read_square(image_path, size, draft=2 * size)
+    except UNREADABLE as error:
         raise _unreadable(image_path, error) from error
     try:
-        with Image.open(mask_path) as image:
-            grey = np.asarray(image.convert("L"))
-    except _BROKEN as error:
+        grey = read_grey(mask_path)
+    except UNREADABLE as error:
         raise _unreadable(mask_path, error) from error
     if grey.shape != original[::-1]:
         raise InputError(

@@ -11,17 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
+from marl_hpo_env.data.images import SHORTER_SIDE, UNREADABLE, normalised, read_square
 from marl_hpo_env.errors import InputError
 
-# What torchvision's own pre-processing subtracts and divides by, so that a network trained here is used as any other.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
-
 _AHEAD = 4  # batches
-SHORTER_SIDE = 256 / 224
-"""Of the shorter side, scaled, to the central square that is cut out of it: torchvision's own evaluation."""
 
 
 class ImageFiles:
@@ -76,9 +70,7 @@ class ImageFiles:
         raw = torch.from_numpy(np.stack([one.result() for one in pixels]))
         if self.device.type == "cuda":
             raw = raw.pin_memory()  # so that the copy does not wait
-        images = raw.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255)
-        mean, std = (torch.tensor(values, device=self.device).view(3, 1, 1) for values in (MEAN, STD))
-        return images.sub_(mean).div_(std).contiguous()
+        return normalised(raw.to(self.device, non_blocking=True))
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
@@ -87,21 +79,9 @@ class ImageFiles:
     def _read(self, name: str) -> np.ndarray:
         path = self.root / name
         try:
-            with Image.open(path) as image:
-                needed = round(SHORTER_SIDE * self.image_size)
-                # JPEG decodes at a fraction of its size for a fraction of the time.
-                image.draft("RGB", (needed, needed))
-                side = min(image.size) / SHORTER_SIDE
-                left, top = ((length - side) / 2 for length in image.size)
-                # The square alone is scaled: all of an image that is long and thin would take gigabytes.
-                square = image.convert("RGB").resize(
-                    (self.image_size, self.image_size),
-                    Image.Resampling.BILINEAR,
-                    box=(left, top, left + side, top + side),
-                )
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            return read_square(path, self.image_size, central=True, draft=round(SHORTER_SIDE * self.image_size))[0]
+        except UNREADABLE as error:
             raise InputError(f"The image {str(path)!r} cannot be read ({error}); unpack it again.") from error
-        return np.asarray(square)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in self.__dict__.items() if name != "_threads"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,6 +119,17 @@ def as_data(given: object) -> Data:
     )
 
 
+def part_of(count: int, fraction: float) -> int:
+    """How many of `count` a fraction of them is: rounded, and at least 1."""
+    return max(1, round(fraction * count))
+
+
+def drawn(count: int, sizes: Sequence[int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
+    """The indices below `count` in random order, in parts of these sizes and a last one of what remains."""
+    order = torch.randperm(count, generator=generator)
+    return order.split([*sizes, count - sum(sizes)])
+
+
 def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15, test: float = 0.15) -> Data:
     """Examples drawn into training, validation and test, each with the classes in equal proportions; always the same way.
 
@@ -144,10 +156,9 @@ def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15,
     parts: list[list[torch.Tensor]] = [[], [], []]
     for value in classes:
         members = (targets == value).nonzero().flatten()
-        members = members[torch.randperm(len(members), generator=generator)]
-        sizes = [max(1, round(fraction * len(members))) for fraction in (validation, test)]
-        for part, chosen in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
-            part.append(chosen)
+        sizes = [part_of(len(members), fraction) for fraction in (validation, test)]
+        for part, chosen in zip(parts, drawn(len(members), sizes, generator), strict=True):
+            part.append(members[chosen])
     in_validation, in_test, in_train = (torch.cat(part) for part in parts)
     splits = [(inputs[part], targets[part]) for part in (in_train, in_validation, in_test)]
     return Data(splits[0], splits[1], splits[2])

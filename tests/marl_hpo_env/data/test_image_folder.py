@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from marl_hpo_env import InputError, image_folder
-from marl_hpo_env.data.image_folder import MEAN, STD
+from marl_hpo_env.data.images import MEAN, STD
 
 
 def write(folder, name, count, size=(20, 10), mode="RGB", color=None, suffix="png"):

@@ -22,7 +22,8 @@ from torchvision import datasets, transforms
 
 from marl_hpo_env import Recipe, Request, Task, TrainingEvaluator, WeightedReward
 from marl_hpo_env.data.imagenet import imagenet
-from marl_hpo_env.data.lazy_images import MEAN, STD, ImageFiles
+from marl_hpo_env.data.images import MEAN, STD
+from marl_hpo_env.data.lazy_images import ImageFiles
 from marl_hpo_env.training import trainer as training
 from marl_hpo_env.training.trainer import Trainer
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from marl_hpo_env import InputError
 from marl_hpo_env.data import isic
-from marl_hpo_env.data.image_folder import MEAN, STD
+from marl_hpo_env.data.images import MEAN, STD
 from marl_hpo_env.data.isic import isic18
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from marl_hpo_env.data.lazy_images import MEAN, STD, ImageFiles, in_batches
+from marl_hpo_env.data.images import MEAN, STD
+from marl_hpo_env.data.lazy_images import ImageFiles, in_batches
 
 COUNT = 23
 

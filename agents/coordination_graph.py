@@ -266,66 +266,66 @@ class _Terms:
         self.share = 1 / self._parts[self.group]
         self.count = len(self.group)
 
-        self._told = 0
+        self._count = 0
         self._designs = np.zeros((16, layers), dtype=np.intp)
         self._shared_features = np.zeros((16, self._shared))
         self._grams = np.zeros((len(GROUPS), 16, 16))
 
     def __len__(self) -> int:
-        return self._told
+        return self._count
 
     @property
     def grams(self) -> Array:
         """Per group, K_g: shape (groups, designs, designs)."""
-        return self._grams[:, : self._told, : self._told]
+        return self._grams[:, : self._count, : self._count]
 
     @property
     def designs(self) -> Integers:
         """All designs told: shape (designs, layers)."""
-        return self._designs[: self._told]
+        return self._designs[: self._count]
 
     def add(self, design: Design) -> None:
         """One more design: its row in every K_g."""
-        new = self._told
+        new = self._count
         if new == len(self._designs):
             self._grow(new + new // 4)
-        self._told += 1
+        self._count += 1
         self._designs[new] = design
         for kind, action in zip(self._of_layer, design, strict=True):
             self._shared_features[new, kind.columns] += kind.features[0][action]
         common = self._first_kernel + self._designs[new] * self._sizes + self.designs
         values, actions = (kernel[common] for kernel in self._kernels)
         i, j = self._pairs.T
-        shared = self._shared_features[: self._told] @ self._shared_features[new]
+        shared = self._shared_features[: self._count] @ self._shared_features[new]
         pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel in (values, actions)]
         row = np.stack([shared, values.sum(axis=1), actions.sum(axis=1), *pairs]) / self._parts[:, None]
-        self._grams[:, new, : self._told] = self._grams[:, : self._told, new] = row
+        self._grams[:, new, : self._count] = self._grams[:, : self._count, new] = row
 
     def _grow(self, rows: int) -> None:
-        more = rows - self._told
+        more = rows - self._count
         self._designs = np.pad(self._designs, ((0, more), (0, 0)))
         self._shared_features = np.pad(self._shared_features, ((0, more), (0, 0)))
         self._grams = np.pad(self._grams, ((0, 0), (0, more), (0, more)))
 
     def tables(self, weights: Array) -> Tables:
         """Eqs. 2 and 3."""
-        shared, at = weights[: self._shared], self._shared
+        shared, start = weights[: self._shared], self._shared
         layers: list[Array] = [np.zeros(0)] * len(self._sizes)
         pairs: list[Array] = [np.zeros(0)] * len(self._pairs)
         for kind in self._kinds:
             total = kind.features[0] @ shared[kind.columns]
             for features in kind.features:
                 shape = len(kind.layers), features.shape[1]
-                total = total + weights[at : at + math.prod(shape)].reshape(shape) @ features.T
-                at += math.prod(shape)
+                total = total + weights[start : start + math.prod(shape)].reshape(shape) @ features.T
+                start += math.prod(shape)
             for layer, table in zip(kind.layers, total, strict=True):
                 layers[layer] = table
         for of_i, of_j, members in self._joints:
             total = np.zeros((len(of_i[0]), len(of_j[0])))
             for left, right in zip(of_i, of_j, strict=True):
                 cube = len(members), left.shape[1], right.shape[1]
-                total = total + left @ weights[at : at + math.prod(cube)].reshape(cube) @ right.T
-                at += math.prod(cube)
+                total = total + left @ weights[start : start + math.prod(cube)].reshape(cube) @ right.T
+                start += math.prod(cube)
             for pair, table in zip(members, total, strict=True):
                 pairs[pair] = table
         return Tables(layers, pairs)
@@ -341,19 +341,19 @@ class _Terms:
 
     def transposed(self, alpha: Array) -> Array:
         """F' times a number per design told: one number per weight."""
-        blocks = [alpha @ self._shared_features[: self._told]]
+        blocks = [alpha @ self._shared_features[: self._count]]
         # Per action and per cell, the sum of the numbers of the designs that use it.
         used = self._used_actions()
-        sums, at = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._actions), 0
+        sums, start = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._actions), 0
         for kind in self._kinds:
             shape = len(kind.layers), len(kind.features[0])
-            of_kind, at = sums[at : at + math.prod(shape)].reshape(shape), at + math.prod(shape)
+            of_kind, start = sums[start : start + math.prod(shape)].reshape(shape), start + math.prod(shape)
             blocks += [(of_kind @ features).ravel() for features in kind.features]
         used = self._used_cells()
-        sums, at = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._cells), 0
+        sums, start = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._cells), 0
         for of_i, of_j, members in self._joints:
             cube = len(members), len(of_i[0]), len(of_j[0])
-            of_joint, at = sums[at : at + math.prod(cube)].reshape(cube), at + math.prod(cube)
+            of_joint, start = sums[start : start + math.prod(cube)].reshape(cube), start + math.prod(cube)
             blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
         return np.concatenate(blocks)
 

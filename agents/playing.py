@@ -74,15 +74,15 @@ def play(
             trials[trial.design] = trial
             if on_trial is not None:
                 on_trial(trial)
-        told = [
+        batch_episodes = [
             Episode(design, game.score(trial), game.objectives(trial), trial.status != "completed")
             for design, trial in ((design, trials[design]) for design in designs)
         ]
-        learner.tell(told)
-        played += told
+        learner.tell(batch_episodes)
+        played += batch_episodes
         seen.update(designs)
         if on_episode is not None:
-            for episode in told:
+            for episode in batch_episodes:
                 on_episode(episode, trials[episode.design])
     return played
 

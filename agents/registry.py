@@ -124,9 +124,9 @@ def _class(name: str) -> type:
     if ":" not in name:
         if name not in _LEARNERS:
             if "." in name:
-                own = ":".join(name.rsplit(".", 1))
+                as_written = ":".join(name.rsplit(".", 1))
                 raise InputError(
-                    f"There is no learner {name!r}; your own is named by its module and class, as in {own!r}."
+                    f"There is no learner {name!r}; your own is named by its module and class, as in {as_written!r}."
                 )
             raise InputError.unknown("learner", name, _LEARNERS)
         return _LEARNERS[name]

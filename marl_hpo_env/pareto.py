@@ -30,18 +30,18 @@ def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     values = _matrix(points)
     # In this order no point is dominated by a later one.
     distinct, place = np.unique(values, axis=0, return_inverse=True)
-    kept = np.zeros(len(distinct), dtype=bool)
+    undominated = np.zeros(len(distinct), dtype=bool)
     if distinct.shape[1] == 2:
         lowest_before = np.concatenate([[np.inf], np.minimum.accumulate(distinct[:, 1])[:-1]])
-        kept[:] = distinct[:, 1] < lowest_before
-        kept[:1] = True  # also where it is infinite itself
+        undominated[:] = distinct[:, 1] < lowest_before
+        undominated[:1] = True  # also where it is infinite itself
     else:
         rest = np.arange(len(distinct))
         while len(rest):
             first, rest = rest[0], rest[1:]
-            kept[first] = True
+            undominated[first] = True
             rest = rest[(distinct[rest] < distinct[first]).any(axis=1)]
-    return kept[place.reshape(-1)]
+    return undominated[place.reshape(-1)]
 
 
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:

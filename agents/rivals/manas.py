@@ -52,7 +52,7 @@ class Manas(TurnBasedLearner):
         self._weights = [np.zeros(size) for size in space.sizes]
         self._rewards = [np.zeros(size) for size in space.sizes]
         # For least squares: every design told with its reward, and what was estimated from them, if they are still all.
-        self._told: list[tuple[Design, float]] = []
+        self._rewarded: list[tuple[Design, float]] = []
         self._estimates: list[npt.NDArray[np.float64]] | None = None
         self._origin = self._lowest = self._highest = 0.0
         self._rounds = 0
@@ -98,7 +98,7 @@ class Manas(TurnBasedLearner):
     def _least_squares(self) -> list[npt.NDArray[np.float64]]:
         """Eq. 5: of each layer, what its actions add to the loss; shape (actions,) each."""
         if self._estimates is None:
-            designs, rewards = zip(*self._told, strict=True)
+            designs, rewards = zip(*self._rewarded, strict=True)
             sizes = self._space.sizes
             picks = [np.eye(size)[column] for size, column in zip(sizes, np.transpose(designs), strict=True)]
             losses = (self._highest - np.array(rewards)) / (self._highest - self._lowest)
@@ -110,8 +110,8 @@ class Manas(TurnBasedLearner):
     def tell(self, episodes: Sequence[Episode]) -> None:
         """Algorithm 1, line 7: each agent's credit assignment, Eq. 6 or, when a policy is asked for, Eq. 5."""
         # All are looked up first: a design can be in a batch more than once.
-        told = [(episode, self._asked.get(episode.design)) for episode in episodes]
-        for episode, probabilities in told:
+        drawn = [(episode, self._asked.get(episode.design)) for episode in episodes]
+        for episode, probabilities in drawn:
             self._asked.pop(episode.design, None)
             self._seen.add(episode.design)
             if self.estimator == "importance-weighted" and probabilities is None:
@@ -122,7 +122,7 @@ class Manas(TurnBasedLearner):
             reward = episode.reward - self._origin
             self._lowest, self._highest = min(self._lowest, reward), max(self._highest, reward)
             if self.estimator == "least-squares":
-                self._told.append((episode.design, reward))
+                self._rewarded.append((episode.design, reward))
                 self._estimates = None
             elif probabilities is not None:
                 for layer, (action, probability) in enumerate(zip(episode.design, probabilities, strict=True)):

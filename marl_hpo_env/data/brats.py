@@ -107,12 +107,12 @@ def brats18(
     root = expanded(root)
     cut = Cut(image_size, brain, every)
     parts = _divided(_patients(root))
-    kept = expanded(root / "brats18_slices" if cache is None else cache)
+    cache_folder = expanded(root / "brats18_slices" if cache is None else cache)
     notes = []
-    if not can_keep(kept):
-        notes.append(f"The slices are not kept for the next time, since {str(kept)!r} cannot be written to.")
+    if not can_keep(cache_folder):
+        notes.append(f"The slices are not kept for the next time, since {str(cache_folder)!r} cannot be written to.")
     seen: dict[str, str] = {}
-    train, validation, test = (_read(part, kept, cut, seen) for part in parts)
+    train, validation, test = (_read(part, cache_folder, cut, seen) for part in parts)
     count = sum(len(inputs) for inputs, _ in (train, validation, test))
     notes.append(
         f"{count} axial slices of {len(seen)} scans are used: one in {every} of those with brain on at least {brain:.0%} of "
@@ -278,13 +278,13 @@ def _cut(patient: Path, cut: Cut) -> Slices:
                 "patient have one shape."
             )
     inside = functools.reduce(np.logical_or, (volume != 0 for volume in volumes))
-    kept = np.flatnonzero(inside.mean(axis=(0, 1)) >= cut.brain)[:: cut.every]
-    if len(kept) == 0:
+    chosen_slices = np.flatnonzero(inside.mean(axis=(0, 1)) >= cut.brain)[:: cut.every]
+    if len(chosen_slices) == 0:
         raise InputError(
             f"No axial slice in {str(patient)!r} has brain on {cut.brain:.0%} of its pixels; take a smaller share."
         )
     digest = hashlib.sha256(np.ascontiguousarray(volumes[0]).tobytes()).hexdigest()
-    channels = [_normalised(volume, kept, path) for volume, path in zip(volumes, paths, strict=True)]
+    channels = [_normalised(volume, chosen_slices, path) for volume, path in zip(volumes, paths, strict=True)]
     height, width = volumes[0].shape[1], volumes[0].shape[0]
     side = max(1, round(CROP * min(height, width)))
     top, left = (height - side) // 2, (width - side) // 2
@@ -295,14 +295,14 @@ def _cut(patient: Path, cut: Cut) -> Slices:
         return interpolate(planes, (cut.image_size, cut.image_size), mode=mode, antialias=mode == "bilinear")
 
     images = square(np.stack(channels), "bilinear").half().numpy()
-    return Slices(images, square(labels[None, :, :, kept], "nearest-exact")[:, 0].byte().numpy(), digest)
+    return Slices(images, square(labels[None, :, :, chosen_slices], "nearest-exact")[:, 0].byte().numpy(), digest)
 
 
-def _normalised(volume: np.ndarray, kept: np.ndarray, path: Path) -> np.ndarray:
+def _normalised(volume: np.ndarray, chosen_slices: np.ndarray, path: Path) -> np.ndarray:
     """Some slices, with mean 0 and deviation 1 over the non-zero voxels of the whole volume; the others stay 0."""
     values = volume[volume != 0].astype(np.float64)
     deviation = values.std() if values.size else 0.0
     if deviation == 0:
         raise InputError(f"The volume {str(path)!r} has no two different voxels in the brain; unpack it again.")
-    slices = volume[:, :, kept]
+    slices = volume[:, :, chosen_slices]
     return np.where(slices != 0, (slices - values.mean()) / deviation, 0).astype(np.float32)

@@ -49,9 +49,9 @@ def imagenet(root: Path | str, image_size: int = 224, episode_images: int = 500,
         whole_number(name, value, 1)
     classes = _classes(root, "train")
     if _classes(root, "val") != classes:
-        there = set(_classes(root, "val"))
-        wrong = sorted(there.symmetric_difference(classes))[0]
-        lacking = "'train'" if wrong in there else "'val'"
+        in_val = set(_classes(root, "val"))
+        wrong = sorted(in_val.symmetric_difference(classes))[0]
+        lacking = "'train'" if wrong in in_val else "'val'"
         raise InputError(
             f"The class {wrong!r} is not in {lacking} of {str(root)!r}; both have the same classes: {_GET}."
         )

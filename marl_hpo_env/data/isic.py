@@ -57,23 +57,23 @@ def isic18(root: Path | str, image_size: int = 128, cache: Path | str | None = N
     parts = {name: _pairs(root, name, notes) for name in ("Training", "Validation", "Test")}
     _refuse_repeated(parts)
     _fill_from_training(parts, notes)
-    kept = expanded(root / "isic18_images" if cache is None else cache)
-    if not can_keep(kept):
-        notes.append(f"The images are not kept for the next time, since {str(kept)!r} cannot be written to.")
-    examples = [_examples(name, pairs, image_size, kept, notes) for name, pairs in parts.items()]
+    cache_folder = expanded(root / "isic18_images" if cache is None else cache)
+    if not can_keep(cache_folder):
+        notes.append(f"The images are not kept for the next time, since {str(cache_folder)!r} cannot be written to.")
+    examples = [_examples(name, pairs, image_size, cache_folder, notes) for name, pairs in parts.items()]
     return Data(examples[0], examples[1], examples[2], tuple(notes))
 
 
 def _pairs(root: Path, part: str, notes: list[str]) -> list[Pair]:
     """The images of a part with their masks; none where the part is not there."""
     images, masks = root / f"ISIC2018_Task1-2_{part}_Input", root / f"ISIC2018_Task1_{part}_GroundTruth"
-    there = [folder.is_dir() for folder in (images, masks)]
-    if part != "Training" and not all(there):
-        if any(there):
-            lacking = masks if there[0] else images
+    present = [folder.is_dir() for folder in (images, masks)]
+    if part != "Training" and not all(present):
+        if any(present):
+            lacking = masks if present[0] else images
             notes.append(f"The {part} images are left out, since there is no folder {str(lacking)!r}.")
         return []
-    for folder, found in zip((images, masks), there, strict=True):
+    for folder, found in zip((images, masks), present, strict=True):
         if not found:
             raise InputError(
                 f"There is no folder {str(folder)!r}; download task 1 of ISIC 2018 from {_WHERE} and unpack it in "

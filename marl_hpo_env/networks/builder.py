@@ -163,11 +163,11 @@ class NetworkBuilder:
         *path, last = name.split(".")
         owner = self.owner(path)
         if not hasattr(owner, last):
-            kept = copy.deepcopy(value.detach()).to(self.device)
+            copied = copy.deepcopy(value.detach()).to(self.device)
             if isinstance(value, nn.Parameter):
-                owner.register_parameter(last, nn.Parameter(kept, value.requires_grad))
+                owner.register_parameter(last, nn.Parameter(copied, value.requires_grad))
             else:
-                owner.register_buffer(last, kept, persistent=name in self.traced.saved)
+                owner.register_buffer(last, copied, persistent=name in self.traced.saved)
         return value
 
     def projection(self, key: tuple[Any, ...], shape: Sequence[int], channels: int) -> str:

@@ -72,9 +72,9 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
         raise InputError(f"The file {str(path)!r} cannot be read as a saved network: {error}.") from error
     if metadata.get("format") != _FORMAT:
         raise InputError(f"The file {str(path)!r} is no saved network of this package; write one with save_network.")
-    own = {_type_name(kind)["type"]: kind for kind in types}
+    own_types = {_type_name(kind)["type"]: kind for kind in types}
     hyperparameters = {
-        layer: {name: _value(value, own) for name, value in chosen.items()}
+        layer: {name: _value(value, own_types) for name, value in chosen.items()}
         for layer, chosen in json.loads(metadata["hyperparameters"]).items()
     }
     traced = Traced(model, lambda module, name: name in hyperparameters)
@@ -109,13 +109,15 @@ def _type_name(value: Any) -> dict[str, str]:
     return {"type": f"{value.__module__}.{value.__qualname__}"}
 
 
-def _value(saved: Any, own: Mapping[str, type]) -> Any:
+def _value(saved: Any, own_types: Mapping[str, type]) -> Any:
     """A hyperparameter value from JSON. Only torch's own module types and the given ones are looked up: a file runs no code."""
     if isinstance(saved, list):
-        return tuple(_value(v, own) for v in saved)
+        return tuple(_value(v, own_types) for v in saved)
     if isinstance(saved, dict):
         name = saved["type"].rpartition(".")[2]
-        found = own.get(saved["type"]) or (getattr(nn, name, None) if saved["type"].startswith("torch.nn.") else None)
+        found = own_types.get(saved["type"]) or (
+            getattr(nn, name, None) if saved["type"].startswith("torch.nn.") else None
+        )
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise InputError(
                 f"The saved network uses the module type {saved['type']!r}, which is not one of torch.nn's."

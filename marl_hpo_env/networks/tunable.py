@@ -52,12 +52,16 @@ class TunableNetwork:
         original.build()
         self._shapes = original.shapes
         for name, need in original.needs.items():
-            own = constructor_arguments(self._traced.modules[name])
+            arguments = constructor_arguments(self._traced.modules[name])
             differing = [
-                key for key in FOLLOW_THE_INPUT if key in own and _plain(need.arguments[key]) != _plain(own[key])
+                key
+                for key in FOLLOW_THE_INPUT
+                if key in arguments and _plain(need.arguments[key]) != _plain(arguments[key])
             ]
             if differing or need.clamped:
-                what = f"has {differing[0]}={own[differing[0]]}" if differing else "is larger than what reaches it"
+                what = (
+                    f"has {differing[0]}={arguments[differing[0]]}" if differing else "is larger than what reaches it"
+                )
                 raise InputError(
                     f"The example input of shape {tuple(inputs[0].shape)} does not fit the network: module {name!r} {what}; give "
                     "one of the size that the network is made for."
@@ -69,8 +73,8 @@ class TunableNetwork:
         values = {}
         for layer in self.space.layers:
             module = self._traced.modules[layer.name]
-            own = {**constructor_arguments(module), "type": type(module)}
-            values[layer.name] = {name: own.get(name) for name in layer.choices}
+            arguments = {**constructor_arguments(module), "type": type(module)}
+            values[layer.name] = {name: arguments.get(name) for name in layer.choices}
         return values
 
     @property

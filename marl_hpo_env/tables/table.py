@@ -184,7 +184,7 @@ class Table:
         return frozenset(
             name
             for seed in self.seeds
-            for name, column in self._at(seed, self.epochs).items()
+            for name, column in self._metrics_of(seed, self.epochs).items()
             if not np.isnan(column[self._completed(seed)]).all()
         )
 
@@ -241,7 +241,7 @@ class Table:
         numbers = self.numbers(designs)
         seed, epochs = self.seeds[0] if seed is None else seed, self.epochs if epochs is None else epochs
         self.check(seed, epochs)
-        return {name: column[numbers] for name, column in self._at(seed, epochs).items()}
+        return {name: column[numbers] for name, column in self._metrics_of(seed, epochs).items()}
 
     def completed(self, designs: npt.ArrayLike, seed: int | None = None) -> npt.NDArray[np.bool_]:
         """Which designs' trials completed under this seed (the first by default), shape (n,).
@@ -266,7 +266,7 @@ class Table:
         position = self.seeds.index(seed)
         row = self.space.size if design is None else self.space.index(design)
         metrics: dict[str, float | None] = dict.fromkeys(METRICS)
-        for name, column in self._at(seed, epochs).items():
+        for name, column in self._metrics_of(seed, epochs).items():
             value = column.item(row)
             if not math.isnan(value):
                 metrics[name] = value
@@ -294,8 +294,8 @@ class Table:
         fewest = 1 if self._history else self.epochs
         if epochs is None or not fewest <= epochs <= self.epochs:
             asked = "training to convergence" if epochs is None else f"{epochs} epochs"
-            there = f"1 to {self.epochs}" if fewest == 1 < self.epochs else f"{self.epochs} only"
-            raise InputError(f"The table of {self.task_name!r} has no figures of {asked}; it has those of {there}.")
+            available = f"1 to {self.epochs}" if fewest == 1 < self.epochs else f"{self.epochs} only"
+            raise InputError(f"The table of {self.task_name!r} has no figures of {asked}; it has those of {available}.")
 
     def mean(self, metric: str) -> npt.NDArray[np.float64]:
         """Of every design by its number: the mean of a metric over the seeds under which it completed; NaN where under none.
@@ -309,10 +309,10 @@ class Table:
             )
         values, counts = np.zeros(self.space.size), np.zeros(self.space.size)
         for seed in self.seeds:
-            column = self._at(seed, self.epochs)[metric][:-1]
-            there = self._completed(seed)[:-1] & ~np.isnan(column)
-            values += np.where(there, column, 0.0)
-            counts += there
+            column = self._metrics_of(seed, self.epochs)[metric][:-1]
+            measured = self._completed(seed)[:-1] & ~np.isnan(column)
+            values += np.where(measured, column, 0.0)
+            counts += measured
         with np.errstate(invalid="ignore"):
             return values / counts
 
@@ -358,13 +358,13 @@ class Table:
     def _points(self, objectives: Sequence[str]) -> tuple[IntArray, npt.NDArray[np.float64]]:
         """The numbers of the designs that completed, and their objectives, all to be minimised."""
         points = np.stack([self.mean(name) * -METRICS[name].better for name in objectives], axis=1)
-        there = ~np.isnan(points).any(axis=1)
-        return np.flatnonzero(there), points[there]
+        complete = ~np.isnan(points).any(axis=1)
+        return np.flatnonzero(complete), points[complete]
 
     def _completed(self, seed: int) -> npt.NDArray[np.bool_]:
         return self._status[self.seeds.index(seed)] == _COMPLETED
 
-    def _at(self, seed: int, epochs: int) -> dict[str, Column]:
+    def _metrics_of(self, seed: int, epochs: int) -> dict[str, Column]:
         """Every metric under this seed after so many epochs, shape (rows,)."""
         if (seed, epochs) in self._cached:
             return self._cached[seed, epochs]

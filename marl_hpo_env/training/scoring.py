@@ -22,12 +22,12 @@ def losses(output: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         targets: class indices, int64 of shape (n,): categorical cross-entropy. Or masks of 0 and 1, shape (n, planes, h, w):
             the Dice loss, 1 minus the soft Dice coefficient of the batch, averaged over the planes.
     """
-    one = _dice_loss if targets.is_floating_point() else functional.cross_entropy
+    loss_of = _dice_loss if targets.is_floating_point() else functional.cross_entropy
     if isinstance(output, torch.Tensor):
-        own = one(output, targets)
-        return own, own
-    own, *auxiliary = (one(scores, targets) for scores in output if scores is not None)
-    return own + AUXILIARY_WEIGHT * sum(auxiliary), own
+        output_loss = loss_of(output, targets)
+        return output_loss, output_loss
+    output_loss, *auxiliary = (loss_of(scores, targets) for scores in output if scores is not None)
+    return output_loss + AUXILIARY_WEIGHT * sum(auxiliary), output_loss
 
 
 def guessing_loss(targets: torch.Tensor) -> float:

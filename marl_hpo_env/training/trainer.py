@@ -74,7 +74,7 @@ class Trainer:
         """The original network's median time per training batch on this device, where a limit asks for it (V-E)."""
         if self.limits.batch_ratio is None:
             return None
-        with _on(self.device):
+        with _training_on(self.device):
             network = self._fresh(None).train()
             optimizer = self._optimizer(network)
             x, y = (part[: self.recipe.batch_size] for part in self.data.train)
@@ -92,7 +92,7 @@ class Trainer:
         # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
         final = request.epochs is None or request.design is None
         network, status, reason, accidental = None, "completed", None, False
-        with _on(self.device):
+        with _training_on(self.device):
             try:
                 limits = EarlyTermination(Limits())
                 if not final:
@@ -229,11 +229,11 @@ class Trainer:
         clock = _Clock(self.device)
         optimizer.zero_grad(set_to_none=True)
         output = network(x)
-        batch_loss, own = losses(output, y)
+        batch_loss, output_loss = losses(output, y)
         batch_loss.backward()
         optimizer.step()
         clock.stop()
-        return output, own.detach(), clock
+        return output, output_loss.detach(), clock
 
     @torch.inference_mode()
     def _evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
@@ -347,7 +347,7 @@ def _failure(error: Exception) -> tuple[str, bool]:
 
 
 @contextmanager
-def _on(device: torch.device) -> Iterator[None]:
+def _training_on(device: torch.device) -> Iterator[None]:
     """Training on this device: the caller's random generators and threads stay as they were.
 
     On a CPU one thread trains: bit-identical with any number of cores, and two side by side use two cores better than one on two.

@@ -1,1 +1,1 @@
-"""The command line `marl-hpo`, comparisons of learners, and the measurements that the README shows."""
+"""The command line of `marl_hpo_env`, comparisons of learners, and the measurements that the README shows."""

@@ -1,0 +1,107 @@
+"""The command's entry: whose packages it starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from marl_hpo_env import __main__ as entry
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*python_path: Path, cwd: Path, code: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the command, or this code, in a folder with these folders first on the path."""
+    command = [sys.executable, "-m", "marl_hpo_env", "tasks"] if code is None else [sys.executable, "-c", code]
+    path = os.pathsep.join(map(str, python_path))
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def package(folder: Path, name: str, content: str | None) -> Path:
+    """A stranger's package in a folder; without content, it has no `__init__.py`."""
+    (folder / name).mkdir(parents=True)
+    (folder / name / ("module.py" if content is None else "__init__.py")).write_text(content or "")
+    return folder
+
+
+def test_the_command_starts_where_the_packages_are_ours(tmp_path):
+    ended = run(ROOT, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert "digits-convnet" in ended.stdout
+
+
+@pytest.mark.parametrize("name", ["agents", "experiments"])
+def test_a_stranger_s_package_first_on_the_path_is_one_sentence_and_not_imported(tmp_path, name):
+    package(tmp_path / "theirs", name, "raise RuntimeError('imported')")
+    ended = run(tmp_path / "theirs", ROOT, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert len(ended.stderr.strip().splitlines()) == 1
+    where = str(tmp_path / "theirs" / name)
+    assert f"The package {name!r} in {where!r} is another than that of marl-hpo-env; install" in ended.stderr
+
+
+def test_a_stranger_s_package_in_the_current_folder_is_one_sentence(tmp_path):
+    ended = run(ROOT, cwd=package(tmp_path, "agents", ""))
+    assert ended.returncode == 2
+    assert "The package 'agents' in" in ended.stderr
+
+
+def test_a_stranger_s_package_installed_over_ours_is_one_sentence(tmp_path):
+    for name in ("marl_hpo_env", "agents"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.npz"))
+    package(tmp_path, "experiments", "answer = 42")
+    ended = run(cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "The package 'experiments' in" in ended.stderr
+    assert "was overwritten by another of this name" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_packages_that_are_not_there_or_have_no_file_of_their_own_are_one_sentence(monkeypatch, tmp_path):
+    assert entry._fault("a_package_that_is_not_there") == (
+        "There is no package 'a_package_that_is_not_there', which comes with marl-hpo-env; install that again."
+    )
+    monkeypatch.syspath_prepend(package(tmp_path, "a_folder_of_modules", None))
+    fault = entry._fault("a_folder_of_modules")
+    assert fault is not None
+    assert str(tmp_path / "a_folder_of_modules") in fault
+
+
+def test_our_packages_are_ours_through_a_link_too(tmp_path):
+    assert [entry._fault(name) for name in entry.PARTS] == [None, None]
+    (tmp_path / "linked").symlink_to(ROOT)
+    assert run(tmp_path / "linked", cwd=tmp_path).returncode == 0
+
+
+def test_the_start_is_light(tmp_path):
+    code = """
+import sys
+from marl_hpo_env.__main__ import main
+sys.argv = ["marl-hpo", "tasks"]
+try:
+    main()
+finally:
+    print("torch" in sys.modules, "matplotlib" in sys.modules)
+"""
+    assert run(ROOT, cwd=tmp_path, code=code).stdout.endswith("False False\n")
+
+
+def test_our_packages_stay_ours_when_the_current_folder_comes_onto_the_path(tmp_path):
+    package(tmp_path, "agents", "raise RuntimeError('imported')")
+    (tmp_path / "own.py").write_text("")
+    code = """
+import sys
+sys.path.remove("")
+from marl_hpo_env.__main__ import main
+sys.argv = ["marl-hpo", "tune", "--task", "own:make", "--learner", "randm"]
+main()
+"""
+    ended = run(ROOT, cwd=tmp_path, code=code)
+    assert "There is no learner 'randm'" in ended.stderr

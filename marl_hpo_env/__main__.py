@@ -6,10 +6,11 @@ first whose they are. This is the one place in `marl_hpo_env` that imports upwar
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
+import os
 import sys
 from importlib.abc import InspectLoader
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 PARTS = ("agents", "experiments")
@@ -23,7 +24,6 @@ def main() -> None:
         if fault is not None:
             print(f"marl-hpo: {fault}", file=sys.stderr)
             sys.exit(2)
-        importlib.import_module(package)  # now: a command may add the current folder to the path
     from experiments.commands.main import main as start
 
     start()
@@ -32,17 +32,19 @@ def main() -> None:
 def _fault(package: str) -> str | None:
     """What is wrong with a package, in a sentence; None if it is ours: beside this one, and not overwritten."""
     remedy = "install marl-hpo-env in an environment of its own, and run it in another folder"
-    home = Path(__file__).resolve().parents[1]
-    spec = importlib.util.find_spec(package)
+    # The current folder too: workers, and a task or learner of one's own, are imported with it on the path.
+    spec = PathFinder.find_spec(package, [os.getcwd()])
+    if spec is None or spec.origin is None:
+        spec = importlib.util.find_spec(package)
     if spec is None:
         return f"There is no package {package!r}, which comes with marl-hpo-env; install that again."
-    folder = Path(spec.origin).parent if spec.origin else Path(next(iter(spec.submodule_search_locations or ()), "."))
-    if folder.resolve() != home / package:
-        return f"The package {package!r} in {str(folder)!r} is another than that of marl-hpo-env; {remedy}."
+    place = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), ""))
+    if place.resolve() != Path(__file__).resolve().parents[1] / package / "__init__.py":
+        return f"The package {package!r} in {str(place)!r} is another than that of marl-hpo-env; {remedy}."
     # Installed into the same folder, another package of the name has put its own file in the place of ours.
     source = spec.loader.get_source(package) if isinstance(spec.loader, InspectLoader) else None
     if "marl_hpo_env" not in (source or ""):
-        return f"The package {package!r} in {str(folder)!r} was overwritten by another of this name; {remedy}."
+        return f"The package {package!r} in {str(place)!r} was overwritten by another of this name; {remedy}."
     return None
 
 

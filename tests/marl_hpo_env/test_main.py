@@ -43,14 +43,23 @@ def test_a_stranger_s_package_first_on_the_path_is_one_sentence_and_not_imported
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert len(ended.stderr.strip().splitlines()) == 1
-    where = str(tmp_path / "theirs" / name)
+    where = str(tmp_path / "theirs" / name / "__init__.py")
     assert f"The package {name!r} in {where!r} is another than that of marl-hpo-env; install" in ended.stderr
 
 
-def test_a_stranger_s_package_in_the_current_folder_is_one_sentence(tmp_path):
-    ended = run(ROOT, cwd=package(tmp_path, "agents", ""))
+@pytest.mark.parametrize("script", [False, True])
+def test_a_stranger_s_package_in_the_current_folder_is_one_sentence(tmp_path, script):
+    # A script's path begins with the script's folder; workers, and a task of one's own, need the current one too.
+    code = "import sys; sys.path.remove(''); from marl_hpo_env.__main__ import main; main()"
+    ended = run(ROOT, cwd=package(tmp_path, "agents", ""), code=code if script else None)
     assert ended.returncode == 2
     assert "The package 'agents' in" in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_of_the_name_that_is_no_package_does_no_harm(tmp_path):
+    (tmp_path / "agents").mkdir()
+    assert run(ROOT, cwd=tmp_path).returncode == 0
 
 
 def test_a_stranger_s_package_installed_over_ours_is_one_sentence(tmp_path):
@@ -91,17 +100,3 @@ finally:
     print("torch" in sys.modules, "matplotlib" in sys.modules)
 """
     assert run(ROOT, cwd=tmp_path, code=code).stdout.endswith("False False\n")
-
-
-def test_our_packages_stay_ours_when_the_current_folder_comes_onto_the_path(tmp_path):
-    package(tmp_path, "agents", "raise RuntimeError('imported')")
-    (tmp_path / "own.py").write_text("")
-    code = """
-import sys
-sys.path.remove("")
-from marl_hpo_env.__main__ import main
-sys.argv = ["marl-hpo", "tune", "--task", "own:make", "--learner", "randm"]
-main()
-"""
-    ended = run(ROOT, cwd=tmp_path, code=code)
-    assert "There is no learner 'randm'" in ended.stderr

@@ -527,6 +527,112 @@ def test_a_single_layer_is_updated_by_line_3():
     assert [list(table.q[0]) for table in learner.tables.values()] == [[pytest.approx(-0.95), 0.0, pytest.approx(19.0)]]
 
 
+# Lines 5 and 8 read the row that the middle layer's pick opens. Below, that pick is never 0, and row 0 always says otherwise.
+
+CHAIN = chain(2, 3, 2)
+FORK = SearchSpace([layer("a", 2), layer("b", 3, "a"), layer("c", 2, "b"), layer("d", 2, "b")])
+MERGE = SearchSpace([layer("a", 2), layer("b", 2), layer("c", 3, "a", "b"), layer("d", 2, "c")])
+ROWS = {
+    # A space, the tables before its middle layer, a design in which that picks 2, and the tables behind it.
+    "chain": (CHAIN, [(0, 1)], (1, 2, 0), [(1, 2)]),
+    "fork": (FORK, [(0, 1)], (1, 2, 0, 0), [(1, 2), (1, 3)]),
+    "merge": (MERGE, [(0, 2), (1, 2)], (1, 1, 2, 0), [(2, 3)]),
+}
+
+
+def updated_cells(shape, next_tables, reading):
+    """What the cells before the middle layer come to by a reward of 10, where they were 20, with these tables behind it."""
+    space, before, design, after = ROWS[shape]
+    learner = started(space, exploration_episodes=100, next_unvisited=reading)
+    for i, j in before:
+        learner.tables[i, j].update(design[i], design[j], 20.0)
+    for pair, rows in zip(after, next_tables, strict=False):
+        fill(learner, pair, rows)
+    learner.tell([episode(design, 10.0)])
+    untouched = [
+        value
+        for i, j in before
+        for row, numbers in enumerate(values(learner, (i, j)))
+        for column, value in enumerate(numbers)
+        if (row, column) != (design[i], design[j])
+    ]
+    assert set(untouched) == {0.0}
+    return [values(learner, (i, j))[design[i]][design[j]] for i, j in before]
+
+
+@pytest.mark.parametrize("reading", ["row", "table"])
+@pytest.mark.parametrize("shape", ROWS)
+def test_line_8_takes_the_maximum_of_the_row_that_the_middle_pick_opens(shape, reading):
+    # Every cell of the next tables is visited. Row 2 is [4, 6]; the others are higher.
+    # 0.05 * 20 + 0.95 * (10 + 0.9 * 6) = 1 + 0.95 * 15.4 = 15.63. (Row 0: 1 + 0.95 * (10 + 0.9 * 50) = 53.25.)
+    rows = [[50.0, 40.0], [90.0, 80.0], [4.0, 6.0]]
+    assert updated_cells(shape, [rows, rows], reading) == pytest.approx([15.63] * len(ROWS[shape][1]))
+
+
+@pytest.mark.parametrize("shape", ROWS)
+def test_line_8_follows_a_full_row_although_row_0_is_not_visited(shape):
+    # Row 2 is full, [4, 6]: line 8, as above. Rows 0 and 1 lack cells, so any row but this one would give line 6,
+    # 20 + 9.5 = 29.5; and so does the whole table.
+    rows = [[7.0, None], [None, None], [4.0, 6.0]]
+    cells = len(ROWS[shape][1])
+    assert updated_cells(shape, [rows, rows], "row") == pytest.approx([15.63] * cells)
+    assert updated_cells(shape, [rows, rows], "table") == pytest.approx([29.5] * cells)
+
+
+@pytest.mark.parametrize("reading", ["row", "table"])
+@pytest.mark.parametrize("shape", ROWS)
+def test_line_6_follows_the_unvisited_cell_of_the_row_that_the_middle_pick_opens(shape, reading):
+    # Row 2 lacks column 1, the others are full: line 6, 20 + 0.95 * 10 = 29.5.
+    # Row 0 would give line 8, 1 + 0.95 * (10 + 0.9 * 7) = 16.485.
+    rows = [[7.0, 3.0], [8.0, 2.0], [4.0, None]]
+    assert updated_cells(shape, [rows, rows], reading) == pytest.approx([29.5] * len(ROWS[shape][1]))
+
+
+@pytest.mark.parametrize("reading", ["row", "table"])
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_fork_lines_5_and_8_read_the_middle_picks_row_of_every_table_it_opens(lacking, reading):
+    # Row 2 of one table is full, that of the other lacks a cell: line 6 over both, 20 + 9.5.
+    full, lacks = [[7.0, 3.0], [8.0, 2.0], [4.0, 6.0]], [[7.0, 3.0], [8.0, 2.0], [4.0, None]]
+    tables = [lacks, full] if lacking == 0 else [full, lacks]
+    assert updated_cells("fork", tables, reading) == pytest.approx([29.5])
+    # Both full: line 8 over {4, 6, 9, 5}: 1 + 0.95 * (10 + 0.9 * 9) = 1 + 17.195.
+    higher = [[7.0, 3.0], [8.0, 2.0], [9.0, 5.0]]
+    tables = [higher, full] if lacking == 0 else [full, higher]
+    assert updated_cells("fork", tables, reading) == pytest.approx([18.195])
+
+
+def test_diamond_lines_5_and_8_read_in_each_table_the_row_of_its_own_middle_layer():
+    space = SearchSpace([layer("a", 2), layer("b", 2, "a"), layer("c", 3, "a"), layer("d", 2, "b", "c")])
+    learner = exploring(space)
+    fill(learner, (1, 3), [[50.0, 40.0], [4.0, 6.0]])
+    fill(learner, (2, 3), [[50.0, None], [5.0, 8.0], [60.0, None]])
+    learner.tell([episode((1, 1, 1, 0), 10.0)])
+    # (a, b) reads row 1 of (b, d): 0.95 * (10 + 0.9 * 6) = 14.63. (a, c) row 1 of (c, d): 0.95 * (10 + 0.9 * 8) = 16.34.
+    assert values(learner, (0, 1)) == [[0.0, 0.0], [0.0, pytest.approx(14.63)]]
+    assert values(learner, (0, 2)) == [[0.0, 0.0, 0.0], [0.0, pytest.approx(16.34), 0.0]]
+    # Into the last layer, line 3: 4 + 9.5 and 5 + 9.5.
+    assert values(learner, (1, 3)) == [[50.0, 40.0], [pytest.approx(13.5), 6.0]]
+    assert values(learner, (2, 3)) == [[50.0, 0.0], [pytest.approx(14.5), 8.0], [60.0, 0.0]]
+    learner.tell([episode((0, 1, 2, 1), 10.0)])
+    # (a, b) again reads row 1 of (b, d), now [13.5, 6]: 0.95 * (10 + 0.9 * 13.5) = 21.0425.
+    # (a, c) reads row 2 of (c, d), which lacks column 1: line 6, 9.5.
+    assert values(learner, (0, 1))[0] == [0.0, pytest.approx(21.0425)]
+    assert values(learner, (0, 2))[0] == [0.0, 0.0, pytest.approx(9.5)]
+
+
+def test_a_chain_of_four_reads_at_each_step_the_row_of_the_layer_between():
+    learner = exploring(chain(2, 3, 3, 2))
+    learner.tables[0, 1].update(1, 2, 20.0)
+    fill(learner, (1, 2), [[90.0, 80.0, 70.0], [60.0, 50.0, 40.0], [1.0, 2.0, 3.0]])
+    fill(learner, (2, 3), [[90.0, 80.0], [5.0, 6.0], [70.0, None]])
+    learner.tell([episode((1, 2, 1, 0), 10.0)])
+    # (0, 1) reads row 2 of (1, 2), highest 3: 1 + 0.95 * (10 + 0.9 * 3) = 1 + 12.065.
+    # (1, 2) reads row 1 of (2, 3), highest 6: 0.05 * 2 + 0.95 * (10 + 0.9 * 6) = 0.1 + 14.63. Line 3: 5 + 9.5.
+    assert values(learner, (0, 1)) == [[0.0] * 3, [0.0, 0.0, pytest.approx(13.065)]]
+    assert values(learner, (1, 2))[2] == [1.0, pytest.approx(14.73), 3.0]
+    assert values(learner, (2, 3))[1] == [pytest.approx(14.5), 6.0]
+
+
 # --- Equation 3: the rates -------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,54 +17,12 @@ import marl_hpo_env
 from marl_hpo_env import METRICS, Design, InputError, Layer, Request, SearchSpace, Trial
 from marl_hpo_env.environments.registration import single_controller_env
 from marl_hpo_env.tables.table import Table
+from marl_hpo_env.testing import SPACES
 from marl_hpo_env.trial import TIME_METRICS
 
 # CI repeats the examples that it passed with; a developer's run looks for new ones.
 settings.register_profile("marl-hpo", deadline=None, max_examples=30, derandomize="CI" in os.environ)
 settings.load_profile("marl-hpo")
-
-CONV = {"out_channels": (8, 16), "kernel_size": (3, 5)}
-
-SPACES = {
-    "chain": SearchSpace(
-        [
-            Layer("conv1", "Conv2d", CONV),
-            Layer("conv2", "Conv2d", CONV, ("conv1",)),
-            Layer("fc", "Linear", CONV, ("conv2",)),
-        ]
-    ),
-    "fork": SearchSpace(
-        [
-            Layer("stem", "Conv2d", CONV),
-            Layer("left", "Conv2d", CONV, ("stem",)),
-            Layer("right", "Conv2d", CONV, ("stem",)),
-        ]
-    ),
-    "merge": SearchSpace(
-        [
-            Layer("left", "Conv2d", CONV),
-            Layer("right", "Conv2d", CONV),
-            Layer("head", "Linear", CONV, ("left", "right")),
-        ]
-    ),
-    "diamond": SearchSpace(
-        [
-            Layer("stem", "Conv2d", CONV),
-            Layer("left", "Conv2d", CONV, ("stem",)),
-            Layer("right", "Conv2d", {"kernel_size": (1, 3, 5)}, ("stem",)),
-            Layer("head", "Linear", {"out_features": (16, 32)}, ("left", "right")),
-        ]
-    ),
-    "single": SearchSpace([Layer("conv", "Conv2d", {"out_channels": (4, 8, 16)})]),
-    "unequal": SearchSpace(
-        [
-            Layer("conv", "Conv2d", {"out_channels": (8, 16)}),
-            Layer("pool", "MaxPool2d", {"kernel_size": (1, 2, 3, 4, 5)}, ("conv",)),
-            Layer("fixed", "Conv2d", {"out_channels": (8,)}, ("pool",)),
-            Layer("fc", "Linear", {"out_features": (16, 32, 64)}, ("fixed",)),
-        ]
-    ),
-}
 
 
 class FormulaEvaluator:
@@ -167,7 +125,7 @@ def search_spaces() -> st.SearchStrategy[SearchSpace]:
 
 
 @pytest.fixture(scope="session")
-def spaces() -> dict[str, SearchSpace]:
+def spaces() -> Mapping[str, SearchSpace]:
     """The search spaces by the name of their shape."""
     return SPACES
 

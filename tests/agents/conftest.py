@@ -8,17 +8,14 @@ import numpy as np
 import pytest
 
 from agents import Episode, Learner
-from marl_hpo_env import Layer, SearchSpace
+from marl_hpo_env.testing import chain
 
 
 def _finds_best(
     learner: Learner, seed: int, sizes: tuple[int, ...], evaluations: int, episodes: int, batch: int
 ) -> bool:
     """Whether it finds the best design of a chain whose reward is a sum of one standard normal term per layer."""
-    space = SearchSpace(
-        Layer(f"layer{p}", "Linear", {"out_features": range(size)}, (f"layer{p - 1}",) if p else ())
-        for p, size in enumerate(sizes)
-    )
+    space = chain(*sizes)
     terms = [np.random.default_rng([seed, p]).normal(size=size) for p, size in enumerate(sizes)]
     best = tuple(int(term.argmax()) for term in terms)
     learner.reset(space, seed)

@@ -23,15 +23,7 @@ from agents.coordination_graph import (
 from agents.protocol import Episode
 from experiments.suites.synthetic import synthetic_table
 from marl_hpo_env import InputError, Layer, SearchSpace
-
-
-def space_of(*sizes, pairs=None):
-    """Layers with one hyperparameter of so many values: a chain, or what `pairs` says."""
-    pairs = [(p, p + 1) for p in range(len(sizes) - 1)] if pairs is None else pairs
-    return SearchSpace(
-        Layer(f"layer{p}", "Linear", {"out_features": range(size)}, [f"layer{i}" for i, j in pairs if j == p])
-        for p, size in enumerate(sizes)
-    )
+from marl_hpo_env.testing import chain, space_of
 
 
 def mixed_space():
@@ -275,7 +267,7 @@ def test_a_dense_graph_is_searched_and_a_residual_one_is_maximised_exactly():
 
 
 def test_without_pairs_designs_follow_in_the_order_of_their_values():
-    space = space_of(3, 2, 3, pairs=[])
+    space = space_of(3, 2, 3)
     rng = np.random.default_rng(0)
     tables = Tables([rng.standard_normal(size) for size in space.sizes], [])
     maximiser, known, order = _Maximiser(space), set(), []
@@ -292,7 +284,7 @@ def test_without_pairs_designs_follow_in_the_order_of_their_values():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=3), st.integers(0, 2**32 - 1), st.integers(1, 7))
 def test_every_design_comes_once_and_then_there_is_none(sizes, seed, batch):
-    space = space_of(*sizes)
+    space = chain(*sizes)
     designs = played(started(space, seed), space, lambda design: float(sum(design)), 1000, batch)
     assert sorted(designs) == all_designs(space)
 
@@ -318,14 +310,14 @@ def test_reset_begins_again():
 
 
 def test_designs_that_it_was_told_without_asking_are_not_asked():
-    space = space_of(3, 3)
+    space = chain(3, 3)
     learner = started(space)
     learner.tell([told(design, 1.0) for design in all_designs(space)[:-1]])
     assert learner.ask(5) == all_designs(space)[-1:]
 
 
 def test_repeated_evaluations_of_a_design_are_taken_in():
-    space = space_of(3, 3)
+    space = chain(3, 3)
     learner = started(space)
     learner.tell([told((0, 0), reward) for reward in (1.0, 2.0, 1.5)])
     assert len(set(learner.ask(8))) == 8
@@ -339,7 +331,7 @@ def test_the_unit_of_rewards_does_not_count():
 
 @pytest.mark.parametrize("penalty", [-2.0, -1e9, 1e9, math.nan])
 def test_terminated_designs_rank_lowest_whatever_their_penalty(penalty):
-    space = space_of(4, 4, 4)
+    space = chain(4, 4, 4)
 
     def after(reward):
         learner = started(space)
@@ -364,7 +356,7 @@ def test_an_action_that_always_fails_is_avoided():
 
 @pytest.mark.parametrize("reward", [math.nan, -math.inf, 0.0])
 def test_rewards_that_are_all_the_same_or_no_numbers_do_no_harm(reward):
-    space = space_of(3, 3)
+    space = chain(3, 3)
     assert len(set(played(started(space), space, lambda design: reward, 9))) == 9
     assert len(set(played(started(space, without="ranks"), space, lambda design: reward, 9))) == 9
 
@@ -436,7 +428,7 @@ def test_two_objectives_have_more_hypervolume_than_random_designs():
 
 
 def test_designs_that_failed_have_no_objectives_and_are_taken_in():
-    space = space_of(3, 3)
+    space = chain(3, 3)
     learner = started(space, multi_objective=True)
     for design in all_designs(space)[:4]:
         learner.tell([told(design, -1.0, terminated=True, validation_accuracy=math.nan, flops=math.nan)])
@@ -444,7 +436,7 @@ def test_designs_that_failed_have_no_objectives_and_are_taken_in():
 
 
 def test_a_thousand_layers():
-    space = space_of(*[3] * 1000)
+    space = chain(*[3] * 1000)
     target = space.sample(np.random.default_rng(0))
     designs = played(started(space), space, lambda design: float(np.equal(design, target).sum()), 4)
     assert len(set(designs)) == 4
@@ -456,6 +448,6 @@ def test_an_unknown_part_is_refused():
 
 
 def test_episodes_without_objectives_are_refused_where_there_are_to_be_several():
-    learner = started(space_of(3, 3), multi_objective=True)
+    learner = started(chain(3, 3), multi_objective=True)
     with pytest.raises(InputError, match="objectives"):
         learner.tell([told((0, 0), 1.0)])

@@ -3,12 +3,13 @@
 from collections import Counter
 
 import pytest
+from episodes import episode
 from hypothesis import given
 from hypothesis import strategies as st
-from small_spaces import episode, space_of
 
 from agents.independent_q import IndependentQ
 from marl_hpo_env import Game, InputError
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, **settings):

@@ -16,6 +16,7 @@ from agents import Episode, PairwiseQ
 from agents.pairwise_q import QTable
 from agents.playing import begin
 from marl_hpo_env import Game, InputError, Layer, SearchSpace
+from marl_hpo_env.testing import chain
 
 ALMOST_NEVER_RANDOM = 1e-12
 """An epsilon decay: the first episode of the second phase is random (epsilon is 1), every other one greedy."""
@@ -23,11 +24,6 @@ ALMOST_NEVER_RANDOM = 1e-12
 
 def layer(name, size, *inputs):
     return Layer(name, "Linear", {"out_features": range(size)}, inputs)
-
-
-def chain(*sizes):
-    names = [f"layer{position}" for position in range(len(sizes))]
-    return SearchSpace(layer(names[p], size, *names[max(0, p - 1) : p]) for p, size in enumerate(sizes))
 
 
 def started(space, seed=0, **options):

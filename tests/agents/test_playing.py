@@ -13,14 +13,7 @@ import marl_hpo_env
 from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
 from agents.playing import EPISODES_PER_EVALUATION
 from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
-
-
-def chain(*sizes):
-    names = [f"layer{position}" for position in range(len(sizes))]
-    return SearchSpace(
-        Layer(names[p], "Linear", {"out_features": range(size)}, names[max(0, p - 1) : p])
-        for p, size in enumerate(sizes)
-    )
+from marl_hpo_env.testing import chain
 
 
 class FakeEnvironment:

@@ -5,9 +5,9 @@ from collections import Counter
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_spaces import space_of
 
 from agents import Episode, RandomSearch
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0):

@@ -11,13 +11,10 @@ from agents.independent_q import IndependentQ
 from agents.rivals.local_search import LocalSearch
 from agents.rivals.manas import Manas
 from agents.rivals.regularized_evolution import RegularizedEvolution
-from marl_hpo_env import Layer, SearchSpace
+from marl_hpo_env.testing import chain
 
 LAYERS, ACTIONS = 6, 4
-SPACE = SearchSpace(
-    Layer(f"layer{p}", "Linear", {"out_features": range(ACTIONS)}, [f"layer{p - 1}"] if p else [])
-    for p in range(LAYERS)
-)
+SPACE = chain(*[ACTIONS] * LAYERS)
 
 # Local search: ten starts, and 18 neighbours at each step; a climb improves each layer at most 3 times, 1.5 on average.
 EVALUATIONS = {LocalSearch: 60, RegularizedEvolution: 250, IndependentQ: 250, Manas: 500}

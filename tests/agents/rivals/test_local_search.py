@@ -3,12 +3,13 @@
 import itertools
 
 import pytest
+from episodes import episode
 from hypothesis import given
 from hypothesis import strategies as st
-from small_spaces import episode, space_of
 
 from agents.rivals.local_search import LocalSearch
 from marl_hpo_env import InputError, Layer, SearchSpace
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, initial_designs=1):

@@ -5,13 +5,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from episodes import episode
 from hypothesis import given
 from hypothesis import strategies as st
-from small_spaces import episode, space_of
 
 from agents.rivals.manas import Manas
 from agents.testing import LearnerConformance
 from marl_hpo_env import InputError
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, kind=Manas):

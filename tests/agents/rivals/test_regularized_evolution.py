@@ -3,12 +3,13 @@
 from collections import Counter
 
 import pytest
+from episodes import episode
 from hypothesis import given
 from hypothesis import strategies as st
-from small_spaces import episode, space_of
 
 from agents.rivals.regularized_evolution import RegularizedEvolution
 from marl_hpo_env import InputError, Layer, SearchSpace
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, **settings):

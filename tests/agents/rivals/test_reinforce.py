@@ -4,12 +4,13 @@ import math
 
 import pytest
 import torch
+from episodes import episode
 from hypothesis import given
 from hypothesis import strategies as st
-from small_spaces import episode, space_of
 
 from agents.rivals.reinforce import Reinforce
 from marl_hpo_env import InputError
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, **settings):

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from small_spaces import episode, space_of
+from episodes import episode
 
 from agents.rivals.sequential_q import SequentialQ
 from marl_hpo_env import InputError
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, **settings):

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from small_spaces import episode
+from episodes import episode
 
 from agents import learner
 

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from episodes import episode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_spaces import episode, space_of
 
 from agents.rivals.vdn import ValueDecomposition
 from marl_hpo_env import Game, InputError
+from marl_hpo_env.testing import space_of
 
 
 def started(space, seed=0, **settings):

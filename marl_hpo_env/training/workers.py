@@ -50,7 +50,7 @@ class Workers(Generic[Request, Answer]):
             self._context.set_forkserver_preload(list(preload))
         self._count = count
         self._workers: list[_Worker] = []
-        self._answering = False
+        self._answering: object | None = None  # the call of `answers` that has processes at work
 
     def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """One answer per request, as they come. A process that dies is replaced, and its request tried again once.
@@ -60,11 +60,11 @@ class Workers(Generic[Request, Answer]):
         Raises:
             Exception: whatever `work` raises in a process.
         """
-        if self._answering:
+        if self._answering is not None:
             self.close()
         while len(self._workers) < self._count:
             self._workers.append(self._start())
-        self._answering = True
+        call = self._answering = object()
         waiting = list(reversed(requests))
         busy: dict[Connection, tuple[_Worker, Request]] = {}
         idle = list(self._workers)
@@ -97,9 +97,9 @@ class Workers(Generic[Request, Answer]):
                     else:
                         idle.append(worker)
                     yield answer
-            self._answering = False
+            self._answering = None
         finally:
-            if self._answering:
+            if self._answering is call:  # a later call has processes of its own
                 self.close()
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class Workers(Generic[Request, Answer]):
             worker.process.kill()
             worker.connection.close()
         self._workers = []
-        self._answering = False
+        self._answering = None
 
     def _send(self, worker: _Worker, request: Request) -> _Worker:
         """Sends a request to the worker, or to a new one in its place if it has died meanwhile."""

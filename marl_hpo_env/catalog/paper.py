@@ -1,8 +1,8 @@
 """The paper's tasks: Table II's networks, data and settings, and Table III's choices.
 
 Where the paper is silent the value is ours, and marked so. Ours in all of them: the learning rates, momentum, the start (He et
-al.), the magnitudes of augmentation, the limits (DESIGN 6.9), weights of 0.5 in Eq. 2, and the part held out for validation.
-Strides and sizes of pools go together; no choice is made for the 1x1 convolution that is the U-Net's output.
+al.), the magnitudes of augmentation, the limits, weights of 0.5 in Eq. 2, and the part held out for validation (readings 8 to
+12 of `agents/README.md`). Strides and sizes of pools go together; no choice is made for the 1x1 convolution that is the U-Net's output.
 """
 
 from __future__ import annotations

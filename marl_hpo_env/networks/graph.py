@@ -145,8 +145,8 @@ def _inputs(graph: fx.Graph, tunable: Sequence[str]) -> dict[str, tuple[str, ...
     """For each tunable module, the tunable modules that feed it.
 
     These are its nearest tunable ancestors. Where several values merge (add, cat), each operand contributes its nearest
-    one; an operand that is itself a merge is represented by its latest (ours, DESIGN 6.7: else a residual chain would
-    connect every layer with every other).
+    one; an operand that is itself a merge is represented by its latest (ours, reading 7 of
+    `agents/README.md`: else a residual chain would connect every layer with every other).
     """
     order = {name: position for position, name in enumerate(tunable)}
     sources: dict[fx.Node, tuple[int, ...]] = {}

@@ -51,7 +51,7 @@ def test_equation_2_is_minus_one_for_a_trial_that_did_not_complete(status, score
 
 
 def test_a_large_network_can_score_below_the_papers_penalty():
-    # Ours to say (DESIGN 6.8): Eq. 2 as printed gives no order between the two.
+    # Reading 8 of agents/README.md: Eq. 2 as printed gives no order between the two.
     assert PaperReward()(a_trial(validation_accuracy=0.7, model_size_mb=553)) < PaperReward.penalty
 
 
@@ -67,7 +67,7 @@ def test_per_epoch_divides_by_all_epochs_where_the_limit_was_never_met():
 
 
 def test_the_objectives_of_a_reward_name_all_that_it_sees():
-    # DESIGN 4: a learner is told "the objectives that the reward sees".
+    # All of them reach a learner, as an episode's `objectives`.
     assert [str(objective) for objective in PaperReward().objectives] == ["validation_accuracy", "model_size_mb"]
     per_epoch = [str(objective) for objective in PaperReward(accuracy_score="per_epoch").objectives]
     assert any(objective in ("epochs", "epochs_to_threshold") for objective in per_epoch)

@@ -164,7 +164,7 @@ def test_the_originals_have_the_papers_sizes(name, millions, megabytes):
 
 
 def test_the_original_is_not_a_design():
-    """Its widths lie outside Table III (DESIGN 6.11)."""
+    """Its widths lie outside Table III (reading 11 of agents/README.md)."""
     own = task("vgg16-cifar10").network.original
     assert own["features.28"] == {"out_channels": 512, "kernel_size": (3, 3), "stride": (1, 1)}
     with pytest.raises(InputError):

@@ -20,8 +20,8 @@ from marl_hpo_env import PaperReward, Request, SearchSpace, Store, StoredEvaluat
 
 IDENTIFIER = "marl_hpo_env/digits-convnet-v0"
 
-# Every warning of the frameworks' tests is an error, but for those about what DESIGN 5 and 6 fix: agents bear the names of
-# their layers and see, in a Dict with an action mask, their feeding layers' picks, which are 0 where not yet made.
+# Every warning of the frameworks' tests is an error, but for those about what the table in marl_hpo_env/README.md says: agents
+# bear the names of their layers; they see, in a Dict with an action mask, their feeding layers' picks, 0 where not yet made.
 framework = pytest.mark.filterwarnings(
     "error::UserWarning",
     "ignore:Observation is not a NumPy array",

@@ -320,6 +320,86 @@ def test_an_improvement_below_the_smallest_that_counts_does_not_prolong_final_tr
     assert trial.metrics["validation_accuracy"] == accuracies[0] < max(accuracies)
 
 
+def scripted_accuracies(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> None:
+    """Makes the epochs of a final training have these validation accuracies."""
+    remaining = iter(accuracies)
+    evaluate = Trainer._evaluate
+
+    def evaluated(trainer, network, examples):
+        figures = evaluate(trainer, network, examples)
+        return (next(remaining), figures[1]) if examples is trainer.data.validation else figures
+
+    monkeypatch.setattr(Trainer, "_evaluate", evaluated)
+
+
+@pytest.mark.parametrize(
+    ("min_improvement", "accuracies", "best"),
+    [
+        # In percentage points: from 0.5, half a point more is 0.505.
+        (0.5, [0.5, 0.504, 0.506, 0.510, 0.5105], 3),
+        (0.5, [0.5, 0.504, 0.5045], 1),
+        # Small steps count together, from the best that counted.
+        (0.5, [0.5, 0.503, 0.506, 0.509, 0.5105], 3),
+        # The paper's 0.01 points (VII), which is the default: from 0.5, 0.5001.
+        (0.01, [0.5, 0.50009, 0.50011, 0.5002, 0.5002], 3),
+        (0.01, [0.5, 0.50009, 0.50005], 1),
+        # 20 points, as nothing of a percentage would reach.
+        (20.0, [0.1, 0.29, 0.31, 0.5, 0.4], 3),
+    ],
+)
+def test_an_improvement_is_counted_in_percentage_points(monkeypatch, min_improvement, accuracies, best):
+    if min_improvement == 0.01:
+        assert Recipe().min_improvement == min_improvement
+    scripted_accuracies(monkeypatch, accuracies)
+    task = make_task(recipe={"patience": 2, "min_improvement": min_improvement})
+    trial = train(task, Request(None, 0, None))
+    assert trial.status == "completed"
+    assert [epoch["validation_accuracy"] for epoch in trial.history] == accuracies  # two epochs after the best one
+    assert trial.metrics["validation_accuracy"] == accuracies[best - 1]
+
+
+class WithHeads(Net):
+    """With auxiliary heads, in training and in evaluation."""
+
+    def __init__(self, heads: int = 2) -> None:
+        super().__init__(batch_norm=False)
+        self.heads = nn.ModuleList(nn.Linear(64, 10) for _ in range(heads))
+
+    def forward(self, x):
+        features = torch.flatten(self.watched(torch.relu(self.conv(x))), 1)
+        own = self.output(torch.relu(self.hidden(features)))
+        return own, *(head(features) for head in self.heads)
+
+
+def test_a_limit_means_the_same_for_a_network_with_auxiliary_heads_and_without():
+    # So low a rate that the losses stay: about ln 10 = 2.3 for the network itself, and 0.3 * 2.3 more for each head.
+    still = {"batch_size": 50, "learning_rate": 1e-20}
+    task = make_task(model=WithHeads, recipe=still, limits=Limits(loss=2.6, loss_epochs=1))
+    network, trial = task.trainer(CPU, measure_time=False).train(Request(LIKE_THE_ORIGINAL, 0, 2))
+    assert (trial.status, trial.metrics["epochs_to_threshold"]) == ("completed", 1)
+    x, y = task.splits.train
+    with torch.no_grad():
+        own, *heads = (float(functional.cross_entropy(scores, y)) for scores in network(x))
+        validation = float(functional.cross_entropy(network(task.splits.validation[0])[0], task.splits.validation[1]))
+    assert own < 2.6 < own + 0.3 * sum(heads)
+    assert trial.metrics["train_loss"] == pytest.approx(own, rel=1e-5)
+    assert trial.metrics["validation_loss"] == pytest.approx(validation, rel=1e-5)
+    # And a limit below the network's own loss is violated.
+    task = make_task(model=WithHeads, recipe=still, limits=Limits(loss=2.0, loss_epochs=1))
+    assert train(task, Request(LIKE_THE_ORIGINAL, 0, 2)).status == "terminated"
+
+
+def test_auxiliary_heads_are_trained_and_judge_nothing():
+    trainer = make_task(model=WithHeads).trainer(CPU, measure_time=False)
+    network, trial = trainer.train(Request(None, 0, 12))
+    x, y = trainer.data.validation
+    own, *heads = (scores.argmax(1) for scores in network.eval()(x))
+    assert trial.metrics["validation_accuracy"] == int((own == y).sum()) / len(y)
+    for head in heads:
+        assert int((head == y).sum()) / len(y) > 0.5  # 0.1 where it is not trained
+        assert not torch.equal(head, own)
+
+
 @pytest.mark.parametrize(("n", "batches"), [(128, [64, 64]), (129, [64, 64]), (130, [64, 64, 2]), (40, [40])])
 def test_a_last_batch_of_one_example_is_left_out(n, batches):
     SEEN.clear()

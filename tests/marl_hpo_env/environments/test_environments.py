@@ -17,6 +17,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 import marl_hpo_env
 from agents import RandomSearch, play
 from marl_hpo_env import PaperReward, Request, SearchSpace, Store, StoredEvaluator, WeightedReward
+from marl_hpo_env.reward import Objective
 
 IDENTIFIER = "marl_hpo_env/digits-convnet-v0"
 
@@ -330,6 +331,41 @@ def test_nothing_that_is_told_depends_on_the_test_split(
     assert first == second
     assert "validation_accuracy" in str(first)
     assert "test" not in str(first)
+
+
+class StrangersReward:
+    """Follows the reward protocol; nothing keeps it from naming a test figure."""
+
+    def __init__(self, *objectives, relative=False):
+        self.objectives = objectives
+        self.relative = relative
+        self.penalty = -1.0
+
+    def __call__(self, trial, original=None):
+        return trial.metrics["test_accuracy"]
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_strangers_reward_that_sees_a_test_figure_is_refused_before_anything_is_evaluated(
+    spaces, turn_based, simultaneous, single_controller, formula_evaluator, refused, relative
+):
+    honest = Objective("validation_accuracy", False)
+    reward = StrangersReward(honest, Objective("test_accuracy", relative), relative=relative)
+    for make in (turn_based, simultaneous, single_controller):
+        evaluator = formula_evaluator(spaces["chain"])
+        with refused("'test_accuracy'", "test figures never reach a learner"):
+            make(spaces["chain"], evaluator=evaluator, reward=reward)
+        assert evaluator.asked == []
+        make(spaces["chain"], evaluator=evaluator, reward=StrangersReward(honest))  # one that does not is taken
+
+
+def test_a_tasks_own_reward_is_refused_likewise(spaces, formula_evaluator, refused):
+    task = dataclasses.replace(
+        marl_hpo_env.task("digits-convnet"), reward=StrangersReward(Objective("test_accuracy", False))
+    )
+    for make in (marl_hpo_env.env, marl_hpo_env.parallel_env):
+        with refused("'test_accuracy'"):
+            make(task, evaluator=formula_evaluator(spaces["chain"]))
 
 
 # --- what is evaluated -----------------------------------------------------------------------------------------------

@@ -78,6 +78,36 @@ def test_padding_grows_with_the_kernel_and_an_odd_remainder_goes_right_and_botto
     assert new.arguments["kernel_size"] == kernel
 
 
+@pytest.mark.parametrize(
+    ("original", "kernel", "padding", "before", "output"),
+    [
+        # Shrunk by no more than there is padding, the output keeps its 6 pixels; an odd remainder goes right.
+        (nn.Conv1d(1, 1, 5, padding=1), 5, 1, 0, 6),
+        (nn.Conv1d(1, 1, 5, padding=1), 4, 0, 1, 6),
+        (nn.Conv1d(1, 1, 5, padding=1), 3, 0, 0, 6),
+        # By more, nothing is padded on either side, and the output grows by what was there to crop.
+        (nn.Conv1d(1, 1, 5, padding=1), 2, 0, 0, 7),
+        (nn.Conv1d(1, 1, 5, padding=1), 1, 0, 0, 8),
+        (nn.Conv1d(1, 1, 5), 4, 0, 0, 5),
+        (nn.Conv1d(1, 1, 5), 2, 0, 0, 7),
+        (nn.Conv1d(1, 1, 7, padding="valid"), 4, 0, 0, 5),
+        (nn.Conv1d(1, 1, 3, dilation=3), 2, 0, 0, 5),
+        (nn.MaxPool1d(5, 1, 1), 4, 0, 1, 6),
+        (nn.MaxPool1d(5, 1, 1), 2, 0, 0, 7),
+        (nn.AvgPool1d(5, 1), 2, 0, 0, 7),
+    ],
+)
+def test_a_kernel_that_shrinks_by_more_than_there_is_padding_is_padded_nowhere(
+    original, kernel, padding, before, output
+):
+    shape = (2, 1, 8)
+    new = replace(original, shape, kernel_size=kernel)
+    assert new.arguments["padding"] == (padding,)
+    assert new.padding == ((0, before) if before else ())
+    assert not new.clamped
+    assert output_shape(original, shape, kernel_size=kernel) == (2, 1, output)
+
+
 @pytest.mark.parametrize("size", [7, 8])
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("dilation", [1, 2])

@@ -23,7 +23,7 @@ import numbers
 import pickle
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 import numpy as np
@@ -311,11 +311,11 @@ class EvaluatorConformance:
         evaluator = self.make()
         requests = self._under_every_seed(evaluator)
         left = iter(evaluator.evaluate(requests))
-        next(left)
+        next(left, None)
         # An iterator that nobody closed lives as long as something, such as a traceback, knows it.
         after = iter(evaluator.evaluate(requests))
-        trials = [next(after)]
-        if isinstance(left, Iterator) and hasattr(left, "close"):
+        trials = list(itertools.islice(after, 1))
+        if isinstance(left, Generator):
             left.close()
         del left
         trials.extend(after)
@@ -396,7 +396,7 @@ def _check_answered(requests: Sequence[Request], trials: Sequence[Trial]) -> Non
     for trial in trials:
         assert isinstance(trial, Trial), f"The evaluator answered {trial!r}, which is no Trial."
     asked, answered = Counter(map(repr, requests)), Counter(repr(trial.request) for trial in trials)
-    for request in asked | answered:
+    for request in answered | asked:
         assert answered[request] == asked[request], (
             f"The evaluator was asked for {request} {asked[request]} times, and answered it {answered[request]} times."
         )

@@ -41,7 +41,7 @@ def run_fresh(code: str) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.parametrize("package", ["marl_hpo_env", "agents", "experiments"])
+@pytest.mark.parametrize("package", ["marl_hpo_env", "marl_hpo_env.testing", "agents", "experiments"])
 def test_importing_a_package_does_not_import_torch(package):
     assert (
         run_fresh(f"import sys, {package}; print('torch' in sys.modules, {package!r} in sys.modules)") == "False True"

@@ -15,6 +15,7 @@ import torch
 from marl_hpo_env import InputError
 from marl_hpo_env.data import brats
 from marl_hpo_env.data.brats import MODALITIES, brats18, read_labels, read_volume
+from marl_hpo_env.testing import DataConformance
 
 nibabel = pytest.importorskip("nibabel", reason="nibabel (extra `medical`) is not installed")
 
@@ -334,3 +335,12 @@ def test_real_volumes_in_the_official_layout_become_slices(tmp_path):
     assert inputs.abs().mean() < 2
     assert 0.01 < targets[:, 0].mean() < 0.5
     assert not targets[:, 2].any()
+
+
+class TestConformance(DataConformance):
+    @pytest.fixture(autouse=True)
+    def _files(self, root):
+        self.root = root
+
+    def make(self):
+        return brats18(self.root, image_size=24)

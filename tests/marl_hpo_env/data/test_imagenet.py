@@ -24,6 +24,7 @@ from marl_hpo_env import Recipe, Request, Task, TrainingEvaluator, WeightedRewar
 from marl_hpo_env.data.imagenet import imagenet
 from marl_hpo_env.data.images import MEAN, STD
 from marl_hpo_env.data.lazy_images import ImageFiles
+from marl_hpo_env.testing import DataConformance
 from marl_hpo_env.training import trainer as training
 from marl_hpo_env.training.trainer import Trainer
 
@@ -326,3 +327,12 @@ def test_the_digest_follows_the_files_names_and_sizes_and_not_where_they_lie(roo
     longer = imagenet(moved, 8, validation_images=2).digest()
     path.rename(path.with_name("ILSVRC2012_val_00050000.JPEG"))
     assert len({first, longer, imagenet(moved, 8, validation_images=2).digest()}) == 3
+
+
+class TestConformance(DataConformance):
+    @pytest.fixture(autouse=True)
+    def _files(self, root):
+        self.root = root
+
+    def make(self):
+        return imagenet(self.root, 32, episode_images=3, validation_images=2)

@@ -13,6 +13,7 @@ from marl_hpo_env import InputError
 from marl_hpo_env.data import isic
 from marl_hpo_env.data.images import MEAN, STD
 from marl_hpo_env.data.isic import isic18
+from marl_hpo_env.testing import DataConformance
 
 
 def folders(root, part):
@@ -307,3 +308,13 @@ def test_real_photographs_and_masks_in_this_layout_are_read(tmp_path):
     inputs = torch.cat([inputs for inputs, _ in data.splits().values()])
     brightness = (inputs * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)).mean()
     assert float(brightness) == pytest.approx(pixels.mean() / 255, abs=0.01)
+
+
+class TestConformance(DataConformance):
+    @pytest.fixture(autouse=True)
+    def _files(self, tmp_path):
+        write(tmp_path, "Training", range(20))
+        self.root = tmp_path
+
+    def make(self):
+        return isic18(self.root, 16)

@@ -2,7 +2,8 @@
 
 Where the paper is silent the value is ours, and marked so. Ours in all of them: the learning rates, momentum, the start (He et
 al.), the magnitudes of augmentation, the limits, weights of 0.5 in Eq. 2, and the part held out for validation (readings 8 to
-12 of `agents/README.md`). Strides and sizes of pools go together; no choice is made for the 1x1 convolution that is the U-Net's output.
+12 of `agents/README.md`). Strides and sizes of pools go together; no choice is made for the 1x1 convolution that is the
+U-Net's output.
 """
 
 from __future__ import annotations

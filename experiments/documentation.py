@@ -1,0 +1,454 @@
+"""What the pages say in figures, taken from the committed results: `python -m experiments.documentation`.
+
+A page holds it between two markers, of which the first names one of `PARTS`:
+
+    <!-- table: compare-accuracy/overall -->
+    ...
+    <!-- end -->
+
+The command writes every part anew; with `--check` it changes nothing, and names the pages that differ. A table is copied from
+the report of a run; sentences with figures are written here, so that no figure is typed by hand.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "experiments" / "results"
+PAGES = ("README.md", "marl_hpo_env/README.md", "agents/README.md", "experiments/README.md")
+PICTURE = RESULTS / "readme" / "game.png"
+
+ROOMS = ("environments", "evaluators", "catalog", "training", "tables", "networks", "data")
+"""Of `marl_hpo_env`, from the top down: each imports only from those below it."""
+
+PAPERS = "pairwise-q"
+
+
+# --- reading the results -------------------------------------------------------------------------------------------
+
+
+def lines_below(report: str, title: str) -> list[str]:
+    """The first table below a title of a report in Markdown, line by line.
+
+    Raises:
+        ValueError: if there is no such title, or no table below it.
+    """
+    after = report[report.index(title) :].splitlines()
+    start = next((number for number, line in enumerate(after) if line.startswith("| ")), None)
+    if start is None:
+        raise ValueError(f"There is no table below {title!r}.")
+    return list(itertools.takewhile(lambda line: line.startswith("| "), after[start:]))
+
+
+def rows_of(lines: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a table in Markdown, each by its columns' titles."""
+    header, _, *rows = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in lines]
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+@cache
+def _report(folder: str) -> str:
+    return (RESULTS / folder / "report.md").read_text()
+
+
+@cache
+def _measured(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def _lines(folder: str, title: str) -> list[str]:
+    return lines_below(_report(folder), title)
+
+
+def _learner(folder: str, name: str, title: str = "## All benchmarks") -> dict[str, str]:
+    """A learner's row, without the intervals."""
+    (row,) = (row for row in rows_of(_lines(folder, title)) if row["learner"] == name)
+    return {column: cell.split(" [")[0] for column, cell in row.items()}
+
+
+def _network(folder: str, name: str) -> dict[str, str]:
+    (row,) = (row for row in rows_of(_lines(folder, "## Trained to convergence")) if row["network"] == name)
+    return row
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _copied(folder: str, title: str, learners: tuple[str, ...] = ()) -> str:
+    """The table below a title of a folder's report: all of it, or the rows of these learners."""
+    lines = _lines(folder, title)
+    if learners:
+        kept = [line for line in lines[2:] if line.split(" | ")[0].removeprefix("| ") in learners]
+        assert len(kept) == len(learners), f"{folder} has not all of {learners}"
+        lines = [*lines[:2], *kept]
+    return "\n".join(lines)
+
+
+def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    titles = list(header)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *rows))
+
+
+def _bullets(folder: str) -> str:
+    """The closing sentences of a run's report."""
+    return "\n".join(line for line in _report(folder).splitlines() if line.startswith("- "))
+
+
+def _reduced_widths() -> str:
+    """Original and found network of every task of the paper with reduced widths."""
+    tasks = {
+        "unet-isic18-eighth": "U-Net on nuclei (2018 Data Science Bowl)",
+        "googlenet-cifar10-eighth": "GoogLeNet on CIFAR-10",
+        "vgg16-cifar10-eighth": "VGG-16 on CIFAR-10",
+    }
+    header, _, *_ = _lines(next(iter(tasks)), "## Trained to convergence")
+    rows = []
+    for folder, task in tasks.items():
+        for row in rows_of(_lines(folder, "## Trained to convergence")):
+            label = f"[{task}](results/{folder}/report.md)" if row["network"] == "original" else ""
+            rows.append([label, *row.values()])
+    return _table(["task", *rows_of([header, "", header])[0]], rows)
+
+
+def _overhead() -> str:
+    columns = {
+        "learner_exploration_ms_per_episode": "learner exploring, ms/episode",
+        "learner_exploitation_ms_per_episode": "exploiting, ms/episode",
+        "loop_ms_per_episode": "whole loop, ms/episode",
+        "raw_live_step_us": "live step, raw, µs",
+        "live_step_us": "wrapped, µs",
+        "finished_step_us": "finished agent's step, µs",
+    }
+    figures = _measured("overhead")["layers"].items()
+    return _table(
+        ["layers", *columns.values()],
+        [[layers, *(f"{measured[name]:.3g}" for name in columns)] for layers, measured in figures],
+    )
+
+
+def _costs_of_coordination_graph() -> str:
+    figures = _measured("coordination-graph")["layers"].items()
+    return _table(
+        ["layers", "episodes", "mean, ms/episode", "the last 20, ms/episode"],
+        [
+            [layers, str(one["episodes"]), f"{one['mean_ms']:.3g}", f"{one['median_ms_of_the_last_20']:.3g}"]
+            for layers, one in figures
+        ],
+    )
+
+
+def _costs_of_tables() -> str:
+    return _table(
+        [
+            "table",
+            "designs",
+            "a step beside tic-tac-toe's",
+            "designs looked up per second",
+            "import, open and reset, s",
+        ],
+        [
+            [
+                f"`{name}`",
+                f"{one['designs']:,}",
+                f"{one['loop']['ratio']:.2f}",
+                f"{one['designs_per_second'] / 1e6:.1f} million",
+                f"{one['import_open_reset']['seconds']:.2f}",
+            ]
+            for name, one in _measured("tables")["tables"].items()
+        ],
+    )
+
+
+def _learners() -> str:
+    """Every learner by name, with the first line of its class's docstring and its settings."""
+    from agents import learners
+    from agents.registry import settings_of, summary
+
+    rows = []
+    for name in learners():
+        settings = ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items())
+        rows.append([f"`{name}`", summary(name).rstrip("."), f"`{settings}`" if settings else "none"])
+    return _table(["learner", "what it is", "settings and defaults"], rows)
+
+
+def _metrics() -> str:
+    """Every metric of a trial."""
+    from marl_hpo_env import METRICS
+
+    depends = {"network": "the network", "epoch": "the epoch: it is in the history", "training": "the whole training"}
+    return _table(
+        ["metric", "unit", "better", "depends on"],
+        [
+            [f"`{name}`", metric.unit, "high" if metric.better > 0 else "low", depends[metric.of]]
+            for name, metric in METRICS.items()
+        ],
+    )
+
+
+def _rooms() -> str:
+    """Every room of the environment's package, with the first sentence of its docstring and its modules."""
+    package = ROOT / "marl_hpo_env"
+    rows = []
+    for room in ROOMS:
+        said = ast.get_docstring(ast.parse((package / room / "__init__.py").read_text())) or ""
+        modules = sorted(path.stem for path in (package / room).glob("*.py") if path.stem != "__init__")
+        folders = sorted(f"{path.parent.name}/" for path in (package / room).glob("*/__init__.py"))
+        rows.append([f"`{room}`", " ".join(said.split("\n\n")[0].split()), ", ".join([*modules, *folders])])
+    ground = sorted(path.stem for path in package.glob("*.py") if path.stem not in ("__init__", "__main__", "testing"))
+    rows.append(["(ground)", "Plain values and rules, without torch.", ", ".join(ground)])
+    return _table(["room", "what is in it", "modules"], rows)
+
+
+# --- sentences with figures ------------------------------------------------------------------------------------------
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), width=120, break_long_words=False, break_on_hyphens=False)
+
+
+def _item(text: str) -> str:
+    return _wrapped(text).replace("\n", "\n  ")
+
+
+def _demo() -> str:
+    report = _report("demo")
+    played = re.search(rf"{PAPERS}: best reward \S+ \((\d+) episodes, (\d+) distinct designs\)", report)
+    seconds = re.search(r"the run took (\d+) s", report)
+    assert played
+    assert seconds
+    original, found = _network("demo", "original"), _network("demo", PAPERS)
+    images = 400  # of the digits' test split
+    right = [round(images * float(row["test %"]) / 100) for row in (found, original)]
+    return _wrapped(
+        f"The picture shows one run of `make demo`: {played[1]} episodes, {played[2]} distinct designs, every one trained; "
+        f"{seconds[1]} s on two CPU cores with all that is compared. The network found has {found['params']} parameters, the "
+        f"original {original['params']}. Of {images} test images it has {right[0]} right and the original {right[1]}: no "
+        "difference to build on."
+    )
+
+
+def _cost() -> str:
+    overhead, tables, ours = (_measured(name) for name in ("overhead", "tables", "coordination-graph"))
+    twenty = overhead["layers"]["20"]
+    opened = max(one["import_open_reset"]["seconds"] for one in tables["tables"].values())
+    return _wrapped(
+        "Beside the trainings, the paper reports 2 ms of overhead per episode. With 20 layers of 20 actions our "
+        f"implementation of its learner takes {twenty['learner_exploration_ms_per_episode']:.2g} ms, and the whole loop with "
+        f"the environment {twenty['loop_ms_per_episode']:.2g} ms. A live step costs {overhead['wrapped']['ratio']:.2f} of one "
+        f"of PettingZoo's tic-tac-toe. To import the package, open a table and reset takes {opened:.2f} s, without torch. "
+        f"`coordination-graph` takes {ours['layers']['20']['mean_ms']:.2g} ms per episode with 20 layers, "
+        f"{ours['beside_the_peer']['ratio']:.2f} of what Optuna's TPE takes."
+    )
+
+
+def _overhead_in_words() -> str:
+    measured = _measured("overhead")
+    growth = measured["growth_per_layer"]
+    return _wrapped(
+        f"A live step costs {measured['raw']['ratio']:.2f} of one of PettingZoo's tic-tac-toe, raw beside raw, and "
+        f"{measured['wrapped']['ratio']:.2f} wrapped beside wrapped. Per layer, 1,000 layers cost the learner "
+        f"{growth['learner_exploration']:.2f} times what 10 do while it explores, and {growth['learner_exploitation']:.2f} "
+        f"times while it exploits; a live step {growth['live_step']:.2f} times."
+    )
+
+
+def _peer() -> str:
+    peer = _measured("coordination-graph")["beside_the_peer"]
+    return _wrapped(
+        f"With {peer['layers']} layers it takes {peer['ratio']:.2f} of what Optuna's multivariate TPE takes in the same run."
+    )
+
+
+def _settings_of_the_papers_learner() -> str:
+    def left(setting: str, column: str = "at 200") -> str:
+        return _learner("compare-pairwise-q", f"{PAPERS}{setting}")[column]
+
+    lengths = [f"(exploration_episodes={length})" for length in (10, 40, 160)]
+    decays = ["(epsilon_decay=0.98)", "", "(epsilon_decay=0.995)"]
+    items = [
+        "After 200 designs, {}, {} and {} are left with a first phase of 10, 40 and 160 episodes (Fig. 11).".format(
+            *map(left, lengths)
+        ),
+        "A slower decay of epsilon leaves less, too (Fig. 13): {}, {} and {} with 0.98, 0.99 and 0.995.".format(
+            *map(left, decays)
+        ),
+        "What that buys is more designs before the learner stops. After 100 designs the three first phases are at {}, {} and "
+        "{}, random search at {}.".format(
+            *(left(length, "at 100") for length in lengths), _learner("compare-pairwise-q", "random")["at 100"]
+        ),
+        f"The first phase alone leaves {left('(max_exploitation_episodes=0)')}, the second alone "
+        f"{left('(exploration_episodes=0)')}.",
+        f"Rewards averaged in a cell, in place of the printed sum, leave {left('(update=averaged)')}.",
+    ]
+    return "\n".join(f"- {_item(item)}" for item in items)
+
+
+def _ends_early() -> str:
+    title = {name: f"## {name}: regret" for name in ("digits-convnet", "digits-branches", "nas-bench-macro")}
+    stops = sorted(int(_learner("compare-accuracy", PAPERS, one)["distinct"]) for one in title.values())
+    repeats = [
+        _learner("compare-accuracy", name, title["digits-branches"])["distinct"]
+        for name in ("independent-q", "vdn", "reinforce")
+    ]
+    return "\n".join(
+        f"- {_item(item)}"
+        for item in (
+            f"The paper's learner converges and stops after {stops[0]} to {stops[-1]} distinct designs on average. What it has "
+            "after 200 is what it had then. So it does no better than random search, and after 200 designs worse.",
+            "Others repeat themselves until their 1,000 episodes are over. On `digits-branches` `independent-q` had "
+            "{} distinct designs on average, `vdn` {} and `reinforce` {}.".format(*repeats),
+        )
+    )
+
+
+def _floors() -> str:
+    floors = re.findall(r"floor of the test regret: ([0-9.]+)", _report("compare-accuracy"))
+    convnet, branches, macro = (f"{float(floor):.2f}" for floor in floors)
+    return "- " + _item(
+        "Test figures tell learners apart less. Whoever chooses the very best design by one seed's validation accuracy still "
+        f"loses {convnet} points of mean test accuracy on `digits-convnet`, {branches} on `digits-branches` and {macro} on "
+        "NAS-Bench-Macro. Where a mean test regret is near that, validation has no more to say."
+    )
+
+
+def _motpe() -> str:
+    title = "## digits-branches: regret"
+    return "- " + _item(
+        "`coordination-graph(multi_objective=True)` looks for the whole front, and so do Optuna's NSGA-II and MOTPE. MOTPE tried "
+        f"{_learner('compare-two-objectives', 'optuna-motpe', title)['distinct']} distinct designs of `digits-branches` before "
+        "its 1,000 episodes were over."
+    )
+
+
+def _ablation_in_words() -> str:
+    def left(name: str) -> str:
+        return _learner("ablation", name, "# Ablation")["at 200"]
+
+    unordered, penalties, noisy = (
+        {row["learner"]: row[table] for row in rows_of(_lines("ablation", "By table, at 200"))}
+        for table in ("pairwise, 6 of 6, unordered", "pairwise, 8 of 12, penalties", "additive, 20 of 12, noisy")
+    )
+    whole, no_actions = "coordination-graph", "no terms per action, nor per pair of actions"
+    items = [
+        f"After 200 designs the whole learner leaves {left(whole)}, local search {left('local-search')}, evolution "
+        f"{left('regularized-evolution')} and TPE {left('optuna-tpe')}.",
+        "Terms per hyperparameter value are worth their place beyond the intervals. So are pairs of layers and Thompson sampling "
+        "from 50 designs on, and the weights that layers share up to 50. A layer's own terms per value are so on the mean only.",
+        'Two parts are for tables of a kind. Terms per action are for values without any order in common: on "pairwise, 6 of 6, '
+        f'unordered" {unordered[whole]} is left with them and {unordered[no_actions]} without.',
+        f'Ranks are for penalties: on "penalties" {penalties[whole]} with them and {penalties["no ranks"]} without. Elsewhere '
+        f'they cost a little, most on "additive, 20 of 12, noisy": {noisy[whole]} with them, {noisy["no ranks"]} without.',
+    ]
+    return "\n".join(f"- {_item(item)}" for item in items)
+
+
+# --- the pages -------------------------------------------------------------------------------------------------------
+
+SIX = ("coordination-graph", "regularized-evolution", "predictor", "optuna-tpe", "random", PAPERS)
+
+_OVERALL, _HYPERVOLUME = "## All benchmarks: regret", "## All benchmarks: percent of the table's hypervolume"
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "demo/converged": partial(_copied, "demo", "## Trained to convergence"),
+    "demo/layers": partial(_copied, "demo", "## Layer by layer"),
+    "demo/outcome": partial(_bullets, "demo"),
+    "demo/in-words": _demo,
+    "compare-accuracy/six": partial(_copied, "compare-accuracy", _OVERALL, SIX),
+    "compare-accuracy/overall": partial(_copied, "compare-accuracy", _OVERALL),
+    "compare-accuracy/ends-early": _ends_early,
+    "compare-accuracy/floors": _floors,
+    "compare-pairwise-q/overall": partial(_copied, "compare-pairwise-q", _OVERALL),
+    "compare-pairwise-q/in-words": _settings_of_the_papers_learner,
+    "compare-optuna-gp/overall": partial(_copied, "compare-optuna-gp", _OVERALL),
+    "compare-optuna-gp-two-objectives/overall": partial(_copied, "compare-optuna-gp-two-objectives", _OVERALL),
+    "compare-optuna-gp-two-objectives-macro/regret": partial(
+        _copied, "compare-optuna-gp-two-objectives-macro", "## nas-bench-macro: regret"
+    ),
+    "compare-two-objectives/hypervolume": partial(_copied, "compare-two-objectives", _HYPERVOLUME),
+    "compare-two-objectives/overall": partial(_copied, "compare-two-objectives", _OVERALL),
+    "compare-two-objectives/motpe": _motpe,
+    "ablation/overall": partial(_copied, "ablation", "# Ablation"),
+    "ablation/in-words": _ablation_in_words,
+    "live/digits-convnet": partial(_copied, "live", "## digits-convnet"),
+    "live/digits-unet": partial(_copied, "live", "## digits-unet"),
+    "digits-unet/converged": partial(_copied, "digits-unet", "## Trained to convergence"),
+    "reduced-widths": _reduced_widths,
+    "overhead": _overhead,
+    "overhead/in-words": _overhead_in_words,
+    "coordination-graph": _costs_of_coordination_graph,
+    "coordination-graph/peer": _peer,
+    "tables": _costs_of_tables,
+    "costs": _cost,
+    "learners": _learners,
+    "metrics": _metrics,
+    "rooms": _rooms,
+}
+"""By name, what can stand between markers."""
+
+_PART = re.compile(r"(<!-- (?:table|text): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def written(page: str) -> str:
+    """The page's text with every part anew.
+
+    Raises:
+        ValueError: if a marker names no part, or is not closed.
+    """
+
+    def part(found: re.Match[str]) -> str:
+        if found[2] not in PARTS:
+            raise ValueError(f"The marker {found[2]!r} names none of {', '.join(PARTS)}.")
+        if "<!-- table:" in found[0][len(found[1]) :] or "<!-- text:" in found[0][len(found[1]) :]:
+            raise ValueError(f"The marker {found[2]!r} is not closed.")
+        return f"{found[1]}{PARTS[found[2]]()}\n{found[3]}"
+
+    if len(re.findall("<!-- (?:table|text):", page)) != page.count("<!-- end -->"):
+        raise ValueError("A marker is not closed, or closes nothing.")
+    return _PART.sub(part, page)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    check: Annotated[bool, typer.Option("--check", help="Change nothing; name the pages that differ.")] = False,
+    picture: Annotated[bool, typer.Option("--picture", help="Draw the README's picture, too.")] = False,
+) -> None:
+    """Write what the pages say in figures from the committed results."""
+    differing = []
+    for name in PAGES:
+        path = ROOT / name
+        before = path.read_text()
+        try:
+            after = written(before)
+        except ValueError as error:
+            typer.echo(f"{name}: {error}", err=True)
+            raise typer.Exit(2) from error
+        if after != before:
+            differing.append(name)
+            if not check:
+                path.write_text(after)
+    if picture and not check:
+        from experiments.readme_picture import draw
+
+        draw(RESULTS / "demo", PICTURE)
+    for name in differing:
+        typer.echo(f"{name} {'differs from the committed results' if check else 'was written anew'}.")
+    if check and differing:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -37,7 +37,13 @@ def draw(demo: Path, path: Path) -> None:
     )
     with (demo / f"episodes-{LEARNER}.csv").open() as file:
         episodes = list(csv.DictReader(file))
-    style: Any = {"font.size": 10, "text.color": TEXT, "axes.labelcolor": TEXT, "xtick.color": TEXT, "ytick.color": TEXT}
+    style: Any = {
+        "font.size": 10,
+        "text.color": TEXT,
+        "axes.labelcolor": TEXT,
+        "xtick.color": TEXT,
+        "ytick.color": TEXT,
+    }
     with mpl.rc_context(style):
         figure = plt.figure(figsize=(12, 4.6))
         _game(figure.add_axes((0.0, 0.0, 0.635, 1.0)), layers)

@@ -3,19 +3,21 @@
 Every expected number is derived in the comment above it. Unless a test says otherwise, alpha is 0.95 and gamma 0.9.
 """
 
+import csv
 import itertools
 import math
 from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents import Episode, PairwiseQ
+from agents import Episode, PairwiseQ, play
 from agents.pairwise_q import QTable
 from agents.playing import begin
-from marl_hpo_env import Game, InputError, Layer, SearchSpace
+from marl_hpo_env import Game, InputError, Layer, SearchSpace, env
 from marl_hpo_env.testing import chain
 
 ALMOST_NEVER_RANDOM = 1e-12
@@ -184,6 +186,23 @@ def test_a_setting_outside_its_range_is_refused_by_name_and_value(setting):
     with pytest.raises(InputError, match=name) as refusal:
         PairwiseQ(**setting)
     assert str(value) in str(refusal.value)
+
+
+def test_settings_at_the_ends_of_their_ranges_are_taken():
+    ends = {"alpha": 1, "alpha_decay": 1, "epsilon_decay": 1, "exploration_episodes": 0, "convergence_episodes": 1}
+    learner = started(chain(2, 2), gamma=0, max_exploitation_episodes=1, **ends)
+    learner.tell([episode(design, 10.0) for design in learner.ask(1)])
+    assert sorted(value for row in values(learner, (0, 1)) for value in row) == [0.0, 0.0, 0.0, 10.0]
+    assert learner.finished
+    started(chain(2, 2), gamma=1)
+    assert started(chain(2, 2), exploration_episodes=1, max_exploitation_episodes=0).total_episodes == 1
+
+
+@pytest.mark.parametrize("name", ["alpha", "alpha_decay", "epsilon_decay", "gamma"])
+@pytest.mark.parametrize("value", ["0.5", None, True, [0.5]])
+def test_a_rate_that_is_no_number_is_refused_by_name_and_value(refused, name, value):
+    with refused(name, repr(value)):
+        PairwiseQ(**{name: value})
 
 
 # --- Algorithm 1: exploration ----------------------------------------------------------------------------------------
@@ -925,6 +944,17 @@ def test_converged_once_the_same_greedy_design_came_k_times_across_intervening_u
     assert learner.ask(1) == []
 
 
+def test_by_default_five_greedy_choices_of_one_design_converge():
+    learner = started(chain(10, 10), exploration_episodes=0, epsilon_decay=ALMOST_NEVER_RANDOM)
+    learner.ask(1)
+    learner.tables[0, 1].update(3, 4, 100.0)
+    for action in range(5):
+        assert not learner.converged
+        assert greedy_episode(learner) == (3, 4)
+        learner.tell([episode((0, action), 0.0)])  # a new design, so an update
+    assert learner.converged
+
+
 def test_another_greedy_design_begins_the_count_towards_convergence_again():
     learner = convergent(3)
     assert [greedy_episode(learner), greedy_episode(learner)] == [(3, 4), (3, 4)]
@@ -1016,6 +1046,23 @@ def test_two_greedy_designs_asked_before_either_is_told_are_one_choice():
     assert designs == [(3, 4), (3, 4)]
     learner.tell([episode(design, -1000.0) for design in designs])
     assert not learner.converged
+
+
+# --- as a whole --------------------------------------------------------------------------------------------------------
+
+
+def test_the_committed_demo_is_played_again_episode_by_episode():
+    """One seed gives one result: also the one that is committed, by an earlier version of the code."""
+    path = Path(__file__).parents[2] / "experiments" / "results" / "demo" / "episodes-pairwise-q.csv"
+    with path.open(newline="") as file:
+        committed = list(csv.DictReader(file))
+    environment = env("digits-convnet", evaluator="table")
+    played = play(environment, PairwiseQ(), len(committed), seed=0)
+    layers = environment.unwrapped.space.names
+    assert [dict(zip(layers, map(str, told.design), strict=True)) for told in played] == [
+        {name: row[name] for name in layers} for row in committed
+    ]
+    assert [told.reward for told in played] == pytest.approx([float(row["reward"]) for row in committed])
 
 
 # --- properties ------------------------------------------------------------------------------------------------------

@@ -273,9 +273,6 @@ class EvaluatorConformance:
                     f"A trial's history has {name!r}, which is no metric of an epoch."
                 )
                 assert _is_plain_number(value), f"In a trial's history {name} is {value!r}, neither int nor float."
-                assert trial.status != "completed" or math.isfinite(value), (
-                    f"In the history of a trial that completed {name} is {value}."
-                )
 
     def test_equal_requests_give_equal_trials(self) -> None:
         evaluator, other = self.make(), self.make()

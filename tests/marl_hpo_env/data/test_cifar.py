@@ -13,6 +13,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from marl_hpo_env import InputError
 from marl_hpo_env.data.cifar import _a_part_of_each_class, cifar
+from marl_hpo_env.testing import DataConformance
 
 TEN = [f"data_batch_{i}" for i in range(1, 6)], "test_batch", "batches.meta", "cifar-10-batches-py"
 HUNDRED = ["train"], "test", "meta", "cifar-100-python"
@@ -157,3 +158,12 @@ def test_files_with_other_contents_are_not_opened(tmp_path):
         (folder / name).write_bytes(pickle.dumps(Trap()))
     with pytest.raises(InputError, match="data_batch_1' is not the official one"):
         cifar(tmp_path, 10, download=False)
+
+
+class TestConformance(DataConformance):
+    @pytest.fixture(autouse=True, params=[10, 100])
+    def _files(self, request, layout):
+        self.root, self.classes = layout(request.param), request.param
+
+    def make(self):
+        return cifar(self.root, self.classes)

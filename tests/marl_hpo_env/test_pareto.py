@@ -101,6 +101,18 @@ def test_a_hundred_thousand_points_on_one_front():
     assert hypervolume(points, [1, 1]) == pytest.approx(0.5, abs=1e-4)
 
 
+@pytest.mark.parametrize("points", [[[1, np.inf]], [[1, np.inf], [2, np.inf]], [[1, np.inf], [2, 3], [np.inf, np.inf]]])
+def test_a_point_that_is_infinite_in_one_objective_is_kept_where_it_is_best_in_the_other(points):
+    assert non_dominated(points)[0]
+    expected = [not any(dominates(np.array(b), np.array(a)) for b in points) for a in points]
+    assert non_dominated(points).tolist() == expected
+
+
+def test_the_volume_of_one_objective_is_a_length():
+    assert hypervolume([[0.98], [0.99]], [1]) == pytest.approx(0.02)
+    assert hypervolume([[1.5], [1]], [1]) == 0
+
+
 def test_no_points_cover_nothing():
     assert hypervolume([], [1, 1]) == 0
     assert hypervolume(np.empty((0, 2)), [1, 1]) == 0

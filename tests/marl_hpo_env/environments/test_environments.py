@@ -261,6 +261,15 @@ def test_the_single_controllers_view_is_in_its_space_at_any_time(space, single_c
     assert env.observation_space.contains(view)
 
 
+def test_an_agent_that_nothing_feeds_has_one_constant_to_observe_and_others_one_number_more_than_there_are_actions(
+    spaces, turn_based, simultaneous
+):
+    for env in (turn_based(spaces["diamond"]), simultaneous(spaces["diamond"])):
+        seen = [env.observation_space(agent)["observation"].nvec.tolist() for agent in env.possible_agents]
+        assert seen == [[1], [5], [5], [5, 4]]
+        assert env.state_space.nvec.tolist() == [5, 5, 4, 3]
+
+
 def test_a_reset_in_the_middle_of_an_episode_begins_a_new_one(space, turn_based):
     env = turn_based(space)
     play_by_turns(env, [0] * len(space))

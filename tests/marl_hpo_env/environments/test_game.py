@@ -131,3 +131,17 @@ def test_the_picture_shows_what_was_picked_and_who_is_next():
     assert "picks next" not in third
     game.pick(1)
     assert game.render().splitlines()[1].split() == ["relu", "Activation", "type", "list"]
+
+
+def test_the_picture_stands_in_columns_however_long_the_names_are():
+    space = SearchSpace(
+        [
+            Layer("a", "Conv2d", {"stride": (1, 2)}),
+            Layer("a.much.longer.name", "Linear", {"out_features": (1, 2)}, ("a",)),
+        ]
+    )
+    game = Game(space)
+    game.pick(0)
+    lines = game.render().splitlines()
+    assert [line.index(kind) for line, kind in zip(lines, ("Conv2d", "Linear"), strict=True)] == [20, 20]
+    assert lines[0].index("stride 1") == lines[1].index("picks next")

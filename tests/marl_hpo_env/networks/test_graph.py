@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.networks.graph import search_space
+from marl_hpo_env.networks.graph import default_choices, search_space
 from marl_hpo_env.networks.trace import Traced
 
 WIDTHS = {"out_channels": (2, 4)}
@@ -241,7 +241,7 @@ def test_the_kind_of_a_layer_is_its_modules_type():
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ({nn.Conv3d: WIDTHS}, ["Conv3d", "match no module", "Conv2d"]),
+        ({nn.Conv3d: WIDTHS}, ["for 'Conv3d' match no module", "Conv2d"]),
         ({"features.*": WIDTHS}, ["features.*", "match no module"]),
         ({nn.Conv2d: {"channels": (2, 4)}}, ["channels", "no constructor argument", "out_channels"]),
         (
@@ -260,3 +260,45 @@ def test_choices_that_do_not_fit_the_network_are_refused_with_a_sentence(choices
     assert all(word in message for word in words)
     assert "\n" not in message
     assert message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("module", "choices"),
+    [
+        (nn.Conv2d(3, 64, 3), {"out_channels": (16, 32, 48, 64), "kernel_size": (1, 3)}),
+        (nn.Conv2d(3, 256, 7), {"out_channels": (64, 128, 192, 256), "kernel_size": (5, 7)}),
+        (nn.Conv2d(3, 6, 5), {"out_channels": (1, 3, 4, 6), "kernel_size": (3, 5)}),
+        (nn.Conv2d(3, 2, 1), {"out_channels": (1, 2)}),
+        # A kernel of an even size, or of two sizes, has no next smaller one of its kind.
+        (nn.Conv2d(3, 8, 2), {"out_channels": (2, 4, 6, 8)}),
+        (nn.Conv2d(3, 8, 4), {"out_channels": (2, 4, 6, 8)}),
+        (nn.Conv2d(3, 8, (1, 3)), {"out_channels": (2, 4, 6, 8)}),
+        # A width in groups stays one that they divide.
+        (nn.Conv2d(8, 16, 1, groups=4), {"out_channels": (4, 8, 12, 16)}),
+        (nn.Conv2d(4, 4, 3, groups=2), {"out_channels": (2, 4), "kernel_size": (1, 3)}),
+        # A depthwise one follows its input.
+        (nn.Conv2d(4, 4, 3, groups=4), {"kernel_size": (1, 3)}),
+        (nn.ConvTranspose2d(4, 8, 3), {"out_channels": (2, 4, 6, 8)}),
+        (nn.Linear(5, 128), {"out_features": (32, 64, 96, 128)}),
+        (nn.Linear(5, 3), {"out_features": (1, 2, 3)}),
+    ],
+)
+def test_default_choices_are_quarters_of_a_width_and_the_next_smaller_odd_kernel_in_ascending_order(module, choices):
+    assert default_choices(trace(nn.Sequential(module))) == {"0": choices}
+
+
+def test_default_choices_leave_out_what_has_one_value_and_name_each_module_literally():
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module("a[b]*", nn.Linear(2, 2))
+            self.add_module("ab", nn.Linear(2, 1))
+
+        def forward(self, x):
+            for _, module in self.named_children():
+                x = module(x)
+            return x
+
+    choices = default_choices(trace(Odd()))
+    assert list(choices.values()) == [{"out_features": (1, 2)}]
+    assert list(edges(Odd(), choices)) == ["a[b]*"]

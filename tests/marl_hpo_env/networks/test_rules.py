@@ -189,6 +189,41 @@ def test_every_convolution_fits_every_input():
             assert output_shape(original, (2, 1, size), kernel_size=chosen)[2] >= 1, (original, chosen, size)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_transposed_convolution_keeps_its_output_size_wherever_the_padding_can_follow_its_kernel(stride):
+    checked = 0
+    for kernel, padding, dilation, new in itertools.product((1, 2, 3, 4), (0, 1, 2), (1, 2), range(1, 6)):
+        if 6 * stride + 1 + dilation * (kernel - 1) - 2 * padding < 1:
+            continue  # the original does not run
+        original = nn.ConvTranspose1d(1, 1, kernel, stride, padding, dilation=dilation)
+        growth, shape = dilation * (new - kernel), (2, 1, 7)
+        kept = output_shape(original, shape, kernel_size=new) == tuple(original(torch.zeros(shape)).shape)
+        case = f"kernel {kernel} -> {new}, padding {padding}, dilation {dilation}"
+        if 2 * padding + growth >= 0 and (growth % 2 == 0 or max(stride, dilation) > 1):
+            assert kept, case
+            checked += 1
+    assert checked > 40
+
+
+@pytest.mark.parametrize(
+    ("original", "kernel", "padding", "output_padding"),
+    [
+        (nn.ConvTranspose2d(1, 1, 2, 2), 4, (1, 1), (0, 0)),
+        (nn.ConvTranspose2d(1, 1, 2, 2), 3, (1, 1), (1, 1)),
+        (nn.ConvTranspose2d(1, 1, 2, 2), (2, 3), (0, 1), (0, 1)),
+        (nn.ConvTranspose2d(1, 1, 3, 2, 1, 1), 3, (1, 1), (1, 1)),
+        (nn.ConvTranspose2d(1, 1, 4, 2, 1), 2, (0, 0), (0, 0)),
+        (nn.ConvTranspose2d(1, 1, 3, 2, 1, dilation=2), 4, (2, 2), (0, 0)),
+        # There is no padding to take away: as much as torch allows is added to the output instead.
+        (nn.ConvTranspose2d(1, 1, 4, 2), 2, (0, 0), (1, 1)),
+    ],
+)
+def test_the_padding_of_a_transposed_convolution_grows_with_its_kernel(original, kernel, padding, output_padding):
+    new = replace(original, (2, 1, 8, 8), kernel_size=kernel)
+    assert (new.arguments["padding"], new.arguments["output_padding"]) == (padding, output_padding)
+    assert output_shape(original, (2, 1, 8, 8), kernel_size=kernel)[:2] == (2, 1)
+
+
 def test_the_input_of_a_convolution_is_padded_up_to_its_kernel_and_counted():
     new = replace(nn.Conv2d(1, 1, 5), (2, 1, 3, 8))
     assert new == Replacement(nn.Conv2d, new.arguments, (0, 0, 0, 2), 0.0, True)
@@ -236,10 +271,12 @@ def test_a_module_that_nothing_changes_for_gets_its_own_arguments():
         (nn.Conv2d(8, 8, 3, groups=4), (2, 5, 8, 8), {}, {"in_channels": 5, "groups": 1}),
         (nn.ConvTranspose2d(8, 4, 2), (2, 3, 8, 8), {"out_channels": 6}, {"in_channels": 3, "out_channels": 6}),
         (nn.Linear(8, 4), (2, 12), {"out_features": 3}, {"in_features": 12, "out_features": 3}),
+        (nn.Linear(8, 4), (2, 5, 12), {}, {"in_features": 12}),
         (nn.BatchNorm1d(8), (2, 12), {}, {"num_features": 12}),
         (nn.InstanceNorm2d(8), (2, 12, 4, 4), {}, {"num_features": 12}),
         (nn.GroupNorm(4, 8), (2, 6, 4, 4), {}, {"num_channels": 6, "num_groups": 2}),
         (nn.LayerNorm([8, 4]), (2, 3, 6, 5), {}, {"normalized_shape": (6, 5)}),
+        (nn.LayerNorm([4]), (2, 3, 6, 5), {}, {"normalized_shape": (5,)}),
         (nn.PReLU(8), (2, 5, 4, 4), {}, {"num_parameters": 5}),
         (nn.PReLU(), (2, 5, 4, 4), {}, {"num_parameters": 1}),
         (nn.Dropout(0.5), (2, 5), {"p": 0.1}, {"p": 0.1, "inplace": False}),

@@ -24,6 +24,8 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.text_tables import markdown_table
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 PAGES = ("README.md", "marl_hpo_env/README.md", "agents/README.md", "experiments/README.md")
@@ -95,11 +97,6 @@ def _copied(folder: str, title: str, learners: tuple[str, ...] = ()) -> str:
     return "\n".join(lines)
 
 
-def _table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    titles = list(header)
-    return "\n".join(f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *rows))
-
-
 def _bullets(folder: str) -> str:
     """The closing sentences of a run's report."""
     return "\n".join(line for line in _report(folder).splitlines() if line.startswith("- "))
@@ -112,13 +109,14 @@ def _reduced_widths() -> str:
         "googlenet-cifar10-eighth": "GoogLeNet on CIFAR-10",
         "vgg16-cifar10-eighth": "VGG-16 on CIFAR-10",
     }
-    header, _, *_ = _lines(next(iter(tasks)), "## Trained to convergence")
+    titles: list[str] = []
     rows = []
     for folder, task in tasks.items():
         for row in rows_of(_lines(folder, "## Trained to convergence")):
+            titles = ["task", *row]
             label = f"[{task}](results/{folder}/report.md)" if row["network"] == "original" else ""
             rows.append([label, *row.values()])
-    return _table(["task", *rows_of([header, "", header])[0]], rows)
+    return markdown_table(titles, rows)
 
 
 def _overhead() -> str:
@@ -131,7 +129,7 @@ def _overhead() -> str:
         "finished_step_us": "finished agent's step, µs",
     }
     figures = _measured("overhead")["layers"].items()
-    return _table(
+    return markdown_table(
         ["layers", *columns.values()],
         [[layers, *(f"{measured[name]:.3g}" for name in columns)] for layers, measured in figures],
     )
@@ -139,7 +137,7 @@ def _overhead() -> str:
 
 def _costs_of_coordination_graph() -> str:
     figures = _measured("coordination-graph")["layers"].items()
-    return _table(
+    return markdown_table(
         ["layers", "episodes", "mean, ms/episode", "the last 20, ms/episode"],
         [
             [layers, str(one["episodes"]), f"{one['mean_ms']:.3g}", f"{one['median_ms_of_the_last_20']:.3g}"]
@@ -149,7 +147,7 @@ def _costs_of_coordination_graph() -> str:
 
 
 def _costs_of_tables() -> str:
-    return _table(
+    return markdown_table(
         [
             "table",
             "designs",
@@ -179,7 +177,7 @@ def _learners() -> str:
     for name in learners():
         settings = ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items())
         rows.append([f"`{name}`", summary(name).rstrip("."), f"`{settings}`" if settings else "none"])
-    return _table(["learner", "what it is", "settings and defaults"], rows)
+    return markdown_table(["learner", "what it is", "settings and defaults"], rows)
 
 
 def _metrics() -> str:
@@ -187,7 +185,7 @@ def _metrics() -> str:
     from marl_hpo_env import METRICS
 
     depends = {"network": "the network", "epoch": "the epoch: it is in the history", "training": "the whole training"}
-    return _table(
+    return markdown_table(
         ["metric", "unit", "better", "depends on"],
         [
             [f"`{name}`", metric.unit, "high" if metric.better > 0 else "low", depends[metric.of]]
@@ -207,7 +205,7 @@ def _rooms() -> str:
         rows.append([f"`{room}`", " ".join(said.split("\n\n")[0].split()), ", ".join([*modules, *folders])])
     ground = sorted(path.stem for path in package.glob("*.py") if path.stem not in ("__init__", "__main__", "testing"))
     rows.append(["(ground)", "Plain values and rules, without torch.", ", ".join(ground)])
-    return _table(["room", "what is in it", "modules"], rows)
+    return markdown_table(["room", "what is in it", "modules"], rows)
 
 
 # --- sentences with figures ------------------------------------------------------------------------------------------
@@ -411,7 +409,7 @@ def written(page: str) -> str:
             raise ValueError(f"The marker {found[2]!r} names none of {', '.join(PARTS)}.")
         if "<!-- table:" in found[0][len(found[1]) :] or "<!-- text:" in found[0][len(found[1]) :]:
             raise ValueError(f"The marker {found[2]!r} is not closed.")
-        return f"{found[1]}{PARTS[found[2]]()}\n{found[3]}"
+        return f"{found[1]}{PARTS[found[2]]().rstrip()}\n{found[3]}"
 
     if len(re.findall("<!-- (?:table|text):", page)) != page.count("<!-- end -->"):
         raise ValueError("A marker is not closed, or closes nothing.")

@@ -85,6 +85,16 @@ def test_every_task_and_learner_has_a_line():
         assert f"**`{name}`**" in TEXT["agents/README.md"], name
 
 
+def test_the_version_is_one_and_the_same():
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    cited = (ROOT / "CITATION.cff").read_text()
+    released = re.search(r"^## ([\d.]+) - ([\d-]+)$", TEXT["CHANGELOG.md"], re.MULTILINE)
+    assert released
+    assert released[1] == version
+    assert f"\nversion: {version}\n" in cited
+    assert f'\ndate-released: "{released[2]}"\n' in cited
+
+
 def test_no_comment_speaks_of_a_reading_that_is_not_there():
     readings = set(re.findall(r"^### Reading (\d+)$", TEXT["agents/README.md"], re.MULTILINE))
     named = {

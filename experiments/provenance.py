@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import shlex
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +14,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+
+
+def measured_by(played_with: str, hardware: str) -> str:
+    """The beginning of a report's last sentence: the command, the versions and the hardware behind it."""
+    return f"Measured by `{command()}` with {played_with}, on {hardware}"
+
+
+def command() -> str:
+    """The command that this process was started with, as it would be typed again."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # None for a script, as `marl-hpo` is
+    program = Path(sys.argv[0]).stem if module is None else f"python -m {module.name.removesuffix('.__main__')}"
+    return " ".join([program, *map(shlex.quote, sys.argv[1:])])
 
 
 @cache
@@ -32,8 +47,8 @@ def software() -> str:
 
 
 def _git(*arguments: str) -> str:
-    asked = ["git", *arguments]
-    return subprocess.run(asked, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
+    git = ["git", *arguments]
+    return subprocess.run(git, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def machine(device: torch.device | None = None) -> str:
@@ -44,3 +59,8 @@ def machine(device: torch.device | None = None) -> str:
     if device is not None and device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{platform.system()} {platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -80,7 +80,7 @@ class _Column:
         return max(min(self.whole, NARROWEST_SENTENCES) if sentences else 1, *map(len, self._words), 1)
 
     def cut(self, most: int) -> int:
-        """The width in which long names are cut; at most this, or what numbers need, unless names differ in less."""
+        """The width in which long names are cut: the least in which they still differ, but no more than `most`."""
         numbers = max((len(word) for word in self._words if _NUMBERS.fullmatch(word)), default=0)
         least = max(min(SHORTEST_NAME, self.broken), numbers)
         most = max(least, min(self.broken, most))

@@ -11,22 +11,16 @@ names. Run: `python -m experiments.benchmarks.coordination_graph` (needs the ext
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import version
-from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
 
 from agents import Episode, learner
-from experiments.provenance import machine
+from experiments.benchmarks.results import write_results
 from experiments.suites.synthetic import synthetic_table
 
-RESULTS = Path(__file__).parent.parent / "results" / "coordination-graph.json"
 OURS, PEER = "coordination-graph", "optuna-tpe"
 EPISODES: Mapping[int, int] = {5: 200, 20: 200, 100: 200, 1000: 20}
 """By number of layers."""
@@ -48,9 +42,9 @@ def ms_per_episode(name: str, layers: int, episodes: int) -> list[float]:
         (design,) = player.ask(1)
         asked = time.perf_counter()
         reward = table.reward(design, rng)
-        told = time.perf_counter()
+        rewarded = time.perf_counter()
         player.tell([Episode(design, reward, {}, False)])
-        times.append(1e3 * (asked - start + time.perf_counter() - told))
+        times.append(1e3 * (asked - start + time.perf_counter() - rewarded))
     return times
 
 
@@ -69,9 +63,6 @@ def measure() -> dict[str, object]:
     peer = mean(ms_per_episode(PEER, WITH_THE_PEER, EPISODES[WITH_THE_PEER]))
     ours = mean(ms_per_episode(OURS, WITH_THE_PEER, EPISODES[WITH_THE_PEER]))
     return {
-        "command": "python -m experiments.benchmarks.coordination_graph",
-        "machine": machine(),
-        "versions": {name: version(name) for name in ("numpy", "optuna")} | {"python": platform.python_version()},
         "actions": 12,
         "layers": rows,
         "beside_the_peer": {
@@ -85,6 +76,4 @@ def measure() -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    results = measure()
-    json.dump(results, sys.stdout, indent=2)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    write_results("coordination-graph", ["numpy", "optuna"], measure())

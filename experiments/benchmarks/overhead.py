@@ -13,24 +13,18 @@ Each figure is the median over repetitions. Run: `python -m experiments.benchmar
 
 from __future__ import annotations
 
-import json
-import platform
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from agents import Episode, PairwiseQ
-from experiments.provenance import machine
+from experiments.benchmarks.results import write_results
 from marl_hpo_env import METRICS, Layer, Request, SearchSpace, Trial, WeightedReward, env, task
 from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
 
-RESULTS = Path(__file__).parent.parent / "results" / "overhead.json"
 ACTIONS = 20
 LAYERS = (10, 20, 100, 1000)
 
@@ -119,9 +113,9 @@ def step_us(
 
 
 def _environment(layers: int, wrapped: bool) -> Any:
-    chosen = replace(task("digits-convnet"), reward=WeightedReward({"validation_accuracy": 1.0}))
+    accurate = replace(task("digits-convnet"), reward=WeightedReward({"validation_accuracy": 1.0}))
     make = env if wrapped else TurnBasedEnvironment
-    return make(chosen, evaluator=InstantEvaluator(chain(layers)))
+    return make(accurate, evaluator=InstantEvaluator(chain(layers)))
 
 
 def beside_tictactoe(ours: Callable[[], float], theirs: Callable[[], float]) -> dict[str, float]:
@@ -169,9 +163,6 @@ def measure() -> dict[str, Any]:
             "finished_step_us": steps[True][1],
         }
     return {
-        "command": "python -m experiments.benchmarks.overhead",
-        "machine": machine(),
-        "versions": {name: version(name) for name in ("pettingzoo", "numpy")} | {"python": platform.python_version()},
         "raw": _live_steps(wrapped=False),
         "wrapped": _live_steps(wrapped=True),
         "layers": growth,
@@ -190,6 +181,4 @@ def _per_layer(growth: dict[str, dict[str, float]], figure: str) -> float:
 
 
 if __name__ == "__main__":
-    results = measure()
-    json.dump(results, sys.stdout, indent=2)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    write_results("overhead", ["pettingzoo", "numpy"], measure())

@@ -11,25 +11,20 @@ Every figure is a median. Run: `python -m experiments.benchmarks.tables` (needs 
 
 from __future__ import annotations
 
-import json
-import platform
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from experiments.benchmarks.overhead import beside_tictactoe, first_legal_move
-from experiments.provenance import machine
+from experiments.benchmarks.results import write_results
 from marl_hpo_env import env
 from marl_hpo_env.tables.table import Table, shipped
 
-RESULTS = Path(__file__).parent.parent / "results" / "tables.json"
 EPISODES = 100
 DESIGNS = 1_000_000
 REPETITIONS = 7
@@ -100,9 +95,6 @@ def _fresh(name: str) -> dict[str, Any]:
 def measure(names: list[str]) -> dict[str, Any]:
     """Everything that the header claims, for each of these tables."""
     return {
-        "command": "python -m experiments.benchmarks.tables",
-        "machine": machine(),
-        "versions": {name: version(name) for name in ("pettingzoo", "numpy")} | {"python": platform.python_version()},
         "tables": {
             name: {
                 "designs": Table.open(name).space.size,
@@ -116,6 +108,4 @@ def measure(names: list[str]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    results = measure(shipped())
-    json.dump(results, sys.stdout, indent=2)
-    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    write_results("tables", ["pettingzoo", "numpy"], measure(shipped()))

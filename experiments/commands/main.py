@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
+from experiments.command_line import new_app, run_command
 from experiments.commands.compare import compare
 from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
-from marl_hpo_env import InputError, Recipe, Task, task, tasks
+from experiments.text_tables import print_table
+from marl_hpo_env import InputError, Recipe, Task, tasks
+from marl_hpo_env import task as named_task
 
-app = typer.Typer(
+app = new_app(
     help="Let multi-agent learners design convolutional networks: every layer is an agent that picks its hyperparameters.",
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
 )
 app.add_typer(table_app, name="table")
 app.command()(compare)
@@ -29,7 +28,10 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder for trials and reports; a run continues from what is in it.", show_default="runs/TASK"),
 ]
-TaskName = Annotated[str | None, typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them.")]
+TaskName = Annotated[
+    str | None,
+    typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION."),
+]
 Model = Annotated[
     str | None,
     typer.Option(help="In place of a task, your network: torchvision:NAME, or package.module:FUNCTION that makes it."),
@@ -85,7 +87,7 @@ def demo(out: Out = None, device: Device = None, workers: Workers = None) -> Non
     from agents import learner
     from experiments.tuning.session import close, play_learner, prepare
 
-    tuning = prepare(task("digits-convnet"), out or Path("runs/demo"), device, workers)
+    tuning = prepare(named_task("digits-convnet"), out or Path("runs/demo"), device, workers)
     # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
     team = play_learner(tuning, learner("pairwise-q", max_exploitation_episodes=100), "pairwise-q", 0, None)
     close(tuning, team, play_learner(tuning, learner("random"), "random", 0, team.evaluations))
@@ -148,8 +150,8 @@ def tune(
         weights = ["model_size_mb / original=1"]
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
     reward = read_reward(weights, constraints)
-    chosen = _chosen(task_name, model, data, image_size, choices, recipe)
-    tuning = prepare(chosen, out, device, workers, reward(chosen))
+    task = _task(task_name, model, data, image_size, choices, recipe)
+    tuning = prepare(task, out, device, workers, reward(task))
     close(tuning, play_learner(tuning, make_learner(learner), learner, seed, episodes))
 
 
@@ -174,12 +176,12 @@ def fit(
     except ValueError:
         raise InputError(f"The design {design!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
-    chosen = _chosen(task_name, model, data, image_size, choices, recipe)
-    checked = chosen.space.check(actions)
-    tuning = prepare(chosen, out, device, 1)
+    task = _task(task_name, model, data, image_size, choices, recipe)
+    checked = task.space.check(actions)
+    tuning = prepare(task, out, device, 1)
     trials = {"original": tuning.converge("original", None)}
     trials["design"], network = tuning.take_home(checked)
-    write_report(tuning, trials, {"design": checked}, added(chosen, "design", checked))
+    write_report(tuning, trials, {"design": checked}, added(task, "design", checked))
     typer.echo(f"The design's network: {network}")
 
 
@@ -193,15 +195,13 @@ def show(
     picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
 ) -> None:
     """Show a network's layers: what each can choose from and what feeds it; and draw the graph."""
-    from rich.console import Console
-
     from experiments.tuning.pictures import layer_graph
-    from experiments.tuning.report import rich_table, search_space
+    from experiments.tuning.report import search_space
 
     if picture.suffix != ".png":
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
-    network = _chosen(task_name, model, data, image_size, choices, {}, needs_data=False).network
-    Console().print(rich_table(repr(network.space), *search_space(network)))
+    network = _task(task_name, model, data, image_size, choices, {}, needs_data=False).network
+    print_table(*search_space(network))
     picture.parent.mkdir(parents=True, exist_ok=True)
     layer_graph(network.space, picture)
     typer.echo(f"Layer graph: {picture}")
@@ -210,8 +210,7 @@ def show(
 @app.command(name="tasks")
 def list_tasks() -> None:
     """List the tasks."""
-    for name in tasks():
-        typer.echo(f"{name:<20} {task(name).description}")
+    print_table("", ["task", "what is tuned"], [[name, named_task(name).description] for name in tasks()])
 
 
 @app.command(name="learners")
@@ -220,42 +219,21 @@ def list_learners() -> None:
     from agents import learners
     from agents.registry import settings_of, summary
 
+    rows = []
     for name in learners():
-        typer.echo(f"{name:<22} {summary(name)}")
+        rows.append([name, summary(name)])
         settings = ", ".join(f"{setting}={value!r}" for setting, value in settings_of(name).items())
         if settings:
-            typer.echo(f"{'':<22} ({settings})")
-
-
-class _Stopped(BaseException):
-    """The user, or the system, asks the command to stop."""
+            rows.append(["", f"({settings})"])
+    print_table("", ["learner", "how it plays, and its settings"], rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command; bad input is one sentence on the error stream and exit code 2, Ctrl-C is exit code 130."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    try:
-        app(arguments)
-    except InputError as error:
-        typer.echo(f"marl-hpo: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:  # such as a full disk, or a picture in a folder that does not exist
-        typer.echo(
-            f"marl-hpo: {error.filename or 'A file'} cannot be written or read: {error.strerror or error}.", err=True
-        )
-        sys.exit(2)
-    except _Stopped:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        typer.echo("\nStopped; what was finished is stored, and the same command continues.", err=True)
-        sys.exit(130)
+    """Runs the command."""
+    run_command(app, "marl-hpo", arguments)
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    raise _Stopped
-
-
-def _chosen(
+def _task(
     name: str | None,
     model: str | None,
     data: Path | None,
@@ -273,8 +251,8 @@ def _chosen(
     if name is not None:
         if not (choices is image_size is None):
             raise InputError("A task brings its own choices and image size; leave out --choices and --image-size.")
-        chosen = task(name, data)
-        return replace(chosen, recipe=replace(chosen.recipe, **given))
+        task = named_task(name, data)
+        return replace(task, recipe=replace(task.recipe, **given))
     assert model is not None
     if data is None and needs_data:
         raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")

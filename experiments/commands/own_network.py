@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.toml_files import read_toml
 from marl_hpo_env import InputError, Limits, Recipe, Task, import_object
 
 if TYPE_CHECKING:
@@ -69,12 +69,8 @@ def read_choices(path: Path) -> Choices:
     """
     from torch import nn
 
-    try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"The choices in {str(path)!r} cannot be read: {error}.") from error
     choices: dict[Any, Any] = {}
-    for key, values in content.items():
+    for key, values in read_toml(path, "file of choices").items():
         kind = getattr(nn, key, None)
         target = kind if isinstance(kind, type) and issubclass(kind, nn.Module) else key
         if values is False:

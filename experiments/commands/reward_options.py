@@ -28,14 +28,14 @@ def read_reward(weights: Sequence[str], constraints: Sequence[str]) -> Callable[
     parsed = read_weights(weights)
     if parsed:
         reward = WeightedReward(parsed, constraints)
-        return lambda chosen: reward
+        return lambda task: reward
     WeightedReward({"validation_accuracy": 1.0}, constraints)  # the constraints can be read
 
-    def with_constraints(chosen: Task) -> Reward | None:
+    def with_constraints(task: Task) -> Reward | None:
         if not constraints:
             return None
-        if not isinstance(chosen.reward, WeightedReward):
-            raise InputError(f"The reward of {chosen.name!r} takes no constraints; say what to reward with --weight.")
-        return WeightedReward(chosen.reward.weights, constraints)
+        if not isinstance(task.reward, WeightedReward):
+            raise InputError(f"The reward of {task.name!r} takes no constraints; say what to reward with --weight.")
+        return WeightedReward(task.reward.weights, constraints)
 
     return with_constraints

@@ -12,14 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from experiments.command_line import new_app
 from experiments.comparison.regret import noise_floor
+from experiments.progress import progress_bar
 from experiments.provenance import machine
-from marl_hpo_env import InputError, Request, Task, Trial, task
+from experiments.text_tables import print_table
+from marl_hpo_env import InputError, Request, Task, Trial
+from marl_hpo_env import task as named_task
 from marl_hpo_env.tables.table import Table
 from marl_hpo_env.trial import CLOCK_METRICS
 
 if TYPE_CHECKING:
-    from marl_hpo_env import Evaluator, TrainingEvaluator
+    from marl_hpo_env import Evaluator
 
 MOST_DESIGNS = 200_000
 """Beyond it, one second per training makes a week."""
@@ -29,7 +33,7 @@ SIZES = ("model_size_mb", "parameters", "flops")
 
 FRONT_ROWS = 20
 
-table_app = typer.Typer(
+table_app = new_app(
     help="Every design of a small search space, trained once: benchmarks that answer in microseconds.",
     no_args_is_help=True,
 )
@@ -43,7 +47,10 @@ Workers = Annotated[
 
 @table_app.command()
 def build(
-    task_name: Annotated[str, typer.Option("--task", help="Whose designs; `marl-hpo tasks` lists them.")],
+    task_name: Annotated[
+        str,
+        typer.Option("--task", help="Whose designs; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the trials and the table; what is in it is not trained again.")],
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each design, each with a seed of its own.")] = 3,
     workers: Workers = None,
@@ -53,19 +60,18 @@ def build(
     from experiments.tuning.run_folder import RunFolder
     from marl_hpo_env import StoredEvaluator
 
-    chosen = task(task_name)
-    if chosen.space.size > MOST_DESIGNS:
+    task = named_task(task_name)
+    if task.space.size > MOST_DESIGNS:
         raise InputError(
-            f"The space of {chosen.name!r} has {chosen.space.size:,} designs; a table has at most {MOST_DESIGNS:,}, so give "
+            f"The space of {task.name!r} has {task.space.size:,} designs; a table has at most {MOST_DESIGNS:,}, so give "
             "fewer choices."
         )
-    trainer = _trainer(chosen, device, workers)
-    folder = RunFolder(out, chosen)
-    command = f"marl-hpo table build --task {chosen.name} --seeds {seeds}"
-    about = {**_about(chosen, trainer, device), "command": command}
-    evaluator = StoredEvaluator(trainer, folder.store)
-    table = _table(chosen, evaluator, seeds, about)
-    path = folder / f"{chosen.name}.npz"
+    evaluator = _evaluator(task, device, workers)
+    folder = RunFolder(out, task)
+    command = f"marl-hpo table build --task {task_name} --seeds {seeds}"
+    about = {**_about(task, evaluator, device), "command": command}
+    table = _table(task, StoredEvaluator(evaluator, folder.store), seeds, about)
+    path = folder / f"{task.name}.npz"
     table.save(path)
     typer.echo(f"{table}: {path}, {path.stat().st_size / 1e6:.2f} MB")
 
@@ -73,17 +79,11 @@ def build(
 @table_app.command()
 def describe(name: Name) -> None:
     """Show a table's size, its best designs, its noise and how rugged it is."""
-    from rich.console import Console
-
-    from experiments.tuning.report import rich_table
-
     table = Table.open(name)
-    console = Console()
-    console.print(rich_table(repr(table), ["", "value"], [list(row) for row in _summary(table)]))
+    print_table(repr(table), ["", "value"], [list(row) for row in _summary(table)])
     what = _judged(table).replace("_", " ")
     for size in [metric for metric in SIZES if metric in table.measured][:1]:
-        header, rows = _front(table, size)
-        console.print(rich_table(f"Pareto front: mean {what} against {size}", header, rows))
+        print_table(f"Pareto front: mean {what} against {size}", *_front(table, size))
     for note in table.about.get("notes", ()):
         typer.echo(note)
 
@@ -99,32 +99,32 @@ def check(
     """Train a random sample of a table's trials again and compare: to the last bit where hardware and versions are those
     that it was made with, elsewhere within the spread between seeds."""
     table = Table.open(name)
-    chosen = task(table.task_name)
-    if table.about.get("fingerprint") != chosen.fingerprint:
+    task = named_task(table.task_name)
+    if table.about.get("fingerprint") != task.fingerprint:
         raise InputError(
-            f"The table {name!r} is of another network, data, choices or recipe than {chosen.name!r} has now."
+            f"The table {name!r} is of another network, data, choices or recipe than {task.name!r} has now."
         )
-    trainer = _trainer(chosen, device, workers)
+    evaluator = _evaluator(task, device, workers)
     total = table.space.size * len(table.seeds)
     drawn = np.random.default_rng(seed).choice(total, min(rows, total), replace=False).tolist()
     pairs = (divmod(i, len(table.seeds)) for i in drawn)
     requests = [Request(table.space.design_at(number), table.seeds[i], table.epochs) for number, i in pairs]
-    with _followed(f"{chosen.name}: check", trainer, requests) as trials:
+    with _followed(f"{task.name}: check", evaluator, requests) as trials:
         trained = list(trials)
     differing = [trial for trial in trained if not same(trial, table.trial(trial.request))]
     typer.echo(f"{len(trained)} trials trained again, {len(trained) - len(differing)} the same to the last bit.")
     if not differing:
         return
-    ours = _about(chosen, trainer, device)
-    other = [part for part in ("evaluator", "versions", "hardware") if ours[part] != table.about.get(part)]
+    about = _about(task, evaluator, device)
+    differing_parts = [part for part in ("evaluator", "versions", "hardware") if about[part] != table.about.get(part)]
     again, between = deviations(table, trained)
     typer.echo(
         f"Root mean square difference in test accuracy: {100 * again:.3f} points from the table, {100 * between:.3f} points "
         "between two seeds of the same designs in it."
     )
-    for part in other:
-        typer.echo(f"The table was made with the {part} {table.about.get(part)}, here it is {ours[part]}.")
-    if not other or not again <= between:
+    for part in differing_parts:
+        typer.echo(f"The table was made with the {part} {table.about.get(part)}, here it is {about[part]}.")
+    if not differing_parts or not again <= between:
         raise typer.Exit(1)
 
 
@@ -148,31 +148,28 @@ def deviations(table: Table, trained: Sequence[Trial]) -> tuple[float, float]:
     stored = np.array(
         [[accuracy(table.trial(trial.request._replace(seed=seed))) for seed in table.seeds] for trial in trained]
     )
-    own = np.array([table.seeds.index(trial.request.seed) for trial in trained])
-    theirs = stored[np.arange(len(own)), own]
-    again = np.array([accuracy(trial) for trial in trained]) - theirs
+    seeds = np.array([table.seeds.index(trial.request.seed) for trial in trained])
+    same_seed = stored[np.arange(len(seeds)), seeds]
+    again = np.array([accuracy(trial) for trial in trained]) - same_seed
     # The difference of a trial and itself is 0, and is no pair of two seeds.
-    between = ((stored - theirs[:, None]) ** 2).sum() / max(1, stored.size - len(own))
+    between = ((stored - same_seed[:, None]) ** 2).sum() / max(1, stored.size - len(seeds))
     return float(np.sqrt((again**2).mean())), float(np.sqrt(between))
 
 
-def _trainer(chosen: Task, device: str | None, workers: int | None) -> TrainingEvaluator:
-    from experiments.tuning.tuning import default_workers
-    from marl_hpo_env import TrainingEvaluator
-    from marl_hpo_env.training.trainer import choose_device
+def _evaluator(task: Task, device: str | None, workers: int | None) -> Evaluator:
+    from experiments.tuning.evaluators import evaluator_of
 
-    alone = chosen.limits.batch_ratio is not None
-    return TrainingEvaluator(chosen, device, workers or (1 if alone else default_workers(choose_device(device))))
+    return evaluator_of(task, device, workers, timed=task.limits.batch_ratio is not None)
 
 
-def _table(chosen: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) -> Table:
-    space, epochs = chosen.space, chosen.recipe.epochs
+def _table(task: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) -> Table:
+    space, epochs = task.space, task.recipe.epochs
     if isinstance(epochs, str):
-        raise InputError(f"The epochs of {chosen.name!r} are {epochs!r}; a table needs a fixed number.")
+        raise InputError(f"The epochs of {task.name!r} are {epochs!r}; a table needs a fixed number.")
     designs = [None, *map(space.design_at, range(space.size))]
     requests = [Request(design, seed, epochs) for seed in range(seeds) for design in designs]
-    with _followed(f"{chosen.name}: table", evaluator, requests) as trials:
-        return Table.from_trials(chosen.name, space, range(seeds), epochs, trials, about=about)
+    with _followed(f"{task.name}: table", evaluator, requests) as trials:
+        return Table.from_trials(task.name, space, range(seeds), epochs, trials, about=about)
 
 
 @contextmanager
@@ -182,12 +179,8 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
     Raises:
         InputError: after the last, if some failed by accident.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, TextColumn("left"), console=Console(stderr=True)) as progress:
-        bar = progress.add_task(what, total=len(requests))
+    with progress_bar() as progress:
+        bar = progress.add_task(what, total=len(requests), note="")
 
         def follow() -> Iterator[Trial]:
             accidents = []
@@ -205,17 +198,17 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
         yield follow()
 
 
-def _about(chosen: Task, trainer: TrainingEvaluator, device: str | None) -> dict[str, Any]:
+def _about(task: Task, evaluator: Evaluator, device: str | None) -> dict[str, Any]:
     """What a table's header says of how its trials came about."""
     from marl_hpo_env.training.trainer import choose_device
 
     versions = {name: version(name) for name in ("marl-hpo-env", "torch", "numpy")}
     return {
-        **chosen.conditions,
-        "fingerprint": chosen.fingerprint,
-        "evaluator": trainer.fingerprint,
-        "splits": {name: len(inputs) for name, (inputs, _) in chosen.splits.splits().items()},
-        "notes": list(chosen.splits.notes),
+        **task.conditions,
+        "fingerprint": task.fingerprint,
+        "evaluator": evaluator.fingerprint,
+        "splits": {name: len(inputs) for name, (inputs, _) in task.splits.splits().items()},
+        "notes": list(task.splits.notes),
         "versions": {**versions, "python": platform.python_version()},
         "hardware": machine(choose_device(device)),
     }

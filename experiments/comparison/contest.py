@@ -21,11 +21,10 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import track
 
 from agents import Episode, Learner, learner, play
-from experiments.provenance import software
+from experiments.progress import progress_bar
+from experiments.provenance import cores, software
 from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
 from marl_hpo_env.pareto import hypervolume
 from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
@@ -134,8 +133,8 @@ class Benchmark:
     def _original_in_the_mean(self) -> Trial:
         """The original network by the figures that `worth` judges designs by, so that a bound on it asks the same of both."""
         trials = [self.environment(seed).original for seed in self.table.seeds]
-        told = {name: [trial.metrics[name] for trial in trials] for name in self.table.measured}
-        metrics = {name: None if None in values else float(np.mean(values)) for name, values in told.items()}
+        by_seed = {name: [trial.metrics[name] for trial in trials] for name in self.table.measured}
+        metrics = {name: None if None in values else float(np.mean(values)) for name, values in by_seed.items()}
         metrics["validation_accuracy"] = metrics.get("test_accuracy", metrics["validation_accuracy"])
         return replace(trials[0], metrics=metrics)
 
@@ -144,15 +143,15 @@ class Benchmark:
         (designs, objectives), NaN where the trial did not complete."""
         game = self.environment(table_seed)
         signs = np.array([-METRICS[objective.metric].better for objective in self.reward.objectives])
-        told = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
-        return np.asarray(signs * np.array(told, dtype=float))
+        values = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
+        return np.asarray(signs * np.array(values, dtype=float))
 
     def seconds(self, designs: Sequence[int], table_seed: int) -> float:
         """What the trainings of these designs took when the table was made; NaN where it does not say."""
         if "seconds" not in self.table.measured:
             return float("nan")
-        told = self.table.metrics([self._designs[number] for number in designs], table_seed)
-        return float(np.nansum(told["seconds"]))
+        metrics = self.table.metrics([self._designs[number] for number in designs], table_seed)
+        return float(np.nansum(metrics["seconds"]))
 
     def points(self, table_seed: int) -> Array:
         """Every design's objectives, shape (designs, objectives), from 0 for the best value in the table to 1 for the worst;
@@ -177,7 +176,7 @@ class Benchmark:
 
 
 @cache
-def benchmark(table: str, weights: tuple[tuple[str, float], ...], constraints: tuple[str, ...]) -> Benchmark:
+def open_benchmark(table: str, weights: tuple[tuple[str, float], ...], constraints: tuple[str, ...]) -> Benchmark:
     """The benchmark, made once per process."""
     return Benchmark(table, weights, constraints)
 
@@ -188,8 +187,8 @@ def run(contest: Contest) -> Run:
     Raises:
         InputError: if there is no such learner or benchmark, or the learner asks for a design that does not exist.
     """
-    ground = benchmark(contest.table, contest.weights, contest.constraints)
-    return played(contest, ground.environment(ground.table_seed(contest.seed)))
+    benchmark = open_benchmark(contest.table, contest.weights, contest.constraints)
+    return played(contest, benchmark.environment(benchmark.table_seed(contest.seed)))
 
 
 def played(contest: Contest, environment: Any) -> Run:
@@ -252,7 +251,8 @@ def code_of(name: str) -> str:
 
 def basis(contest: Contest) -> str:
     """What else the outcome of a contest hangs on: the table's content and the learner's code."""
-    return f"{benchmark(contest.table, contest.weights, contest.constraints).table.digest} {code_of(contest.learner)}"
+    benchmark = open_benchmark(contest.table, contest.weights, contest.constraints)
+    return f"{benchmark.table.digest} {code_of(contest.learner)}"
 
 
 class Runs:
@@ -280,12 +280,13 @@ class Runs:
         line = "\n"
         for line in self._file:
             try:
-                learner_name, table, weights, constraints, seed, evaluations, designs, ms, by, on = json.loads(line)
+                learner_name, table, weights, constraints, seed, evaluations, *outcome, on = json.loads(line)
+                designs, ms_per_episode, played_with = outcome
             except ValueError:  # the line at which the last command was killed, or one of an earlier version
                 continue
             weighed = tuple((name, weight) for name, weight in weights)
             contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
-            self._finished[contest] = Run(contest, designs, ms, by), on
+            self._finished[contest] = Run(contest, designs, ms_per_episode, played_with), on
         if not line.endswith("\n"):  # what comes next is a line of its own
             self._file.write("\n")
 
@@ -304,14 +305,16 @@ class Runs:
         self._file.flush()
 
 
-def run_all(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int) -> Iterable[Run]:
+def run_all(
+    run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int | None = None
+) -> Iterable[Run]:
     """Every run, the finished ones first, then the others as they end.
 
     Args:
         run: plays a contest; other processes must be able to import it.
         contests: what to run.
         runs: where finished ones are kept.
-        jobs: processes side by side; 1 runs in this one.
+        jobs: processes side by side, one per core where None; 1 runs in this one.
     """
     missing = []
     for contest in contests:
@@ -320,6 +323,7 @@ def run_all(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Ru
             missing.append(contest)
         else:
             yield finished
+    jobs = jobs or cores()
     if jobs == 1 or len(missing) < 2:
         for contest in missing:
             finished = run(contest)
@@ -340,7 +344,23 @@ def _died(contest: Contest, reason: str) -> NoReturn:
     raise InputError(f"There is an error in the learner {contest.learner!r} with seed {contest.seed}: {reason}")
 
 
-def gather(run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int) -> list[Run]:
-    """Every run, with a progress bar while they are played; arguments as for `run_all`."""
-    finished = run_all(run, contests, runs, jobs)
-    return list(track(finished, "runs", len(contests), console=Console(stderr=True)))
+def gather(
+    run: Callable[[Contest], Run],
+    contests: Sequence[Contest],
+    runs: Runs,
+    jobs: int | None = None,
+    note: Callable[[Run], str] = lambda _: "",
+) -> list[Run]:
+    """Every run, with a progress bar while they are played.
+
+    Args:
+        run, contests, runs, jobs: as for `run_all`.
+        note: what the bar says when a run has ended.
+    """
+    gathered = []
+    with progress_bar() as progress:
+        bar = progress.add_task("runs", total=len(contests), note="")
+        for finished in run_all(run, contests, runs, jobs):
+            gathered.append(finished)
+            progress.update(bar, advance=1, note=note(finished))
+    return gathered

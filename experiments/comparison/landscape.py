@@ -53,13 +53,13 @@ def autocorrelation(space: SearchSpace, landscape: Landscape) -> float:
     """Of a random walk that changes one random layer's action at each step: the correlation of a design with the next
     (Weinberger, 1990), over all steps there are rather than a sample of them."""
     grid = landscape.reshape(space.sizes, order="F")
-    there = ~np.isnan(grid)
-    deviations = np.where(there, grid - np.nanmean(landscape), 0.0)
+    measured = ~np.isnan(grid)
+    deviations = np.where(measured, grid - np.nanmean(landscape), 0.0)
     products = steps = 0.0
     for axis, size in enumerate(space.sizes):
         if size > 1:
             products += ((deviations.sum(axis) ** 2).sum() - (deviations**2).sum()) / (size - 1)
-            steps += ((there.sum(axis) ** 2).sum() - there.sum()) / (size - 1)
+            steps += ((measured.sum(axis) ** 2).sum() - measured.sum()) / (size - 1)
     return float(products / steps / np.nanvar(landscape)) if steps and np.nanvar(landscape) else math.nan
 
 
@@ -79,10 +79,10 @@ def _share(terms: list[tuple[npt.NDArray[np.int64], int]], landscape: Landscape)
         terms: each design's value, shape (designs,), and how many values there are.
         landscape: shape (designs,).
     """
-    there = ~np.isnan(landscape)
-    y = landscape[there] - landscape[there].mean()
+    measured = ~np.isnan(landscape)
+    y = landscape[measured] - landscape[measured].mean()
     offsets = np.cumsum([0, *(size for _, size in terms)])
-    codes = np.stack([values[there] for values, _ in terms], axis=1) + offsets[:-1]
+    codes = np.stack([values[measured] for values, _ in terms], axis=1) + offsets[:-1]
     gram, moment = np.zeros((offsets[-1], offsets[-1])), np.zeros(offsets[-1])
     for start in range(0, len(y), _CHUNK):  # one indicator per coefficient would not fit into memory for all designs
         part = codes[start : start + _CHUNK]

@@ -42,13 +42,13 @@ def incumbents(designs: Sequence[Design], rewards: npt.ArrayLike, evaluations: i
     Raises:
         InputError: if there is no episode, or not one reward for each, or `evaluations` is not positive.
     """
-    told = np.asarray(rewards, dtype=float)
-    if not len(designs) or told.shape != (len(designs),):
+    by_episode = np.asarray(rewards, dtype=float)
+    if not len(designs) or by_episode.shape != (len(designs),):
         raise InputError(
-            f"There are {len(designs)} designs and rewards of shape {told.shape}; give one reward for each."
+            f"There are {len(designs)} designs and rewards of shape {by_episode.shape}; give one reward for each."
         )
     first = first_episodes(designs)
-    best = np.maximum.accumulate(told[first])
+    best = np.maximum.accumulate(by_episode[first])
     improved = np.r_[True, best[1:] > best[:-1]]
     # Evaluations number 0, 1, ...: the latest that improved.
     latest = np.maximum.accumulate(np.where(improved, np.arange(len(first)), 0))
@@ -110,7 +110,7 @@ def noise_floor(rewards: Iterable[Array], worth: Array) -> float:
         rewards: under each seed, of every design; shape (designs,), NaN where it has none.
         worth: of every design, as for `incumbent_regret`; NaN where it has none.
     """
-    picked = [np.nanmean(worth[told == np.nanmax(told)]) for told in rewards]
+    picked = [np.nanmean(worth[of_one_seed == np.nanmax(of_one_seed)]) for of_one_seed in rewards]
     return float(np.nanmax(worth) - np.mean(picked))
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shlex
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,8 +23,8 @@ from experiments.comparison.statistics import (
     performance_profile,
     probability_of_improvement,
 )
-from experiments.provenance import machine
-from experiments.tuning.report import markdown_table
+from experiments.provenance import machine, measured_by
+from experiments.text_tables import Table, markdown_section
 from marl_hpo_env import METRICS
 
 mpl.use("Agg")
@@ -49,8 +47,6 @@ designs took when the table was made, "ms/episode" what the learner itself takes
 is among them, is the probability of a lower regret at the end.
 """
 Array = npt.NDArray[np.float64]
-Table = tuple[str, list[str], list[list[str]]]
-"""Title, header and rows."""
 
 
 def checkpoints(evaluations: int) -> list[int]:
@@ -85,28 +81,29 @@ class Curves:
         best = float(benchmark.worth.max())
         rewards = [benchmark.rewards(seed) for seed in benchmark.table.seeds]
         self.floor = noise_floor(rewards, benchmark.worth)
-        self.chance = float(np.mean([told.max() - told.mean() for told in rewards]))
+        self.chance = float(np.mean([of_one_seed.max() - of_one_seed.mean() for of_one_seed in rewards]))
         self.regret: dict[str, Array] = {}
         self.worth: dict[str, Array] = {}
         self.seconds: dict[str, Array] = {}
         self.covered: dict[str, Array] = {}
         several = len(benchmark.reward.objectives) > 1
         for name, played in runs.items():
-            own, test, seconds, share = zip(*(self._of(run, best, several) for run in played), strict=True)
-            self.regret[name], self.worth[name], self.seconds[name] = np.array(own), np.array(test), np.array(seconds)
+            regret, worth, seconds, share = zip(*(self._of(run, best, several) for run in played), strict=True)
+            self.regret[name], self.worth[name] = np.array(regret), np.array(worth)
+            self.seconds[name] = np.array(seconds)
             if several:
                 self.covered[name] = np.array(share)
 
     def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[float]]:
         table_seed = self.benchmark.table_seed(run.contest.seed)
-        told = self.benchmark.rewards(table_seed)
+        of_all = self.benchmark.rewards(table_seed)
         designs = [(number,) for number in run.designs]
-        rewards = told[list(run.designs)]
-        own = simple_regret(designs, rewards, float(told.max()), self.evaluations)
-        test = incumbent_regret(designs, rewards, self.benchmark.worth[list(run.designs)], best, self.evaluations)
+        rewards = of_all[list(run.designs)]
+        regret = simple_regret(designs, rewards, float(of_all.max()), self.evaluations)
+        worth = incumbent_regret(designs, rewards, self.benchmark.worth[list(run.designs)], best, self.evaluations)
         new = [run.designs[i] for i in first_episodes(designs)][: self.evaluations]
         share = [self.benchmark.covered(new[:n], table_seed) for n in self.checkpoints] if several else []
-        return own, test, self.benchmark.seconds(new, table_seed), share
+        return regret, worth, self.benchmark.seconds(new, table_seed), share
 
 
 def regret_table(curves: Curves) -> Table:
@@ -321,11 +318,11 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
                     whose = [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed)]
                     writer.writerow([*whose, *cells, code_of(name)[:7], run.played_with])
     text = ["# Comparison\n", HOW_TO_READ]
-    text += [f"## {title}\n\n{markdown_table(header, rows)}" for title, header, rows in tables]
+    text += [markdown_section(*table) for table in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
     text.append(f"## Settings, where none stand behind a learner's name\n\n{listed_settings(all_curves[0].regret)}")
     all_runs = [run for curves in all_curves for runs in curves.runs.values() for run in runs]
-    text.append(measured_by(["marl-hpo", *sys.argv[1:]], all_runs))
+    text.append(measured_side_by_side(all_runs))
     (folder / "report.md").write_text("\n".join(text) + "\n")
     return tables
 
@@ -339,10 +336,7 @@ def listed_settings(learners: Iterable[str]) -> str:
     return "".join(lines.values())
 
 
-def measured_by(command: Sequence[str], runs: Iterable[Run]) -> str:
-    """A closing line of a report: the command, with what its runs were played, and the machine."""
+def measured_side_by_side(runs: Iterable[Run]) -> str:
+    """The closing line of a report: the command, with what its runs were played, and the machine."""
     played_with = " and ".join(sorted({run.played_with for run in runs}))
-    return (
-        f"Measured by `{shlex.join(command)}` with {played_with}, on {machine()}. Times are of runs side by side, where "
-        "`--jobs` is not 1."
-    )
+    return f"{measured_by(played_with, machine())}. Times are of runs side by side, where `--jobs` is not 1."

@@ -2,29 +2,30 @@
 
 Every seed is another drawing of every table. A run is rewarded with the table's noise, if any, and judged by the true value
 of the design with its best reward: regret as a share of a random design's mean regret, so that tables can be averaged. The
-settings of `coordination-graph` are tuned here and nowhere else (`experiments/synthetic.py`); other learners stand beside it.
+settings of `coordination-graph` are tuned here and nowhere else (`synthetic.py`); other learners stand beside it.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
+from experiments.command_line import Jobs, new_app, run_command
 from experiments.comparison.contest import Contest, Run, Runs, code_of, gather, played
 from experiments.comparison.regret import incumbent_regret
-from experiments.comparison.report import checkpoints, measured_by, shown
+from experiments.comparison.report import checkpoints, measured_side_by_side, shown
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean
 from experiments.suites.synthetic import SyntheticTable, synthetic_table
-from experiments.tuning.report import markdown_table
+from experiments.text_tables import markdown_table
 from marl_hpo_env import Design
+
+app = new_app()
 
 TABLES: Mapping[str, Mapping[str, Any]] = {
     "additive, 8 layers of 12": {"kind": "additive"},
@@ -63,8 +64,8 @@ BESIDE = ("random", "local-search", "regularized-evolution", "optuna-tpe", "pair
 Array = npt.NDArray[np.float64]
 
 
-class _Told(NamedTuple):
-    """Of a trial what a learner is told."""
+class _Trial(NamedTuple):
+    """Of a trial what a learner sees."""
 
     design: Design
     reward: float
@@ -89,18 +90,18 @@ class SyntheticEnvironment:
         """Itself."""
         return self
 
-    def evaluate(self, designs: Iterable[Design]) -> Iterable[_Told]:
-        """What a learner is told of each design; the same again when it comes again."""
+    def evaluate(self, designs: Iterable[Design]) -> Iterable[_Trial]:
+        """What a learner sees of each design; the same again when it comes again."""
         for design in designs:
             if design not in self._rewards:
                 self._rewards[design] = self.table.reward(design, self._rng)
-            yield _Told(design, self._rewards[design])
+            yield _Trial(design, self._rewards[design])
 
-    def score(self, trial: _Told) -> float:
+    def score(self, trial: _Trial) -> float:
         """The reward."""
         return trial.reward
 
-    def objectives(self, _: _Told) -> dict[str, float]:
+    def objectives(self, _: _Trial) -> dict[str, float]:
         """None."""
         return {}
 
@@ -116,7 +117,7 @@ def run(contest: Contest) -> Run:
 
 
 def basis(contest: Contest) -> str:
-    """As `comparison.basis`."""
+    """As `experiments.comparison.contest.basis`."""
     return f"{TABLES[contest.table]} {code_of(contest.learner)}"
 
 
@@ -126,12 +127,12 @@ def regret(finished: Run) -> Array:
     contest = finished.contest
     table = _table(contest.table, contest.seed)
     designs = [table.space.design_at(number) for number in finished.designs]
-    told = SyntheticEnvironment(table, contest.seed).evaluate(designs)
+    trials = SyntheticEnvironment(table, contest.seed).evaluate(designs)
     values = [table.value(design) for design in designs]
     best = table.value(table.best())
     rng = np.random.default_rng(0)
     chance = best - np.mean([table.value(table.space.sample(rng)) for _ in range(1000)])
-    curve = incumbent_regret(designs, [trial.reward for trial in told], values, best, contest.evaluations)
+    curve = incumbent_regret(designs, [trial.reward for trial in trials], values, best, contest.evaluations)
     return np.asarray(curve / chance)
 
 
@@ -160,38 +161,33 @@ def report(regrets: Mapping[str, Array]) -> str:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Plays all learners on all tables and writes the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--episodes", type=int, default=200, help="distinct designs of every run")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/ablation"))
-    given = parser.parse_args(arguments)
+@app.command()
+def main(
+    seeds: Annotated[int, typer.Option(min=2, help="Of every learner, each another drawing of every table.")] = 10,
+    episodes: Annotated[int, typer.Option(min=1, help="Evaluations of every run: distinct designs.")] = 200,
+    jobs: Jobs = None,
+    out: Annotated[Path, typer.Option(help="Folder for runs and report; what is in it is not run again.")] = Path(
+        "experiments/results/ablation"
+    ),
+) -> None:
+    """Leave out each part of coordination-graph in turn, on synthetic tables."""
     learners = {FULL: FULL, **{name: f"{FULL}(without={parts})" for name, parts in WITHOUT.items()}}
     learners |= {name: name for name in BESIDE}
-    contests = [
-        Contest(learner, table, (), (), seed, given.episodes)
-        for learner in learners.values()
-        for seed in range(given.seeds)
-        for table in TABLES
-    ]
-    finished = gather(run, contests, Runs(given.out, basis), given.jobs)
-    curves = {one.contest: regret(one) for one in finished}
-    regrets = {
-        name: np.array(
-            [
-                [curves[Contest(learner, table, (), (), seed, given.episodes)] for table in TABLES]
-                for seed in range(given.seeds)
-            ]
-        )
+    contests = {
+        name: [[Contest(learner, table, (), (), seed, episodes) for table in TABLES] for seed in range(seeds)]
         for name, learner in learners.items()
     }
-    command = ["python", "-m", "experiments.suites.ablation", *(sys.argv[1:] if arguments is None else arguments)]
-    text = f"{report(regrets)}\n{measured_by(command, finished)}\n"
-    (given.out / "report.md").write_text(text)
-    print(text)
+    every = [contest for of_learner in contests.values() for of_seed in of_learner for contest in of_seed]
+    finished = gather(run, every, Runs(out, basis), jobs)
+    curves = {one.contest: regret(one) for one in finished}
+    regrets = {
+        name: np.array([[curves[contest] for contest in of_seed] for of_seed in of_learner])
+        for name, of_learner in contests.items()
+    }
+    text = f"{report(regrets)}\n{measured_side_by_side(finished)}\n"
+    (out / "report.md").write_text(text)
+    typer.echo(text)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(app, "python -m experiments.suites.ablation")

@@ -7,23 +7,26 @@ it continues: trainings and runs are kept in the folder.
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
+import typer
 
+from experiments.command_line import Jobs, new_app, run_command
 from experiments.comparison.contest import Contest, Run, Runs, code_of, gather, played
 from experiments.comparison.regret import incumbents
-from experiments.comparison.report import INTERVALS, THE_PAPERS, measured_by, shown
+from experiments.comparison.report import INTERVALS, THE_PAPERS, measured_side_by_side, shown
 from experiments.comparison.statistics import bootstrap, interquartile_mean, probability_of_improvement
-from experiments.tuning.report import markdown_table
-from marl_hpo_env import Store, StoredEvaluator, TrainingEvaluator, env, task
+from experiments.text_tables import markdown_table
+from experiments.tuning.evaluators import evaluator_of
+from marl_hpo_env import Store, StoredEvaluator, env
+from marl_hpo_env import task as named_task
+
+app = new_app()
 
 LEARNERS = ("coordination-graph", "optuna-tpe", THE_PAPERS, "random")
 
@@ -35,9 +38,9 @@ Array = npt.NDArray[np.float64]
 
 def environment(name: str, seed: int, folder: Path) -> Any:
     """The task's environment, every training kept in the folder."""
-    chosen = task(name)
-    trained = StoredEvaluator(TrainingEvaluator(chosen), Store(folder / "trials.sqlite"))
-    return env(chosen, evaluator=trained, seed=seed).unwrapped
+    task = named_task(name)
+    evaluator = StoredEvaluator(evaluator_of(task, None, 1, timed=False), Store(folder / "trials.sqlite"))
+    return env(task, evaluator=evaluator, seed=seed).unwrapped
 
 
 def run(folder: Path, contest: Contest) -> Run:
@@ -46,8 +49,8 @@ def run(folder: Path, contest: Contest) -> Run:
 
 
 def basis(contest: Contest) -> str:
-    """As `comparison.basis`."""
-    return f"{task(contest.table).fingerprint} {code_of(contest.learner)}"
+    """As `experiments.comparison.contest.basis`."""
+    return f"{named_task(contest.table).fingerprint} {code_of(contest.learner)}"
 
 
 def best_rewards(folder: Path, finished: Run) -> Array:
@@ -55,8 +58,8 @@ def best_rewards(folder: Path, finished: Run) -> Array:
     contest = finished.contest
     game = environment(contest.table, contest.seed, folder)
     designs = list(map(game.space.design_at, finished.designs))
-    told = {trial.design: game.score(trial) for trial in game.evaluate(list(dict.fromkeys(designs)))}
-    rewards = np.array([told[design] for design in designs])
+    scores = {trial.design: game.score(trial) for trial in game.evaluate(list(dict.fromkeys(designs)))}
+    rewards = np.array([scores[design] for design in designs])
     return rewards[incumbents(designs, rewards, contest.evaluations)]
 
 
@@ -70,7 +73,7 @@ def report(best: Mapping[str, Mapping[str, Array]]) -> str:
     for name, curves in best.items():
         points = EVALUATIONS[name]
         seeds = len(next(iter(curves.values())))
-        text.append(f"## {name}: best reward, {task(name).reward}, in hundredths; {seeds} seeds {INTERVALS}\n")
+        text.append(f"## {name}: best reward, {named_task(name).reward}, in hundredths; {seeds} seeds {INTERVALS}\n")
         rows = []
         for learner, runs in curves.items():
             middles = [shown(bootstrap(interquartile_mean, runs[:, [n - 1]]), 100, 4) for n in points]
@@ -81,33 +84,33 @@ def report(best: Mapping[str, Mapping[str, Array]]) -> str:
     return "\n".join(text)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Plays all learners on all tasks and writes the report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=Path("experiments/results/live"))
-    given = parser.parse_args(arguments)
-    contests = [
-        Contest(learner, name, (), (), seed, points[-1])
-        for name, points in EVALUATIONS.items()
-        for seed in range(given.seeds)
-        for learner in LEARNERS
-    ]
-    finished = gather(partial(run, given.out), contests, Runs(given.out, basis), given.jobs)
-    curves = {one.contest: best_rewards(given.out, one) for one in finished}
-    best = {
+@app.command()
+def main(
+    seeds: Annotated[int, typer.Option(min=2, help="Of every learner.")] = 10,
+    jobs: Jobs = None,
+    out: Annotated[Path, typer.Option(help="Folder for trainings, runs and report; none is done again.")] = Path(
+        "experiments/results/live"
+    ),
+) -> None:
+    """Compare learners on networks that are trained while they play, without any table."""
+    contests = {
         name: {
-            learner: np.array([curves[Contest(learner, name, (), (), seed, points[-1])] for seed in range(given.seeds)])
-            for learner in LEARNERS
+            learner: [Contest(learner, name, (), (), seed, points[-1]) for seed in range(seeds)] for learner in LEARNERS
         }
         for name, points in EVALUATIONS.items()
     }
-    command = ["python", "-m", "experiments.suites.live", *(sys.argv[1:] if arguments is None else arguments)]
-    text = f"{report(best)}\n{measured_by(command, finished)}\n"
-    (given.out / "report.md").write_text(text)
-    print(text)
+    # Seed by seed, so that all learners of a seed find its trainings in the store.
+    every = [contests[name][learner][seed] for name in EVALUATIONS for seed in range(seeds) for learner in LEARNERS]
+    finished = gather(partial(run, out), every, Runs(out, basis), jobs)
+    curves = {one.contest: best_rewards(out, one) for one in finished}
+    best = {
+        name: {learner: np.array([curves[contest] for contest in of_seeds]) for learner, of_seeds in by_learner.items()}
+        for name, by_learner in contests.items()
+    }
+    text = f"{report(best)}\n{measured_side_by_side(finished)}\n"
+    (out / "report.md").write_text(text)
+    typer.echo(text)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(app, "python -m experiments.suites.live")

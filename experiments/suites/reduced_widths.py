@@ -11,23 +11,27 @@ written is in `experiments/results/<task>-eighth`: it shows that the tasks run f
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from PIL import Image
 from torch import nn
 from torch.nn.functional import interpolate
 
 from agents import learner
+from experiments.command_line import new_app, run_command
 from experiments.tuning.session import close, play_learner, prepare
-from marl_hpo_env import Data, Limits, Task, task
+from marl_hpo_env import Data, InputError, Limits, Task
+from marl_hpo_env import task as named_task
+
+app = new_app()
 
 DIVISOR = 8
 IMAGES = {"vgg16-cifar10": (2000, 500, 500), "googlenet-cifar10": (1000, 300, 300), "unet-isic18": (160, 60, 60)}
@@ -45,15 +49,13 @@ NUCLEI_SIZE = 48
 
 def narrowed(model: nn.Module, divisor: int) -> nn.Module:
     """The model with every width divided, but for the image's channels and the outputs; at least 1."""
-    outputs = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    kept_in, kept_out = outputs[0], {outputs[-1]}
-    kept_out |= {
-        module for name, module in model.named_modules() if name.endswith("fc2")
-    }  # GoogLeNet's auxiliary heads
+    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    auxiliary = {module for name, module in model.named_modules() if name.endswith("fc2")}  # GoogLeNet's heads
+    first, last = layers[0], {layers[-1]} | auxiliary
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm2d):
-                made = _narrow(child, divisor, child is not kept_in, child not in kept_out)
+            if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
+                made = _narrow(child, divisor, child is not first, child not in last)
                 setattr(module, name, made)
     return model
 
@@ -62,8 +64,8 @@ def _narrow(module: Any, divisor: int, inputs: bool, outputs: bool) -> nn.Module
     def less(width: int, wanted: bool) -> int:
         return max(1, width // divisor) if wanted else width
 
-    if isinstance(module, nn.BatchNorm2d):
-        return nn.BatchNorm2d(less(module.num_features, True), eps=module.eps)
+    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+        return type(module)(less(module.num_features, True), eps=module.eps)
     bias = module.bias is not None
     if isinstance(module, nn.Linear):
         return nn.Linear(less(module.in_features, inputs), less(module.out_features, outputs), bias)
@@ -75,9 +77,16 @@ def _narrow(module: Any, divisor: int, inputs: bool, outputs: bool) -> nn.Module
 
 
 def reduced(name: str, data: Path) -> Task:
-    """A task of the paper with widths and choices divided, on a few images, without limits: in three short epochs hardly a
-    design of so few kernels would get below the loss of guessing."""
-    whole = task(name)
+    """A task of the paper with widths and choices divided, on a few images, without limits.
+
+    In three short epochs hardly a design of so few kernels would get below the loss of guessing.
+
+    Raises:
+        InputError: if it is none of those that have their number of images here.
+    """
+    if name not in IMAGES:
+        raise InputError.unknown("task to be reduced", name, IMAGES)
+    whole = named_task(name)
     assert callable(whole.choices)
     assert callable(whole.model)
     return replace(
@@ -139,19 +148,21 @@ def _standardised(*splits: tuple[torch.Tensor, torch.Tensor]) -> Data:
     return Data(train, validation, test)
 
 
-def main() -> None:
-    """Tunes one of the tasks with the paper's agents."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=sorted(IMAGES))
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, help="default: experiments/results/TASK-eighth")
-    given = parser.parse_args()
-    chosen = reduced(given.task, given.data)
-    run = prepare(chosen, given.out or Path("experiments/results") / chosen.name, None, None)
-    exploration, exploitation = EPISODES[given.task]
+@app.command()
+def main(
+    task_name: Annotated[str, typer.Argument(metavar="TASK", help=f"One of {', '.join(sorted(IMAGES))}.")],
+    data: Annotated[Path, typer.Argument(help="The file of its images, .npz.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run.", show_default="experiments/results/TASK-eighth")
+    ] = None,
+) -> None:
+    """Tune one of the paper's tasks, with every width divided by eight, with the paper's agents."""
+    task = reduced(task_name, data)
+    tuning = prepare(task, out or Path("experiments/results") / task.name, None, None)
+    exploration, exploitation = EPISODES[task_name]
     agents = learner("pairwise-q", exploration_episodes=exploration, max_exploitation_episodes=exploitation)
-    close(run, play_learner(run, agents, "pairwise-q", 0, None))
+    close(tuning, play_learner(tuning, agents, "pairwise-q", 0, None))
 
 
 if __name__ == "__main__":
-    main()
+    run_command(app, "python -m experiments.suites.reduced_widths")

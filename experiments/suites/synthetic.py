@@ -134,8 +134,8 @@ def synthetic_table(
     parts = [[np.zeros(sizes[p : p + 3]) for p in range(layers)] for _ in range(3)]
     single, pair, triple = parts
     for p in range(layers):
-        walks, own = _walks(values, digits, rng), rng.standard_normal(space.sizes[p])
-        effect = shared + walks + 0.5 * own if ordered else own
+        walks, unordered = _walks(values, digits, rng), rng.standard_normal(space.sizes[p])
+        effect = shared + walks + 0.5 * unordered if ordered else unordered
         single[p] += rng.gamma(2.0) * _pure(effect)
         for before in space.feeding[p]:
             smooth = np.outer(_walks(values, digits, rng), _walks(values, digits, rng))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich import box
-from rich.table import Table
 
-from experiments.provenance import machine, software
+from experiments.provenance import cores, machine, measured_by, software
+from experiments.text_tables import Table
 from marl_hpo_env import METRICS, Reward, Trial, TunableNetwork
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
@@ -76,42 +72,25 @@ def front_table(
     return ["design", *map(str, objectives)], rows
 
 
-def search_space(network: TunableNetwork) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a network's layers: the original's values, the choices, and what feeds each."""
+def search_space(network: TunableNetwork) -> Table:
+    """A network's layers: the original's values, the choices, and what feeds each."""
+    space = network.space
+    designs = f"{space.size:,}" if space.size < 10**15 else f"{space.size:.3g}"
     rows = []
-    for layer in network.space.layers:
+    for layer in space.layers:
         choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
         rows.append(
             [layer.name, layer.kind, _values(network.original[layer.name]), choices, ", ".join(layer.inputs) or "-"]
         )
-    return ["layer", "kind", "original", "choices", "fed by"], rows
+    title = f"{len(space)} layers, {len(space.pairs)} pairs of connected layers, {designs} designs"
+    return title, ["layer", "kind", "original", "choices", "fed by"], rows
 
 
-def rich_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    """For the terminal."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for position, column in enumerate(header):
-        numeric = position > 0 and all(_is_number(row[position]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", no_wrap=position == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """For a file."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def measured_with(device: torch.device, seconds: float) -> str:
-    """The command, versions and hardware behind a report, in a sentence."""
-    program = Path(sys.argv[0]).stem
-    called = f"python -m experiments.{program}" if program == "reduced_widths" else "marl-hpo"
-    command = " ".join([called, *sys.argv[1:]])
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{os.cpu_count()} CPU cores"
+def measured_alone(device: torch.device, seconds: float) -> str:
+    """The closing line of a report: the command, versions and hardware behind it, and how long it took."""
+    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
     return (
-        f"Measured by `{command}` with {software()}, on {machine()}, {hardware}; the run took {seconds:.0f} s. "
+        f"{measured_by(software(), f'{machine()}, {hardware}')}; the run took {seconds:.0f} s. "
         "Times are of one training alone, on a CPU with one thread."
     )
 
@@ -130,7 +109,3 @@ def _value(value: Any) -> str:
     if isinstance(value, type):
         return value.__name__
     return str(value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value)
-
-
-def _is_number(text: str) -> bool:
-    return text == "-" or text.replace(",", "").replace(".", "").isdigit()

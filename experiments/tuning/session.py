@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.console import Console
 
 from agents import Learner
+from experiments.text_tables import markdown_section, print_table
 from experiments.tuning.pictures import pareto_front, predicted_masks, rewards_per_episode
 from experiments.tuning.report import (
     comparison,
@@ -20,9 +20,7 @@ from experiments.tuning.report import (
     front_objectives,
     front_table,
     layers,
-    markdown_table,
-    measured_with,
-    rich_table,
+    measured_alone,
 )
 from experiments.tuning.tuning import PHASES, Play, Tuning
 from marl_hpo_env import Reward, Task, Trial, WeightedReward
@@ -31,22 +29,22 @@ _STARTED = time.perf_counter()
 
 
 def prepare(
-    chosen: Task, out: Path | None, device: str | None, workers: int | None, reward: Reward | None = None
+    task: Task, out: Path | None, device: str | None, workers: int | None, reward: Reward | None = None
 ) -> Tuning:
     """The run of a task in its folder, having said what the user should know of it.
 
     Raises:
         InputError: as `Tuning`.
     """
-    if chosen.limits.batch_ratio is not None and (workers or 1) > 1:
+    if task.limits.batch_ratio is not None and (workers or 1) > 1:
         typer.echo(f"The batch-time limit is off: with {workers} workers no training is alone.", err=True)
-        chosen = replace(chosen, limits=replace(chosen.limits, batch_ratio=None))
-    tuning = Tuning(chosen, out or Path("runs") / chosen.name, reward=reward, device=device, workers=workers)
-    for note in chosen.splits.notes:
+        task = replace(task, limits=replace(task.limits, batch_ratio=None))
+    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, device=device, workers=workers)
+    for note in task.splits.notes:
         typer.echo(note, err=True)
-    if chosen.limits.batch_ratio is not None:
+    if task.limits.batch_ratio is not None:
         typer.echo(
-            f"A design's batch may take {chosen.limits.batch_ratio:g} times the original's: a clock decides.", err=True
+            f"A design's batch may take {task.limits.batch_ratio:g} times the original's: a clock decides.", err=True
         )
     return tuning
 
@@ -56,10 +54,10 @@ def play_learner(tuning: Tuning, player: Learner, name: str, seed: int, episodes
     played = tuning.play(name, player, episodes, seed)
     tuning.write_episodes(played)
     run = f"{name}, seed {seed}, {tuning.env.epochs} epochs, {tuning.reward}"
-    before = tuning.folder.store.about(f"run of {name}")
-    if before not in (None, run):
+    earlier = tuning.folder.store.about(f"run of {name}")
+    if earlier not in (None, run):
         typer.echo(
-            f"The report in {str(tuning.folder.path)!r} was of {before}; it is replaced, its trials stay.", err=True
+            f"The report in {str(tuning.folder.path)!r} was of {earlier}; it is replaced, its trials stay.", err=True
         )
     tuning.folder.store.set_about(f"run of {name}", run)
     return played
@@ -82,7 +80,7 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     path = tuning.folder / f"rewards-{played.name}.png"
     rewards_per_episode(played, path, sum(phase == PHASES[0] for phase in played.phases))
     lines = [f"Reward: {tuning.reward}."] + [line for each in plays for line in _outcome(each)]
-    lines += _kept(tuning.reward, played.name, trials[played.name], trials["original"])
+    lines += _constraints(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
     objectives = front_objectives(tuning.reward)
     original = tuning.env.original
@@ -96,9 +94,9 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
     write_report(tuning, trials, {each.name: each.best.design for each in plays}, lines, tables)
     picture = tuning.folder / "pareto-front.png"
-    at_first = [objective.value(original, original) for objective in objectives]
+    of_original = [objective.value(original, original) for objective in objectives]
     names = [str(objective) for objective in objectives]
-    pareto_front(list(reached.values()), [values for _, values in best], at_first, names, picture)
+    pareto_front(list(reached.values()), [values for _, values in best], of_original, names, picture)
     typer.echo(f"Pareto front: {picture}")
     if tuning.task.splits.test[1].is_floating_point():
         masks = tuning.folder / "masks.png"
@@ -120,30 +118,29 @@ def write_report(
     more: dict[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
     """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
-    console = Console()
     text = [f"# {tuning.task.name}\n"]
     for title, (header, rows) in {
         "Trained to convergence": comparison(trials),
         "Layer by layer": layers(tuning.task.network, designs),
         **(more or {}),
     }.items():
-        console.print(rich_table(title, header, rows))
-        text.append(f"## {title}\n\n{markdown_table(header, rows)}")
+        print_table(title, header, rows)
+        text.append(markdown_section(title, header, rows))
     for line in lines:
         typer.echo(line)
     sentences = "".join(f"- {line}\n" for line in lines)
     (tuning.folder / "report.md").write_text(
-        "\n".join([*text, sentences, measured_with(tuning.device, time.perf_counter() - _STARTED)]) + "\n"
+        "\n".join([*text, sentences, measured_alone(tuning.device, time.perf_counter() - _STARTED)]) + "\n"
     )
 
 
-def _kept(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
+def _constraints(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
     """Whether the constraints that held after a few epochs hold for the networks that are taken home, in a sentence."""
     if not isinstance(reward, WeightedReward) or not reward.constraints:
         return []
     broken = reward.broken(found, original)
-    said = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
-    return [f"{name}: trained to convergence, the network {said}."]
+    verdict = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
+    return [f"{name}: trained to convergence, the network {verdict}."]
 
 
 def _outcome(played: Play) -> list[str]:
@@ -163,8 +160,8 @@ def _outcome(played: Play) -> list[str]:
     return lines
 
 
-def added(chosen: Task, name: str, design: tuple[int, ...]) -> list[str]:
+def added(task: Task, name: str, design: tuple[int, ...]) -> list[str]:
     """What the found network needed so that its branches fit, in a sentence; none where it needed nothing."""
-    network: Any = chosen.network.build(design, "meta")
+    network: Any = task.network.build(design, "meta")
     parts = [f"{count} {what}" for what, count in network.meta["added"].items() if count]
     return [f"{name}: added so that the network fits: {', '.join(parts)}."] if parts else []

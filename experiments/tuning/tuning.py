@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 
 from agents import Episode, Learner, play
 from agents.playing import begin
+from experiments.progress import progress_bar
+from experiments.tuning.evaluators import evaluator_of
 from experiments.tuning.run_folder import RunFolder
-from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, TrainingEvaluator, Trial, env
+from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import load_network, save_network
 from marl_hpo_env.training.trainer import choose_device
 from marl_hpo_env.trial import CLOCK_METRICS
@@ -93,10 +92,10 @@ class Tuning:
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
         self.device = choose_device(device)
-        evaluator = TrainingEvaluator(task, device, workers or (1 if timed else default_workers(self.device)))
+        evaluator = evaluator_of(task, device, workers, timed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._alone = StoredEvaluator(TrainingEvaluator(task, device), self.folder.store, needs_time=True)
+        self._alone = StoredEvaluator(evaluator_of(task, device, 1, timed=True), self.folder.store, needs_time=True)
         stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
         self.env = env(task, evaluator=stored, reward=self.reward).unwrapped
 
@@ -115,16 +114,8 @@ class Tuning:
         phases: list[str] = []
         trials: dict[Any, Trial] = {}
         best = float("-inf")
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[best]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=self.console,
-        ) as progress:
-            bar = progress.add_task(name, total=total, best="")
+        with progress_bar(self.console) as progress:
+            bar = progress.add_task(name, total=total, note="")
 
             def on_trial(trial: Trial) -> None:
                 trials[trial.design] = trial
@@ -136,7 +127,7 @@ class Tuning:
                 phases.append(phase)
                 best = max(best, episode.reward)
                 description = f"{name} {phase}".strip()
-                progress.update(bar, completed=len(phases), description=description, best=f"best {best:.4g}")
+                progress.update(bar, completed=len(phases), description=description, note=f"best {best:.4g}")
 
             played = play(self.env, learner, episodes, seed=seed, batch=BATCH, on_trial=on_trial, on_episode=on_episode)
             progress.update(bar, total=len(played))
@@ -198,10 +189,3 @@ def _completed(trial: Trial) -> Trial:
         what = "The original network" if trial.design is None else f"The design {list(trial.design)}"
         raise InputError(f"{what} cannot be trained: {trial.reason}")
     return trial
-
-
-def default_workers(device: torch.device) -> int:
-    """As many trainings side by side as this process has cores; on a GPU one."""
-    if device.type != "cpu":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -6,7 +6,7 @@ import pytest
 from agents import learner
 from experiments.comparison.contest import Contest, Run
 from experiments.suites import ablation
-from experiments.suites.ablation import BESIDE, FULL, TABLES, WITHOUT, SyntheticEnvironment, main, regret, report, run
+from experiments.suites.ablation import BESIDE, FULL, TABLES, WITHOUT, SyntheticEnvironment, app, regret, report, run
 from experiments.suites.synthetic import synthetic_table
 
 
@@ -57,15 +57,16 @@ def test_the_report_s_differences_are_of_the_same_seeds(monkeypatch):
     assert said.count("| 5 [5,5] | 5 [5,5] |") == 1
 
 
-def test_the_command_writes_a_report_and_runs_nothing_twice(tmp_path, monkeypatch, capsys):
+def test_the_command_writes_a_report_and_runs_nothing_twice(run_app, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "TABLES", {"small": {"kind": "pairwise", "layers": 3, "values": (3,)}})
     monkeypatch.setattr(ablation, "WITHOUT", {"greedy": "thompson"})
     monkeypatch.setattr(ablation, "BESIDE", ("random",))
-    given = ["--seeds", "2", "--episodes", "5", "--jobs", "1", "--out", str(tmp_path)]
-    main(given)
+    given = ["--seeds", 2, "--episodes", 5, "--jobs", 1, "--out", tmp_path]
+    code, out, err = run_app(app, *given)
+    assert code == 0, err
     text = (tmp_path / "report.md").read_text()
     assert all(f"| {name} |" in text for name in (FULL, "greedy", "random"))
-    assert text in capsys.readouterr().out
+    assert text in out
     monkeypatch.setattr(ablation, "run", lambda contest: pytest.fail("it was run again"))
-    main(given)
+    assert run_app(app, *given)[0] == 0
     assert (tmp_path / "report.md").read_text() == text

@@ -5,7 +5,7 @@ import pytest
 
 from experiments.comparison.contest import Contest, Run
 from experiments.suites import live
-from experiments.suites.live import best_rewards, main, report, run
+from experiments.suites.live import app, best_rewards, report, run
 from marl_hpo_env import Store
 
 SMALL = {"digits-convnet": (1, 2)}
@@ -25,10 +25,12 @@ def test_the_report_by_hand(small):
     assert "| random | 50 [50,50] | 70 [70,70] | 1 [1,1] |" in text
 
 
-def test_real_trainings_are_kept_and_judged(small, tmp_path, capsys, monkeypatch):
-    main(["--seeds", "2", "--jobs", "1", "--out", str(tmp_path)])
+def test_real_trainings_are_kept_and_judged(small, run_app, tmp_path, monkeypatch):
+    given = ["--seeds", 2, "--jobs", 1, "--out", tmp_path]
+    code, out, err = run_app(app, *given)
+    assert code == 0, err
     text = (tmp_path / "report.md").read_text()
-    assert text in capsys.readouterr().out
+    assert text in out
     store = Store(tmp_path / "trials.sqlite")
     trials = {(trial.design, trial.request.seed): trial for _, trial in store.trials()}
     assert {seed for design, seed in trials if design} == {0, 1}
@@ -44,5 +46,5 @@ def test_real_trainings_are_kept_and_judged(small, tmp_path, capsys, monkeypatch
     backwards = Run(contest, list(reversed(played.designs)), 0.0, "these versions")
     assert best_rewards(tmp_path, backwards)[-1] == curve[-1]
     monkeypatch.setattr(live, "run", lambda *_: pytest.fail("it was run again"))
-    main(["--seeds", "2", "--jobs", "1", "--out", str(tmp_path)])
+    assert run_app(app, *given)[0] == 0
     assert (tmp_path / "report.md").read_text() == text

@@ -53,8 +53,8 @@ def test_every_width_is_divided_but_for_the_image_s_channels_and_the_outputs(mak
     by_hand[first] = image[0], by_hand[first][1]
     by_hand |= {name: (by_hand[name][0], number) for name, number in outputs.items()}
     assert after == by_hand
-    told = model(torch.zeros(2, *image))
-    scores = [told] if isinstance(told, torch.Tensor) else [part for part in told if part is not None]
+    answer = model(torch.zeros(2, *image))
+    scores = [answer] if isinstance(answer, torch.Tensor) else [part for part in answer if part is not None]
     assert len(scores) == len(outputs)
     assert {part.shape[1] for part in scores} == set(outputs.values())
     assert all(part.isfinite().all() for part in scores)
@@ -127,3 +127,14 @@ def test_a_reduced_task_has_the_paper_s_choices_with_widths_divided_and_no_limit
     }
     assert small.choices["output"] is None
     assert small.limits == Limits()
+
+
+def test_a_task_that_is_not_reduced_and_a_file_that_is_not_there_are_one_sentence(run_app, tmp_path):
+    for given, sentence in (
+        (["vgg16-cifar100", tmp_path / "cifar.npz"], "There is no task to be reduced 'vgg16-cifar100'; did you mean"),
+        (["vgg16-cifar10", tmp_path / "cifar.npz"], "cifar.npz cannot be written or read: No such file or directory."),
+    ):
+        code, _, err = run_app(reduced_widths.app, *given, "--out", tmp_path / "out")
+        assert (code, len(err.strip().splitlines())) == (2, 1)
+        assert sentence in err
+        assert not (tmp_path / "out").exists()

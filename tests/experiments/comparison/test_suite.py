@@ -1,0 +1,48 @@
+"""The suites of the package, and that the committed results are theirs."""
+
+from __future__ import annotations
+
+import csv
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from agents import learner
+from experiments.comparison.suite import suite, suites
+
+RESULTS = Path(__file__).parents[3] / "experiments" / "results"
+
+
+def test_there_is_a_suite_for_every_committed_comparison():
+    assert suites() == sorted(folder.name.removeprefix("compare-") for folder in RESULTS.glob("compare-*"))
+    assert len(suites()) == 7
+
+
+@pytest.mark.parametrize("name", suites())
+def test_a_suite_is_in_the_package_and_begins_with_the_question_that_it_answers(name):
+    first = files("experiments.suites").joinpath(f"{name}.toml").read_text().splitlines()[0]
+    assert first.startswith("# ")
+    assert first.endswith("?")
+
+
+@pytest.mark.parametrize("name", suites())
+def test_the_learners_of_a_suite_can_be_made(name):
+    for each in suite(name).learners:
+        learner(each)
+
+
+@pytest.mark.parametrize("name", suites())
+def test_the_committed_results_are_those_of_the_suite(name):
+    with (RESULTS / f"compare-{name}" / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    settings = suite(name)
+    tables = [Path(task).stem.replace("_cifar10", "") for task in settings.tasks]
+    assert [(row["task"], row["learner"], int(row["seed"])) for row in rows] == [
+        (table, each, seed) for table in tables for each in settings.learners for seed in range(settings.seeds)
+    ]
+    assert f"regret_{settings.episodes}" in rows[0]
+    assert f"regret_{2 * settings.episodes}" not in rows[0]
+    report = (RESULTS / f"compare-{name}" / "report.md").read_text()
+    rewarded = " - ".join(f"{weight:.4g} {metric}" for metric, weight in settings.weights.items())
+    assert not settings.weights or f"regret in hundredths of {rewarded}; " in report

@@ -54,6 +54,8 @@ def test_no_number_is_broken_in_two_in_a_narrow_terminal(marl_hpo, chain, tmp_pa
     report = (tmp_path / "out" / "report.md").read_text()
     words = {word for line in report.splitlines() if line.startswith("| ") for word in line.split()} - {"|", "---"}
     assert all(word in said for word in words)
+    *lines, _ = said.splitlines()  # the last one has a path
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,10 @@ def test_tune_ends_in_a_table_a_picture_and_its_files(uninterrupted):
         assert text in out
     assert (folder / "rewards-random.png").read_bytes().startswith(b"\x89PNG")
     assert len((folder / "episodes-random.csv").read_text().splitlines()) == 1 + 10
-    assert "| original |" in (folder / "report.md").read_text()
+    report = (folder / "report.md").read_text()
+    assert "| original |" in report
+    command = " ".join(["python -m experiments.commands.main", *TUNE, "--out", str(folder)])
+    assert f"Measured by `{command}` with marl-hpo-env " in report
     # The original and ten designs for four epochs; the original and the best to convergence.
     budgets = [request.epochs for _, request, *_ in rows(folder)]
     assert sorted(budgets, key=str) == [4] * 11 + [None] * 2
@@ -223,13 +226,15 @@ def test_help_says_every_default(marl_hpo, command):
         )  # all of it: what stands in square brackets would be swallowed
 
 
-def test_tasks_and_learners_are_listed(capsys):
+def test_tasks_and_learners_are_listed(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     command_line.app(["tasks"], standalone_mode=False)
     command_line.app(["learners"], standalone_mode=False)
     out = capsys.readouterr().out
     assert "digits-convnet" in out
     assert "pairwise-q" in out
     assert "(population_size=20, sample_size=5)" in out
+    assert max(map(len, out.splitlines())) <= 80
 
 
 # --- the paper's tasks, and the epoch budget -------------------------------------------------------------------------
@@ -324,3 +329,17 @@ def test_a_paper_task_is_shown_without_its_data(capsys, tmp_path, monkeypatch):
     assert "kernels 16 32 64 128 256; size 3 5; stride 1 2" in said
     assert "units 128 256 512 1024 2048 4096" in said
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_layer_of_googlenet_is_shown_in_80_columns(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    given = ["--task", "googlenet-cifar10", "--picture", str(tmp_path / "layers.png")]
+    command_line.app(["show", *given], standalone_mode=False)
+    *lines, picture = capsys.readouterr().out.splitlines()
+    assert picture == f"Layer graph: {tmp_path / 'layers.png'}"
+    assert max(map(len, lines)) <= 80
+    # The layers with their choices, and a second table with what feeds each.
+    names = [line.split()[0] for line in lines if line and not line.startswith((" ", "─", "layer"))][1:]
+    layers = [layer.name for layer in task("googlenet-cifar10").space.layers]
+    assert len(layers) == 74
+    assert names == layers * 2

@@ -1,3 +1,5 @@
+import os
+import re
 import subprocess
 import sys
 
@@ -118,9 +120,17 @@ def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
         "photos",
     ]
     command += ["--image-size", "16", "--epochs", "1", "--learner", "random", "--episodes", "2", "--out", "out"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    narrow = {**os.environ, "COLUMNS": "80"}
+    run = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=narrow)
     assert run.returncode == 0, run.stderr
     assert "added so that the network fits:" in run.stdout
+    # Every number of the report stands whole in the terminal too, where its tables are in 80 columns.
+    shown = run.stdout[: run.stdout.index("Reward: ")]
+    cells = [line.split() for line in (place / "out" / "report.md").read_text().splitlines() if line.startswith("| ")]
+    numbers = {word for words in cells for word in words if not re.search("[a-zA-Z]", word)} - {"|", "---"}
+    assert any(len(number) == len("11,177,538") for number in numbers)
+    assert numbers <= set(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
     from torchvision.models import resnet18
 
     network = load_network(place / "out" / "network.safetensors", resnet18(num_classes=2))

@@ -88,8 +88,8 @@ def test_what_is_in_the_folder_is_not_trained_again(path, built, tiny, build, tm
 
     monkeypatch.setattr(TrainingEvaluator, "evaluate", recorded)
     fingerprint = TrainingEvaluator(tiny, "cpu").fingerprint
-    there, partial = Store(built / "trials.sqlite"), Store(tmp_path / "trials.sqlite")
-    for _, trial in list(there.trials())[:-1]:
+    whole, partial = Store(built / "trials.sqlite"), Store(tmp_path / "trials.sqlite")
+    for _, trial in list(whole.trials())[:-1]:
         partial.put(fingerprint, trial)
     partial.close()
     assert build(tmp_path)[0] == 0
@@ -172,13 +172,15 @@ def test_a_table_of_another_network_is_not_checked(path, marl_hpo, monkeypatch):
     assert "is of another network, data, choices or recipe than 'tiny' has now" in err
 
 
-def test_a_table_is_described(path, marl_hpo):
+def test_a_table_is_described(path, marl_hpo, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = marl_hpo("table", "describe", path)
     table = Table.open(path)
     best = ",".join(map(str, table.space.design_at(int(table.mean_test_accuracy.argmax()))))
     assert code == 0
     for text in ("4 designs", f"{100 * table.mean_test_accuracy.max():.2f}% ({best})", "local optima", "Pareto front"):
         assert text in out
+    assert max(map(len, out.splitlines())) <= 80
     code, _, err = marl_hpo("table", "describe", "tinny")
     assert (code, "There is no table 'tinny'" in err) == (2, True)
 

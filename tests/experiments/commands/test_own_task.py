@@ -1,0 +1,134 @@
+"""A task of one's own, in a module in the current folder, in every command that takes a task."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from marl_hpo_env import Store, Table
+
+ROOT = Path(__file__).parents[3]
+
+OWN = """
+import torch
+from torch import nn
+
+from marl_hpo_env import Recipe, Task
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.output = nn.Linear(4 * 16, 2)
+
+    def forward(self, images):
+        return self.output(torch.flatten(self.pool(self.conv(images).relu()), 1))
+
+
+def images():
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(60) % 2
+    return torch.randn(60, 1, 8, 8, generator=generator) + 2 * classes[:, None, None, None], classes
+
+
+def choices():
+    return {nn.Conv2d: {"out_channels": (2, 4)}, nn.MaxPool2d: {"kernel_size": (1, 2)}}
+
+
+def bright():
+    recipe = Recipe(batch_size=10, epochs=1, max_epochs=2, learning_rate=0.05)
+    return Task("bright", Net, images, choices=choices, recipe=recipe, description="bright or dark")
+
+
+number = 5
+"""
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Runs the command in a folder with a module `own`."""
+    (tmp_path / "own.py").write_text(OWN)
+
+    def run(*arguments: object) -> Ended:
+        ended = subprocess.run(
+            [sys.executable, "-m", "marl_hpo_env", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+    return run
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_it_is_tuned(command, tmp_path, workers):
+    given = ["--learner", "random", "--episodes", 4, "--device", "cpu", "--workers", workers]
+    ended = command("tune", "--task", "own:bright", *given)
+    assert ended.code == 0, ended.err
+    assert "best reward" in ended.out
+    report = (tmp_path / "runs" / "bright" / "report.md").read_text()
+    assert report.startswith("# bright\n")
+    assert "Measured by `python -m marl_hpo_env tune --task own:bright --learner random --episodes 4" in report
+    designs = {trial.design for _, trial in Store(tmp_path / "runs" / "bright" / "trials.sqlite").trials()}
+    assert len(designs - {None}) == 4
+
+
+def test_a_design_of_it_is_trained_to_convergence(command, tmp_path):
+    ended = command("fit", "--task", "own:bright", "--design", "0,1", "--device", "cpu", "--out", "out")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "out" / "network.safetensors").exists()
+
+
+def test_it_is_shown(command, tmp_path):
+    ended = command("show", "--task", "own:bright", "--picture", "layers.png")
+    assert ended.code == 0, ended.err
+    assert ended.out.startswith("2 layers, 1 pairs of connected layers, 4 designs\n")
+    assert (tmp_path / "layers.png").exists()
+
+
+def test_a_table_of_it_is_built_and_learners_are_compared_on_that(command, tmp_path):
+    ended = command(
+        "table", "build", "--task", "own:bright", "--seeds", 2, "--workers", 2, "--device", "cpu", "--out", "t"
+    )
+    assert ended.code == 0, ended.err
+    table = Table.open(tmp_path / "t" / "bright.npz")
+    assert table.about["command"] == "marl-hpo table build --task own:bright --seeds 2"
+    given = ["--seeds", 2, "--episodes", 3, "--jobs", 1]
+    ended = command("compare", "--task", "t/bright.npz", "--learners", "random,local-search", *given)
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["tune", "--task", "own:number"], "The task 'own:number' is a int; name a function that makes a Task."),
+        (["show", "--task", "own:Net"], "The task 'own:Net' makes a Net; it must make a Task."),
+        (["fit", "--task", "nowhere:bright", "--design", "0"], "There is no module 'nowhere' for the task"),
+        (["table", "build", "--task", "own:dark", "--out", "out"], "The task 'own:dark' cannot be found"),
+        (["compare", "--task", "own:bright"], "learners are compared on tables only; make one with"),
+    ],
+)
+def test_what_is_no_task_is_one_sentence(command, tmp_path, arguments, sentence):
+    ended = command(*arguments)
+    assert ended.code == 2
+    assert sentence in ended.err
+    assert len(ended.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()

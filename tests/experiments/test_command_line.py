@@ -1,0 +1,68 @@
+"""How commands end, and what they say of warnings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import pytest
+
+from experiments.command_line import new_app
+from marl_hpo_env import InputError
+
+
+def command(work):
+    """A command of one function without arguments."""
+    app = new_app()
+    app.command()(work)
+    return app
+
+
+def test_a_command_that_ends_well_has_exit_code_0(run_app):
+    assert run_app(command(lambda: print("done"))) == (0, "done\n", "")
+
+
+def bad_input():
+    raise InputError("The thing is 3; it is 4.")
+
+
+def missing_file():
+    Path("nowhere.png").read_bytes()
+
+
+def full_disk():
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("work", "sentence"),
+    [
+        (bad_input, "marl-hpo: The thing is 3; it is 4.\n"),
+        (missing_file, "marl-hpo: nowhere.png cannot be written or read: No such file or directory.\n"),
+        (full_disk, "marl-hpo: A file cannot be written or read: No space left on device.\n"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence_and_exit_code_2(run_app, work, sentence):
+    assert run_app(command(work)) == (2, "", sentence)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_says_that_it_continues(run_app, number):
+    code, _, err = run_app(command(lambda: os.kill(os.getpid(), number)))
+    assert (code, "the same command continues" in err) == (130, True)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_for_users_is_one_sentence_and_others_say_where_they_come_from(run_app):
+    def work():
+        warnings.warn("The store holds others; they do not count.", stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+
+    show = warnings.showwarning
+    with pytest.warns(DeprecationWarning, match="old") as shown:
+        code, _, err = run_app(command(work))
+    assert (code, err) == (0, "marl-hpo: The store holds others; they do not count.\n")
+    assert len(shown) == 1
+    assert warnings.showwarning is show

@@ -90,6 +90,8 @@ class TestTrainingInTwoProcesses(EvaluatorConformance):
     def _started_once(cls):
         """Two evaluators take turns, since processes take longer to start than to train."""
         cls.evaluators = itertools.cycle([TrainingEvaluator(tiny_task(), "cpu", workers=2) for _ in range(2)])
+        yield
+        del cls.evaluators  # and with them their processes
 
     def make(self):
         return next(self.evaluators)

@@ -24,7 +24,9 @@ from typing import Annotated, Any
 
 import typer
 
+from experiments.command_line import new_app, run_command
 from experiments.text_tables import markdown_table
+from marl_hpo_env import InputError
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
@@ -44,12 +46,12 @@ def lines_below(report: str, title: str) -> list[str]:
     """The first table below a title of a report in Markdown, line by line.
 
     Raises:
-        ValueError: if there is no such title, or no table below it.
+        InputError: if there is no such title, or no table below it.
     """
-    after = report[report.index(title) :].splitlines()
+    after = report[report.index(title) :].splitlines() if title in report else []
     start = next((number for number, line in enumerate(after) if line.startswith("| ")), None)
     if start is None:
-        raise ValueError(f"There is no table below {title!r}.")
+        raise InputError(f"The report has no table below {title!r}; make it again, or name another title.")
     return list(itertools.takewhile(lambda line: line.startswith("| "), after[start:]))
 
 
@@ -394,29 +396,35 @@ PARTS: Mapping[str, Callable[[], str]] = {
 }
 """By name, what can stand between markers."""
 
-_PART = re.compile(r"(<!-- (?:table|text): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_OPENING, _END = r"<!-- (?:table|text): (\S+) -->\n", "<!-- end -->"
+_PART = re.compile(f"({_OPENING}).*?({_END})", re.DOTALL)
 
 
-def written(page: str) -> str:
+def written(page: str, name: str) -> str:
     """The page's text with every part anew.
 
+    Args:
+        page: its text.
+        name: of the page, for the sentences.
+
     Raises:
-        ValueError: if a marker names no part, or is not closed.
+        InputError: if a marker names no part, or is not closed.
     """
 
     def part(found: re.Match[str]) -> str:
         if found[2] not in PARTS:
-            raise ValueError(f"The marker {found[2]!r} names none of {', '.join(PARTS)}.")
-        if "<!-- table:" in found[0][len(found[1]) :] or "<!-- text:" in found[0][len(found[1]) :]:
-            raise ValueError(f"The marker {found[2]!r} is not closed.")
+            raise InputError.unknown(f"part of {name}", found[2], list(PARTS))
+        if re.search(_OPENING, found[0][len(found[1]) :]):
+            raise InputError(f"The marker {found[2]!r} in {name} is not closed; write {_END!r} below what it holds.")
         return f"{found[1]}{PARTS[found[2]]().rstrip()}\n{found[3]}"
 
-    if len(re.findall("<!-- (?:table|text):", page)) != page.count("<!-- end -->"):
-        raise ValueError("A marker is not closed, or closes nothing.")
+    opened, closed = len(re.findall(_OPENING, page)), page.count(_END)
+    if opened != closed:
+        raise InputError(f"The page {name} has {opened} markers and {closed} ends; each marker has one.")
     return _PART.sub(part, page)
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = new_app()
 
 
 @app.command()
@@ -429,11 +437,7 @@ def main(
     for name in PAGES:
         path = ROOT / name
         before = path.read_text()
-        try:
-            after = written(before)
-        except ValueError as error:
-            typer.echo(f"{name}: {error}", err=True)
-            raise typer.Exit(2) from error
+        after = written(before, name)
         if after != before:
             differing.append(name)
             if not check:
@@ -449,4 +453,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    run_command(app, "python -m experiments.documentation")

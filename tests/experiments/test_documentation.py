@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from typer.testing import CliRunner
 
 from experiments import documentation
 from experiments.documentation import PAGES, PARTS, ROOT, app, lines_below, rows_of, written
@@ -19,9 +18,9 @@ REPORT = """# Title
 """
 
 
-def test_the_pages_are_those_of_the_committed_results():
-    ran = CliRunner().invoke(app, ["--check"])
-    assert ran.exit_code == 0, ran.output + "Run python -m experiments.documentation."
+def test_the_pages_are_those_of_the_committed_results(run_app):
+    code, said, _ = run_app(app, "--check")
+    assert code == 0, said + "Run python -m experiments.documentation."
 
 
 def test_every_part_stands_on_a_page():
@@ -34,22 +33,22 @@ def test_a_part_takes_the_place_of_what_stood_between_its_markers(monkeypatch):
     monkeypatch.setattr(documentation, "PARTS", {"a": lambda: "new\nlines", "b/c": lambda: "other"})
     page = "x\n<!-- table: a -->\nold\n<!-- end -->\ny\n<!-- text: b/c -->\n<!-- end -->\n"
     expected = "x\n<!-- table: a -->\nnew\nlines\n<!-- end -->\ny\n<!-- text: b/c -->\nother\n<!-- end -->\n"
-    assert written(page) == expected
-    assert written(expected) == expected
+    assert written(page, "a.md") == expected
+    assert written(expected, "a.md") == expected
 
 
 @pytest.mark.parametrize(
     ("page", "named"),
     [
-        ("<!-- table: nothing -->\n<!-- end -->\n", "'nothing'"),
-        ("<!-- table: metrics -->\nnever closed\n", "not closed"),
-        ("<!-- table: metrics -->\n<!-- table: rooms -->\n<!-- end -->\n", "not closed"),
-        ("<!-- end -->\n", "closes nothing"),
+        ("<!-- table: nothing -->\n<!-- end -->\n", ("'nothing'",)),
+        ("<!-- table: metrics -->\nnever closed\n", ("1 markers", "0 ends")),
+        ("<!-- table: metrics -->\n<!-- table: rooms -->\n<!-- end -->\n<!-- end -->\n", ("'metrics'", "not closed")),
+        ("<!-- end -->\n", ("0 markers", "1 ends")),
     ],
 )
-def test_a_marker_that_cannot_be_read_is_named(page, named):
-    with pytest.raises(ValueError, match=named):
-        written(page)
+def test_a_marker_that_cannot_be_read_is_refused(page, named, refused):
+    with refused("a.md", *named):
+        written(page, "a.md")
 
 
 @pytest.fixture
@@ -63,33 +62,33 @@ def pages(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_check_names_the_pages_that_differ_and_changes_nothing(pages):
+def test_check_names_the_pages_that_differ_and_changes_nothing(pages, run_app):
     before = {page.name: page.read_text() for page in pages.iterdir()}
-    ran = CliRunner().invoke(app, ["--check"])
-    assert (ran.exit_code, ran.output) == (1, "wrong.md differs from the committed results.\n")
+    assert run_app(app, "--check") == (1, "wrong.md differs from the committed results.\n", "")
     assert {page.name: page.read_text() for page in pages.iterdir()} == before
 
 
-def test_the_command_writes_the_pages_that_differ(pages):
-    ran = CliRunner().invoke(app, [])
-    assert (ran.exit_code, ran.output) == (0, "wrong.md was written anew.\n")
+def test_the_command_writes_the_pages_that_differ(pages, run_app):
+    assert run_app(app) == (0, "wrong.md was written anew.\n", "")
     assert (pages / "wrong.md").read_text() == (pages / "right.md").read_text()
-    assert CliRunner().invoke(app, ["--check"]).exit_code == 0
+    assert run_app(app, "--check") == (0, "", "")
 
 
-def test_a_page_with_a_broken_marker_is_named(pages):
+def test_a_page_with_a_broken_marker_is_named(pages, run_app):
     (pages / "wrong.md").write_text("<!-- text: b -->\n<!-- end -->\n")
-    ran = CliRunner().invoke(app, [])
-    assert ran.exit_code == 2
-    assert ran.output.startswith("wrong.md: The marker 'b' names none of a.")
+    code, said, error = run_app(app)
+    assert (code, said) == (2, "")
+    assert "wrong.md" in error
+    assert "'b'" in error
 
 
-def test_a_table_of_a_report_is_read():
+def test_a_table_of_a_report_is_read(refused):
     lines = lines_below(REPORT, "# Title")
     assert lines == REPORT.splitlines()[2:6]
     assert rows_of(lines) == [{"learner": "one", "at 25": "2.5 [1.4,3.9]"}, {"learner": "two", "at 25": "-"}]
-    with pytest.raises(ValueError, match="no table below '## Next'"):
-        lines_below(REPORT, "## Next")
+    for title in ("## Next", "## Nowhere"):
+        with refused(title):
+            lines_below(REPORT, title)
 
 
 def test_the_picture_is_drawn_from_the_demos_report(tmp_path):

@@ -13,8 +13,8 @@ from torchvision.datasets import CIFAR10, CIFAR100
 from torchvision.datasets.utils import check_integrity
 
 from marl_hpo_env.data.folders import expanded
-from marl_hpo_env.data.images import normalised
-from marl_hpo_env.data.splits import Data, drawn, part_of
+from marl_hpo_env.data.images import mean_and_deviation, normalised
+from marl_hpo_env.data.splits import Data, divided
 from marl_hpo_env.errors import InputError
 
 VALIDATION_FRACTION = 0.1
@@ -54,9 +54,11 @@ def cifar(root: Path | str, classes: Literal[10, 100], download: bool = True) ->
         raise InputError(_what_is_wrong(root, official, hint)) from error
 
     targets = torch.tensor(learned.targets)
-    held_out = _a_part_of_each_class(targets)
+    part, _ = divided(targets, [VALIDATION_FRACTION], torch.Generator().manual_seed(0))
+    held_out = torch.zeros(len(targets), dtype=torch.bool)
+    held_out[part] = True
     pixels = torch.from_numpy(learned.data)
-    channels = _mean_and_deviation(pixels[~held_out])
+    channels = mean_and_deviation(pixels[~held_out])
     return Data(
         (normalised(pixels[~held_out], *channels), targets[~held_out]),
         (normalised(pixels[held_out], *channels), targets[held_out]),
@@ -77,24 +79,3 @@ def _what_is_wrong(root: Path, official: type[CIFAR10], hint: str) -> str:
                 f"{str(unpacked)!r} and unpack {official.url} again, {hint}."
             )
     return f"{official.__name__} in {str(root)!r} cannot be read, {hint}."
-
-
-def _a_part_of_each_class(targets: torch.Tensor) -> torch.Tensor:
-    """True for a tenth of the examples of every class, at least one; always the same ones. Shape (n,)."""
-    generator = torch.Generator().manual_seed(0)
-    chosen = torch.zeros(len(targets), dtype=torch.bool)
-    for value in targets.unique():
-        members = (targets == value).nonzero().flatten()
-        part, _ = drawn(len(members), [part_of(len(members), VALIDATION_FRACTION)], generator)
-        chosen[members[part]] = True
-    return chosen
-
-
-def _mean_and_deviation(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each channel on the scale 0..1, each of shape (3,); from counts of the 256 values, so exact on any machine."""
-    values = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(-1)]).double()
-    shares = counts / counts.sum(1, keepdim=True)
-    mean = (shares * values).sum(1, keepdim=True)
-    deviation = (shares * (values - mean) ** 2).sum(1, keepdim=True).sqrt()
-    return mean.float().flatten(), deviation.float().flatten()

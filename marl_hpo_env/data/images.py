@@ -66,6 +66,22 @@ def read_grey(path: Path) -> np.ndarray:
         return np.asarray(file.convert("L"))
 
 
+def mean_and_deviation(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each channel on the scale 0..1, each of shape (channels,); from counts of the 256 values, so exact on any machine.
+
+    The deviation of a channel that has one value only is given as 1, so that it can be divided by.
+
+    Args:
+        pixels: uint8, shape (n, height, width, channels).
+    """
+    values = torch.arange(256, dtype=torch.float64) / 255
+    counts = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in pixels.unbind(-1)]).double()
+    shares = counts / counts.sum(1, keepdim=True)
+    mean = (shares * values).sum(1, keepdim=True)
+    deviation = (shares * (values - mean) ** 2).sum(1, keepdim=True).sqrt()
+    return mean.float().flatten(), torch.where(deviation > 0, deviation, 1.0).float().flatten()
+
+
 def normalised(
     pixels: torch.Tensor,
     mean: Sequence[float] | torch.Tensor = MEAN,

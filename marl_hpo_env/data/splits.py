@@ -130,6 +130,23 @@ def drawn(count: int, sizes: Sequence[int], generator: torch.Generator) -> tuple
     return order.split([*sizes, count - sum(sizes)])
 
 
+def divided(targets: torch.Tensor, fractions: Sequence[float], generator: torch.Generator) -> list[torch.Tensor]:
+    """The indices of examples, drawn into a part for each fraction and a last one of the rest, each class in proportion.
+
+    Args:
+        targets: class indices, shape (n,); every class has an example in each of these parts, and needs one more for the rest.
+        fractions: of the examples.
+        generator: of the draw.
+    """
+    parts: list[list[torch.Tensor]] = [[] for _ in range(len(fractions) + 1)]
+    for value in targets.unique():
+        members = (targets == value).nonzero().flatten()
+        sizes = [part_of(len(members), fraction) for fraction in fractions]
+        for part, indices in zip(parts, drawn(len(members), sizes, generator), strict=True):
+            part.append(members[indices])
+    return [torch.cat(part) for part in parts]
+
+
 def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15, test: float = 0.15) -> Data:
     """Examples drawn into training, validation and test, each with the classes in equal proportions; always the same way.
 
@@ -152,13 +169,6 @@ def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15,
     if len(classes) == 0 or counts.min() < 3:
         few = f"class {int(classes[counts.argmin()])} has {int(counts.min())}" if len(classes) else "there are none"
         raise InputError(f"A split needs at least three examples of every class; {few}.")
-    generator = torch.Generator().manual_seed(0)
-    parts: list[list[torch.Tensor]] = [[], [], []]
-    for value in classes:
-        members = (targets == value).nonzero().flatten()
-        sizes = [part_of(len(members), fraction) for fraction in (validation, test)]
-        for part, chosen in zip(parts, drawn(len(members), sizes, generator), strict=True):
-            part.append(members[chosen])
-    in_validation, in_test, in_train = (torch.cat(part) for part in parts)
+    in_validation, in_test, in_train = divided(targets, (validation, test), torch.Generator().manual_seed(0))
     splits = [(inputs[part], targets[part]) for part in (in_train, in_validation, in_test)]
     return Data(splits[0], splits[1], splits[2])

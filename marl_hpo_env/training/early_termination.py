@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, NoReturn
 
 from marl_hpo_env.training.recipe import Limits
 
@@ -31,8 +32,12 @@ class Terminated(Exception):
     """A limit was violated too often; the message says which."""
 
 
+class Diverged(Exception):
+    """The training loss was no number, also after a restart; the message says when."""
+
+
 class Restart(Exception):
-    """The loss limit was violated too often for the first time: train again with fresh weights."""
+    """The loss limit was violated too often, or the loss was no number, for the first time: train again with fresh weights."""
 
 
 class EarlyTermination:
@@ -73,6 +78,19 @@ class EarlyTermination:
         if self._slow_batches == self._limits.batches:
             raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:.3g} ms.")
 
+    def number(self, loss: float, epoch: int) -> None:
+        """Sees whether one epoch's training loss is a number; where it is none it would stay so (V-E: bad initial weights).
+
+        Raises:
+            Restart: where it is none, the first time.
+            Diverged: the second time.
+        """
+        if math.isfinite(loss):
+            return
+        if self._restarted:
+            raise Diverged(f"The training loss became {loss} in epoch {epoch}, also after a restart.")
+        self._restart()
+
     def epoch(self, loss: float) -> None:
         """Sees one epoch's training loss.
 
@@ -90,6 +108,9 @@ class EarlyTermination:
             raise Terminated(
                 f"The training loss stayed above {limit:g} for {self._high_losses} consecutive epochs, also after a restart."
             )
+        self._restart()
+
+    def _restart(self) -> NoReturn:
         self._restarted = True
         self._slow_batches = self._high_losses = 0
         raise Restart

@@ -38,14 +38,24 @@ class Recipe:
         epochs: of one episode (VI-A), or `"calibrated"` or `"running"`, which need a loss limit (see `epoch_budget`); the least
             that the paper found to say enough is 3.
         optimizer: `"adam"` or `"sgd"` (Table II).
-        learning_rate: of the optimizer.
+        learning_rate: of the optimizer, between warm-up and the first step.
         momentum: of SGD.
         weight_decay: of the optimizer.
         augmentation: of every training batch; None for none.
-        initialization: `"he"` draws every convolution and dense layer as He et al.; `"torch"` leaves them as torch draws them.
+        initialization: `"he"` draws every convolution and dense layer as He et al.; `"he-inside"` counts the taps that lie
+            inside the image and whether an activation follows (see `initialization`); `"torch"` leaves them as torch draws them.
         min_improvement: in percentage points of validation accuracy; what counts as an improvement in final training (VII).
         patience: epochs without improvement after which final training ends (VII).
         max_epochs: final training ends here at the latest (ours; the paper names no end).
+        nesterov: whether SGD's momentum looks ahead.
+        decayed: what weight decay acts on: `"all"` parameters, or the `"kernels"` of convolutions and dense layers alone, as
+            Keras' l2 does.
+        warm_up_epochs: in the n-th of as many epochs the rate is n / (warm_up_epochs + 1) of its full value.
+        step_epochs: the rate is multiplied by `step_factor` after every so many epochs; None keeps it.
+        step_factor: above 0 and at most 1.
+
+    The rate is a function of the epoch alone, so a longer training begins as the shorter one did. Patience counts from the
+    last change of the rate at the earliest (ours): a step is there to improve.
 
     Raises:
         InputError: for a value outside its range.
@@ -58,10 +68,15 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: Augmentation | None = None
-    initialization: Literal["he", "torch"] = "he"
+    initialization: Literal["he", "he-inside", "torch"] = "he"
     min_improvement: float = 0.01
     patience: int = 10
     max_epochs: int = 500
+    nesterov: bool = False
+    decayed: Literal["all", "kernels"] = "all"
+    warm_up_epochs: int = 0
+    step_epochs: int | None = None
+    step_factor: float = 0.5
 
     def __post_init__(self) -> None:
         check_budget(self.epochs)
@@ -74,8 +89,24 @@ class Recipe:
             raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
         if self.optimizer not in ("adam", "sgd"):
             raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
-        if self.initialization not in ("he", "torch"):
-            raise InputError.unknown("initialization", self.initialization, ("he", "torch"))
+        if self.initialization not in ("he", "he-inside", "torch"):
+            raise InputError.unknown("initialization", self.initialization, ("he", "he-inside", "torch"))
+        if self.decayed not in ("all", "kernels"):
+            raise InputError.unknown("part that decays", self.decayed, ("all", "kernels"))
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise InputError("The recipe's nesterov needs the optimizer 'sgd' with a momentum above 0.")
+        whole_number("recipe's warm_up_epochs", self.warm_up_epochs, 0)
+        if self.step_epochs is not None:
+            whole_number("recipe's step_epochs", self.step_epochs, 1)
+        if not 0 < self.step_factor <= 1:
+            raise InputError(f"The recipe's step_factor is {self.step_factor}; it is above 0 and at most 1.")
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate in this epoch; epochs count from 1."""
+        if epoch <= self.warm_up_epochs:
+            return self.learning_rate * epoch / (self.warm_up_epochs + 1)
+        steps = 0 if self.step_epochs is None else (epoch - 1) // self.step_epochs
+        return self.learning_rate * self.step_factor**steps
 
 
 @dataclass(frozen=True)

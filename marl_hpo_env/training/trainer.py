@@ -26,8 +26,8 @@ from marl_hpo_env.data.splits import Data, Examples
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.space import Design
-from marl_hpo_env.training.early_termination import EarlyTermination, Restart, Terminated, loss_limit
-from marl_hpo_env.training.initialization import he
+from marl_hpo_env.training.early_termination import Diverged, EarlyTermination, Restart, Terminated, loss_limit
+from marl_hpo_env.training.initialization import WEIGHTED, he, he_inside
 from marl_hpo_env.training.recipe import Limits, Recipe
 from marl_hpo_env.training.scoring import Score, losses
 from marl_hpo_env.trial import METRICS, Request, Trial
@@ -132,13 +132,13 @@ class Trainer:
         optimizer = self._optimizer(network)
         times: list[float] = []
         examples = self._examples(request)
-        best_accuracy, best_epoch, best_weights = -math.inf, 0, None
-        for epoch in range(1, (recipe.max_epochs if request.epochs is None else request.epochs) + 1):
+        best = _BestEpoch(recipe) if request.epochs is None else None
+        for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
+            changed = self._set_rate(optimizer, epoch)
             train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
-            if not math.isfinite(train_loss):
-                if best_weights is not None:
-                    break  # final training: the best epoch so far is what it comes to
-                raise _Diverged(f"The training loss became {train_loss} in epoch {epoch}.")
+            if not math.isfinite(train_loss) and best is not None and best.epoch:
+                break  # final training: the best epoch so far is what it comes to
+            limits.number(train_loss, epoch)
             threshold = self.loss_limit
             if metrics["epochs_to_threshold"] is None and threshold is not None and train_loss <= threshold:
                 metrics["epochs_to_threshold"] = epoch
@@ -152,16 +152,11 @@ class Trainer:
             history.append(figures)
             metrics |= {"epochs": epoch, **figures}
             limits.epoch(train_loss)
-            if request.epochs is None:
-                # Final training (VII). The weights of the best epoch are kept: ours, the paper does not say.
-                if accuracy > best_accuracy + recipe.min_improvement / 100:
-                    best_accuracy, best_epoch = accuracy, epoch
-                    best_weights = copy.deepcopy(network.state_dict())
-                elif epoch - best_epoch >= recipe.patience:
-                    break
-        if best_weights is not None:
-            network.load_state_dict(best_weights)
-            metrics |= history[best_epoch - 1]
+            if best is not None and best.ends(epoch, accuracy, network, changed):
+                break
+        if best is not None:
+            network.load_state_dict(best.weights)
+            metrics |= history[best.epoch - 1]
         metrics["test_accuracy"], _ = self._evaluate(network, self.data.test)
         if self.device.type == "cuda":
             # Without the data, which are resident whatever the design.
@@ -176,6 +171,8 @@ class Trainer:
         network = self.network.build(design, self.device)
         if self.recipe.initialization == "he":
             he(network)
+        elif self.recipe.initialization == "he-inside":
+            he_inside(network, self.data.train[0][:1])
         return network
 
     def _examples(self, request: Request) -> torch.Tensor:
@@ -276,16 +273,54 @@ class Trainer:
             "flops": counter.get_total_flops(),
         }
 
+    def _set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> bool:
+        """Gives the optimizer the epoch's learning rate; whether it is another than before."""
+        rate = self.recipe.rate(epoch)
+        changed = rate != optimizer.param_groups[0]["lr"]
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        return changed
+
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         recipe = self.recipe
-        common: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay, "fused": True}
+        common: dict[str, Any] = {"lr": recipe.rate(1), "weight_decay": recipe.weight_decay, "fused": True}
+        parameters: Any = network.parameters()
+        if recipe.decayed == "kernels":
+            kernels = {module.weight for module in network.modules() if isinstance(module, WEIGHTED)}
+            rest = [parameter for parameter in network.parameters() if parameter not in kernels]
+            parameters = [
+                {"params": [p for p in network.parameters() if p in kernels]},
+                {"params": rest, "weight_decay": 0.0},
+            ]
         if recipe.optimizer == "sgd":
-            return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **common)
-        return torch.optim.Adam(network.parameters(), **common)
+            return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
+        return torch.optim.Adam(parameters, **common)
 
 
-class _Diverged(Exception):
-    """The training loss is no longer a number."""
+class _BestEpoch:
+    """The end of final training (VII), and the weights of its best epoch, which are kept: ours, the paper does not say.
+
+    Attributes:
+        epoch: the best so far; 0 before the first.
+        weights: after it.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._accuracy = -math.inf
+        self._rate_since = 0  # the last epoch before the rate changed
+        self.epoch = 0
+        self.weights: dict[str, Any] = {}
+
+    def ends(self, epoch: int, accuracy: float, network: nn.Module, rate_changed: bool) -> bool:
+        """Sees an epoch's validation accuracy; whether it was the last: patience counts from the best epoch, or from the last
+        change of the rate (ours)."""
+        if rate_changed:
+            self._rate_since = epoch - 1
+        if accuracy > self._accuracy + self._recipe.min_improvement / 100:
+            self._accuracy, self.epoch = accuracy, epoch
+            self.weights = copy.deepcopy(network.state_dict())
+        return epoch - max(self.epoch, self._rate_since) >= self._recipe.patience
 
 
 class _Clock:
@@ -342,8 +377,7 @@ def _failure(error: Exception) -> tuple[str, bool]:
     first = first_line(error)
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
         return f"Out of memory: {first}.", True
-    known = isinstance(error, InputError | _Diverged)
-    return f"{first}." if known else f"{type(error).__name__}: {first}.", False
+    return f"{first}." if isinstance(error, InputError | Diverged) else f"{type(error).__name__}: {first}.", False
 
 
 @contextmanager

@@ -35,11 +35,11 @@ def test_the_shipped_tables_belong_to_their_tasks(name):
 def test_a_setting_that_is_added_enters_only_where_it_is_not_at_its_default(monkeypatch):
     @dataclasses.dataclass(frozen=True)
     class Later(Recipe):
-        nesterov: bool = False
+        looks_ahead: bool = False
 
     monkeypatch.setitem(task_module._FIRST_SETTINGS, Later, task_module._FIRST_SETTINGS[Recipe])
     assert _settings(Later()) == _settings(Recipe())
-    assert _settings(Later(nesterov=True)) == {**_settings(Recipe()), "nesterov": True}
+    assert _settings(Later(looks_ahead=True)) == {**_settings(Recipe()), "looks_ahead": True}
 
 
 @pytest.mark.parametrize("kind", [Recipe, Limits, Augmentation])

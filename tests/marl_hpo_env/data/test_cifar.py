@@ -12,7 +12,8 @@ import torch
 from torchvision.datasets import CIFAR10, CIFAR100
 
 from marl_hpo_env import InputError
-from marl_hpo_env.data.cifar import _a_part_of_each_class, cifar
+from marl_hpo_env.data.cifar import VALIDATION_FRACTION, cifar
+from marl_hpo_env.data.splits import divided
 from marl_hpo_env.testing import DataConformance
 
 TEN = [f"data_batch_{i}" for i in range(1, 6)], "test_batch", "batches.meta", "cifar-10-batches-py"
@@ -116,9 +117,9 @@ def test_validation_is_taken_from_the_training_images_and_nothing_is_lost(layout
 @pytest.mark.parametrize("classes", [10, 100])
 def test_of_the_real_50000_images_5000_are_for_validation(classes):
     targets = torch.arange(50_000) % classes
-    chosen = _a_part_of_each_class(targets)
-    assert targets[chosen].bincount().tolist() == [5_000 // classes] * classes
-    assert torch.equal(chosen, _a_part_of_each_class(targets))
+    part, rest = divided(targets, [VALIDATION_FRACTION], torch.Generator().manual_seed(0))
+    assert targets[part].bincount().tolist() == [5_000 // classes] * classes
+    assert torch.equal(torch.cat([part, rest]).sort().values, torch.arange(50_000))
 
 
 def test_missing_files_say_what_is_expected_where_and_how_to_get_it(tmp_path):

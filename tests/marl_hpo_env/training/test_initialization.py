@@ -11,7 +11,8 @@ from torch import nn
 import marl_hpo_env
 from marl_hpo_env import InputError, Recipe, Request, Task, WeightedReward
 from marl_hpo_env.data.digits import digits
-from marl_hpo_env.training.initialization import he
+from marl_hpo_env.networks.tunable import TunableNetwork
+from marl_hpo_env.training.initialization import he, he_inside
 
 CPU = torch.device("cpu")
 
@@ -117,3 +118,117 @@ def test_he_is_what_a_recipe_starts_from_unless_it_says_otherwise():
     assert Recipe().initialization == "he"
     with pytest.raises(InputError, match="There is no initialization 'xavier'"):
         Recipe(initialization="xavier")
+
+
+# Inside the image.
+
+
+def inside(module, shape, *after):
+    """The variance of the kernels, times what it would be divided by were every tap inside: gain times taps over taps inside."""
+    torch.manual_seed(0)
+    network = TunableNetwork(
+        nn.Sequential(module, *after), torch.zeros(1, *shape), {type(module): {"bias": (False, True)}}
+    ).build()
+    he_inside(network, torch.zeros(1, *shape))
+    weight = network.get_submodule("0").weight.detach()
+    assert weight.numel() > 20_000
+    return float(weight.var()) * weight[0].numel()
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "expected"),
+    [
+        # On a map of 1x1 one tap of nine sees a pixel.
+        (nn.Conv2d(64, 64, 3, padding=1), (64, 1, 1), 9.0),
+        # On 2x2 every output sees 2 x 2 taps; on 4x4, in each dimension, 2, 3, 3 and 2 of three: 10 of 12.
+        (nn.Conv2d(64, 64, 3, padding=1), (64, 2, 2), 9 / 4),
+        (nn.Conv2d(64, 64, 3, padding=1), (64, 4, 4), (12 / 10) ** 2),
+        (nn.Conv2d(64, 64, 3), (64, 8, 8), 1.0),
+        (nn.Conv2d(64, 64, 3, padding=1, padding_mode="circular"), (64, 2, 2), 1.0),
+        # Outputs at 0 and 2 of 4 pixels: taps -1..1 and 1..3, so 2 and 3 of three.
+        (nn.Conv2d(64, 64, 3, stride=2, padding=1), (64, 4, 4), (6 / 5) ** 2),
+        (nn.Conv2d(64, 64, 3, padding="same", dilation=2), (64, 2, 2), 9.0),
+        (nn.Conv1d(256, 64, 3, padding=1), (256, 1), 3.0),
+        (nn.Linear(300, 400), (300,), 1.0),
+    ],
+)
+def test_taps_that_see_padding_do_not_count(module, shape, expected):
+    assert inside(module, shape, nn.ReLU()) == pytest.approx(2 * expected, rel=0.05)
+    next_layer = nn.Linear(400, 2) if isinstance(module, nn.Linear) else type(module)(64, 2, 1)
+    assert inside(module, shape, next_layer) == pytest.approx(expected, rel=0.05)  # no rectifier follows
+    assert inside(module, shape) == pytest.approx(0.01 * expected, rel=0.05)  # the output
+
+
+def test_padding_that_a_larger_kernel_was_given_does_not_count():
+    # A kernel of 4 in place of 3: padding of 1 and one more row and column of it at the right and the bottom. Of the four
+    # taps at each of 2 outputs, -1..2 and 0..3, two see a pixel.
+    network = TunableNetwork(
+        nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)),
+        torch.zeros(1, 64, 2, 2),
+        {nn.Conv2d: {"kernel_size": (4,)}},
+    ).build((0,))
+    torch.manual_seed(0)
+    he_inside(network, torch.zeros(1, 64, 2, 2))
+    weight = network.get_submodule("0").weight.detach()
+    assert float(weight.var()) * 64 * 4 == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_transposed_convolution_counts_what_an_output_sums():
+    # Kernel 2, stride 2: every output is made by one tap, of 256 channels.
+    assert inside(nn.ConvTranspose2d(256, 64, 2, 2), (256, 4, 4), nn.ReLU()) * 256 / (64 * 4) == pytest.approx(
+        2, rel=0.05
+    )
+
+
+class Merging(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.normed, self.shortcut, self.branch = (nn.Conv2d(160, 160, 1) for _ in range(3))
+        self.norm, self.head = nn.BatchNorm2d(160), nn.Conv2d(160, 160, 1)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.normed(x)))
+        return self.head(torch.relu(self.shortcut(x) + self.branch(x)))
+
+
+def test_gain_2_is_for_what_a_rectifier_follows_before_any_merge():
+    network = TunableNetwork(Merging(), torch.zeros(1, 160, 4, 4), {nn.Conv2d: {"bias": (True, False)}}).build()
+    torch.manual_seed(0)
+    he_inside(network, torch.zeros(1, 160, 4, 4))
+    gains = {
+        name: round(float(module.weight.detach().var()) * 160)
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d)
+    }
+    assert gains == {"normed": 2, "shortcut": 1, "branch": 1, "head": 0}
+    assert not any(network.get_submodule(name).bias.any() for name in gains)
+
+
+def test_a_thousand_shortcuts_keep_the_signal_finite():
+    layers = [nn.Conv2d(8, 8, 1, bias=False) for _ in range(1000)]
+    network = TunableNetwork(
+        nn.Sequential(*layers), torch.zeros(1, 8, 2, 2), {nn.Conv2d: {"bias": (False, True)}}
+    ).build()
+    torch.manual_seed(0)
+    he_inside(network, torch.zeros(1, 8, 2, 2))
+    assert torch.isfinite(network(torch.randn(4, 8, 2, 2))).all()
+    he(network)  # gain 2: 2^500 in the deviation
+    assert not torch.isfinite(network(torch.randn(4, 8, 2, 2))).all()
+
+
+def test_heads_that_are_called_in_training_only_are_drawn_too_and_the_mode_stays():
+    class Headed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.main, self.extra = nn.Linear(200, 200), nn.Linear(200, 5), nn.Linear(200, 200)
+
+        def forward(self, x):
+            x = torch.relu(self.body(x))
+            return (self.main(x), self.extra(x)) if self.training else self.main(x)
+
+    network = TunableNetwork(Headed(), torch.zeros(1, 200), {nn.Linear: {"bias": (True, False)}}).build()
+    torch.manual_seed(0)
+    he_inside(network, torch.zeros(1, 200))
+    assert network.training
+    assert float(network.get_submodule("body").weight.detach().var()) * 200 == pytest.approx(2, rel=0.05)
+    assert float(network.get_submodule("extra").weight.detach().var()) * 200 == pytest.approx(0.01, rel=0.05)

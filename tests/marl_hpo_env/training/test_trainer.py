@@ -208,7 +208,7 @@ def test_a_trial_does_not_depend_on_the_generator_when_the_original_was_made():
 def test_a_loss_that_is_not_finite_is_a_failed_trial_that_says_so(small):
     network, trial = small.train(Request((0, 2), 0, 3))
     assert network is None
-    assert (trial.status, trial.reason) == ("failed", "The training loss became nan in epoch 1.")
+    assert (trial.status, trial.reason) == ("failed", "The training loss became nan in epoch 1, also after a restart.")
     assert trial.history == ()
     assert trial.metrics["test_accuracy"] is None
     assert trial.metrics["parameters"] > 0
@@ -464,7 +464,7 @@ def test_a_training_that_diverges_fails_and_the_run_goes_on():
         env.step(0)
         trial = env.unwrapped.trial
         assert trial.status == "failed"
-        assert re.fullmatch(r"The training loss became (nan|inf) in epoch 1\.", trial.reason)
+        assert re.fullmatch(r"The training loss became (nan|inf) in epoch 1, also after a restart\.", trial.reason)
         assert trial.design == (action, 0)
         assert set(env.rewards.values()) == {-1.0}
     network, trial = task.trainer(CPU, measure_time=False).train(Request(None, 0, None))
@@ -524,3 +524,67 @@ def test_a_device_that_is_not_there_is_refused_by_name(name):
 
 def test_without_a_name_the_best_device_is_chosen():
     assert choose_device(None).type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+# Schedules.
+
+
+def test_the_optimizer_has_the_rate_of_each_epoch(monkeypatch):
+    rates = []
+    epoch = Trainer._epoch
+
+    def recorded(self, network, optimizer, *more):
+        rates.append({group["lr"] for group in optimizer.param_groups})
+        return epoch(self, network, optimizer, *more)
+
+    monkeypatch.setattr(Trainer, "_epoch", recorded)
+    recipe = {"learning_rate": 0.1, "warm_up_epochs": 1, "step_epochs": 2, "decayed": "kernels"}
+    train(make_task(recipe=recipe), Request(None, 0, 5))
+    assert [rate for (rate,) in rates] == pytest.approx([0.05, 0.1, 0.05, 0.05, 0.025])
+
+
+def test_a_longer_training_begins_as_the_shorter_one_did():
+    task = make_task(recipe={"learning_rate": 0.01, "warm_up_epochs": 2, "step_epochs": 3})
+    shorter, longer = (train(task, Request(None, 0, epochs)) for epochs in (3, 5))
+    assert list(longer.history[:3]) == list(shorter.history)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_only_kernels_decay_where_asked(optimizer):
+    recipe = {"optimizer": optimizer, "weight_decay": 0.1, "decayed": "kernels"}
+    trainer = make_task(recipe=recipe).trainer(CPU)
+    network = trainer._fresh(None)
+    decayed, rest = trainer._optimizer(network).param_groups
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
+    named = {parameter: name for name, parameter in network.named_parameters()}
+    assert {named[p] for p in decayed["params"]} == {"conv.weight", "hidden.weight", "output.weight"}
+    assert len(decayed["params"]) + len(rest["params"]) == len(named)
+
+
+def test_patience_counts_from_the_last_change_of_the_rate(monkeypatch):
+    # Accuracy never improves after the first epoch, so patience alone decides. The rate changes after epochs 4 and 8.
+    def evaluate(self, network, examples):
+        return 0.5, 1.0
+
+    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+
+    def epochs(**recipe):
+        return len(train(make_task(recipe={"max_epochs": 30, **recipe}), Request(None, 0, None)).history)
+
+    # The last epoch is the first that lies `patience` after the best (1) and after the last one before a change.
+    assert epochs(patience=3) == 1 + 3
+    assert epochs(patience=3, step_epochs=4) == 1 + 3  # it ends before the first change, which follows epoch 4
+    assert epochs(patience=4, step_epochs=4) == 4 + 4  # epoch 5 has a new rate
+    assert epochs(patience=5, step_epochs=4) == 30  # each change comes before patience has run out
+    assert epochs(patience=3, warm_up_epochs=3) == 3 + 3  # epoch 4 is the first with the full rate
+
+
+def test_a_loss_that_is_no_number_is_restarted_once(monkeypatch):
+    calls = scripted_losses(monkeypatch, [float("nan"), 2.0, 1.5])
+    trial = train(make_task(), Request((1, 0), 0, 2))
+    assert (trial.status, calls()) == ("completed", 3)
+    assert [epoch["train_loss"] for epoch in trial.history] == [2.0, 1.5]
+    calls = scripted_losses(monkeypatch, [2.0, float("inf"), 2.0, 2.0, float("nan")])
+    trial = train(make_task(), Request((1, 0), 0, 3))
+    assert (trial.status, calls()) == ("failed", 5)
+    assert trial.reason == "The training loss became nan in epoch 3, also after a restart."

@@ -1,0 +1,117 @@
+"""Images in one `.npz` file, in two forms.
+
+- JPEG files end to end: `jpeg_train` and `jpeg_test` (uint8), `off_train` and `off_test` (where each file begins, and the end),
+  `y_train` and `y_test` (class indices).
+- Pixels: `x`, uint8 of shape (n, height, width, 3), and `y`, class indices of shape (n,) or masks of shape (n, height, width).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from marl_hpo_env.data.folders import expanded
+from marl_hpo_env.data.images import UNREADABLE, mean_and_deviation, normalised
+from marl_hpo_env.data.splits import Data, divided
+from marl_hpo_env.errors import InputError, first_line, whole_number
+
+HELD_OUT_FRACTION = 0.15
+
+
+def image_arrays(path: Path | str, image_size: int | None = None, examples: int | None = None) -> Data:
+    """The images of such a file, normalised channel by channel with the mean and deviation of those that are trained on.
+
+    What the file calls test is the test; else 15% are. 15% of the others are for validation. The parts are drawn, each class
+    in proportion, and always the same.
+
+    Args:
+        path: of the file.
+        image_size: height and width in pixels to which images are scaled; None leaves them as they are.
+        examples: at most as many for training; validation and test shrink in proportion. None takes all.
+
+    Returns:
+        Inputs of shape (n, 3, height, width); targets are class indices of shape (n,), or masks of 0 and 1 of shape (n, 1,
+        height, width).
+
+    Raises:
+        InputError: if the file is none of this form, or has too few images.
+    """
+    for name, number in (("image size", image_size), ("number of examples", examples)):
+        if number is not None:
+            whole_number(name, number, 1)
+    try:
+        with np.load(expanded(path), allow_pickle=False) as file:
+            parts = _parts(dict(file), examples)
+    except (OSError, KeyError, IndexError, TypeError, ValueError, SyntaxError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = first_line(error).partition(". ")[0]
+        raise InputError(
+            f"The file {str(path)!r} cannot be read as images ({reason}); it holds x and y, or jpeg_train, off_train and y_train "
+            "and the same of the test."
+        ) from error
+    channels = mean_and_deviation(torch.from_numpy(parts[0][0]))
+    splits = []
+    for pixels, targets in parts:
+        inputs = normalised(torch.from_numpy(pixels), *channels)
+        wanted = torch.from_numpy(targets)
+        wanted = (wanted > 0).float()[:, None] if wanted.dim() > 1 else wanted.long()
+        if image_size is not None and inputs.shape[2:] != (image_size, image_size):
+            size = image_size, image_size
+            inputs = interpolate(inputs, size, mode="bilinear", antialias=True)
+            if wanted.dim() > 1:  # a pixel is inside where more than half of the area that it covers is
+                wanted = (interpolate(wanted, size, mode="area") > 0.5).float()
+        splits.append((inputs, wanted))
+    return Data(splits[0], splits[1], splits[2])
+
+
+def _parts(file: dict[str, Any], examples: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pixels and targets for training, validation and test."""
+    generator = torch.Generator().manual_seed(0)
+    classes = {name: _classes(file[name]) for name in file if name.startswith("y")}
+    if "jpeg_train" in file:
+        validation, train = divided(classes["y_train"], [HELD_OUT_FRACTION], generator)
+        parts = [("_train", train), ("_train", validation), ("_test", torch.arange(len(classes["y_test"])))]
+    else:
+        validation, test, train = divided(classes["y"], [HELD_OUT_FRACTION, HELD_OUT_FRACTION], generator)
+        parts = [("", train), ("", validation), ("", test)]
+    share = 1.0 if examples is None else min(1.0, examples / len(train))
+    read = []
+    for part, indices in parts:
+        if share < 1:
+            indices = indices[divided(classes[f"y{part}"][indices], [share], generator)[0]]  # noqa: PLW2901
+        order = indices.sort().values.numpy()
+        pixels = _decoded(file[f"jpeg{part}"], file[f"off{part}"], order) if part else file["x"][order]
+        read.append((pixels, file[f"y{part}"][order]))
+    return read
+
+
+def _classes(targets: np.ndarray) -> torch.Tensor:
+    """Class indices; masks are of one class.
+
+    Raises:
+        InputError: if a class has too few images to be divided.
+    """
+    classes = torch.from_numpy(targets).long() if targets.ndim == 1 else torch.zeros(len(targets), dtype=torch.int64)
+    values, counts = classes.unique(return_counts=True)
+    if not len(values) or counts.min() < 3:
+        raise InputError(f"Dividing images takes three of every class; of {len(classes)} one has fewer.")
+    return classes
+
+
+def _decoded(stored: np.ndarray, offsets: np.ndarray, order: np.ndarray) -> np.ndarray:
+    images = []
+    for index in order:
+        try:
+            with Image.open(io.BytesIO(stored[offsets[index] : offsets[index + 1]].tobytes())) as image:
+                images.append(np.asarray(image.convert("RGB")))
+        except UNREADABLE as error:
+            raise InputError(f"Image {index} cannot be decoded ({error}); get the file again.") from error
+    return np.stack(images)

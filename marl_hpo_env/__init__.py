@@ -23,7 +23,7 @@ from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.evaluators.table import TableEvaluator
 from marl_hpo_env.pareto import hypervolume, non_dominated
-from marl_hpo_env.reward import PaperReward, Reward, WeightedReward
+from marl_hpo_env.reward import Objective, PaperReward, Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.tables.table import Table
 from marl_hpo_env.training.augmentation import Augmentation
@@ -53,6 +53,7 @@ __all__ = [
     "InputError",
     "Layer",
     "Limits",
+    "Objective",
     "PaddedObservations",
     "PaperReward",
     "Recipe",

@@ -33,7 +33,7 @@ class Terminated(Exception):
 
 
 class Diverged(Exception):
-    """The training loss was no number, also after a restart; the message says when."""
+    """A loss was no number, also after a restart; the message says when."""
 
 
 class Restart(Exception):
@@ -78,8 +78,8 @@ class EarlyTermination:
         if self._slow_batches == self._limits.batches:
             raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:.3g} ms.")
 
-    def number(self, loss: float, epoch: int) -> None:
-        """Sees whether one epoch's training loss is a number; where it is none it would stay so (V-E: bad initial weights).
+    def number(self, which: str, loss: float, epoch: int) -> None:
+        """Sees whether one epoch's loss, of training or validation, is a number (V-E: bad initial weights). If not, it stays so.
 
         Raises:
             Restart: where it is none, the first time.
@@ -88,7 +88,7 @@ class EarlyTermination:
         if math.isfinite(loss):
             return
         if self._restarted:
-            raise Diverged(f"The training loss became {loss} in epoch {epoch}, also after a restart.")
+            raise Diverged(f"The {which} loss became {loss} in epoch {epoch}, also after a restart.")
         self._restart()
 
     def epoch(self, loss: float) -> None:

@@ -136,13 +136,15 @@ class Trainer:
         for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
             changed = self._set_rate(optimizer, epoch)
             train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
-            if not math.isfinite(train_loss) and best is not None and best.epoch:
+            accuracy, validation_loss = self._evaluate(network, self.data.validation)
+            finite = math.isfinite(train_loss) and math.isfinite(validation_loss)
+            if not finite and best is not None and best.epoch:
                 break  # final training: the best epoch so far is what it comes to
-            limits.number(train_loss, epoch)
+            limits.number("training", train_loss, epoch)
+            limits.number("validation", validation_loss, epoch)
             threshold = self.loss_limit
             if metrics["epochs_to_threshold"] is None and threshold is not None and train_loss <= threshold:
                 metrics["epochs_to_threshold"] = epoch
-            accuracy, validation_loss = self._evaluate(network, self.data.validation)
             figures = {
                 "train_loss": train_loss,
                 "train_accuracy": train_accuracy,

@@ -588,3 +588,21 @@ def test_a_loss_that_is_no_number_is_restarted_once(monkeypatch):
     trial = train(make_task(), Request((1, 0), 0, 3))
     assert (trial.status, calls()) == ("failed", 5)
     assert trial.reason == "The training loss became nan in epoch 3, also after a restart."
+
+
+class NanInEvaluation(nn.Module):
+    """As a batch norm whose running variance overflows: finite while it trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.output = nn.Conv2d(1, 4, 3), nn.Linear(144, 10)
+
+    def forward(self, x):
+        scores = self.output(self.conv(x).flatten(1))
+        return scores if self.training else scores * float("nan")
+
+
+def test_a_network_that_is_no_number_in_evaluation_alone_is_no_completed_trial():
+    trial = train(make_task(model=NanInEvaluation, choices={nn.Conv2d: {"out_channels": (2, 4)}}), Request((0,), 0, 2))
+    assert trial.status == "failed"
+    assert trial.reason == "The validation loss became nan in epoch 1, also after a restart."

@@ -31,7 +31,6 @@ def main() -> None:
 
 def _fault(package: str) -> str | None:
     """What is wrong with a package, in a sentence; None if it is ours: beside this one, and not overwritten."""
-    remedy = "install marl-hpo-env in an environment of its own, and run it in another folder"
     # The current folder too: workers, and a task or learner of one's own, are imported with it on the path.
     spec = PathFinder.find_spec(package, [os.getcwd()])
     if spec is None or spec.origin is None:
@@ -40,11 +39,17 @@ def _fault(package: str) -> str | None:
         return f"There is no package {package!r}, which comes with marl-hpo-env; install that again."
     place = Path(spec.origin or next(iter(spec.submodule_search_locations or ()), ""))
     if place.resolve() != Path(__file__).resolve().parents[1] / package / "__init__.py":
-        return f"The package {package!r} in {str(place)!r} is another than that of marl-hpo-env; {remedy}."
+        return (
+            f"The package {package!r} in {str(place)!r} is another than that of marl-hpo-env; "
+            "run it in another folder or environment."
+        )
     # Installed into the same folder, another package of the name has put its own file in the place of ours.
     source = spec.loader.get_source(package) if isinstance(spec.loader, InspectLoader) else None
     if "marl_hpo_env" not in (source or ""):
-        return f"The package {package!r} in {str(place)!r} was overwritten by another of this name; {remedy}."
+        return (
+            f"The package {package!r} in {str(place)!r} was overwritten by another of this name; "
+            "install marl-hpo-env in an environment of its own."
+        )
     return None
 
 

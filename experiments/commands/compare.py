@@ -159,8 +159,9 @@ def _names(
 
 
 def _default(several_objectives: bool) -> list[str]:
-    """Every learner but the slowest and, with one objective, those that are for several; as far as they can be made here: those
-    of an extra that is not installed are left out, with a word."""
+    """Every learner but the slowest and, with one objective, those that are for several.
+
+    Those of an extra that is not installed are left out, with a word."""
     from agents import learner
     from agents import learners as all_learners
 

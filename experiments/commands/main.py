@@ -58,8 +58,8 @@ Epochs = Annotated[
     str | None,
     typer.Option(
         metavar="N|calibrated|running",
-        help="Epochs of each design's training: a number; or found out on the original and a few designs before the run, "
-        "3 to 10; or lowered as the run goes on, as in the paper.",
+        help="Epochs of each design's training: a number. Or calibrated before the run, on the original and a few designs, "
+        "3 to 10. Or running: lowered as the run goes on, as in the paper.",
         show_default="the task's; with --model calibrated",
     ),
 ]

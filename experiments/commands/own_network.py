@@ -56,7 +56,7 @@ def read_choices(path: Path) -> Choices:
     """Choices from a TOML file.
 
     A table per module type of torch (`[Conv2d]`) or name pattern (`["layer4.*"]`), with a list of values per constructor
-    argument, or `type` with a list of torch's module types; `"pattern" = false` at the top leaves modules out. A name
+    argument, or `type` with a list of torch's module types. `"pattern" = false` at the top leaves modules out. A name
     pattern counts over a type, and `false` over both:
 
         "layer1.*" = false

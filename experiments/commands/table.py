@@ -96,8 +96,10 @@ def check(
     workers: Workers = None,
     device: Device = None,
 ) -> None:
-    """Train a random sample of a table's trials again and compare: to the last bit where hardware and versions are those
-    that it was made with, elsewhere within the spread between seeds."""
+    """Train a random sample of a table's trials again and compare.
+
+    They agree to the last bit where hardware and versions are those that it was made with, elsewhere within the spread
+    between seeds."""
     table = Table.open(name)
     task = named_task(table.task_name)
     if table.about.get("fingerprint") != task.fingerprint:
@@ -139,8 +141,10 @@ def same(a: Trial, b: Trial) -> bool:
 
 
 def deviations(table: Table, trained: Sequence[Trial]) -> tuple[float, float]:
-    """The root mean square difference in test accuracy between trials and the table's, and between two seeds of the same
-    designs in the table; a trial that did not complete counts as accuracy 0."""
+    """The root mean square difference in test accuracy: of trials from the table's, and of two seeds of the same designs in
+    the table.
+
+    A trial that did not complete counts as accuracy 0."""
 
     def accuracy(trial: Trial) -> float:
         return (trial.metrics["test_accuracy"] or 0.0) if trial.status == "completed" else 0.0

@@ -1,8 +1,8 @@
 """Learners against each other on tables: many seeds each, all with as many evaluations.
 
 A run is one learner with one seed on one benchmark. It is rewarded on one of the table's seeds (they take turns, so that no
-verdict hangs on one draw of the trainings) and never told anything of the test. Every finished run is a line of `runs.jsonl`,
-so a comparison that was stopped continues.
+verdict hangs on one draw of the trainings) and never sees test figures. Every finished run is a line of `runs.jsonl`, so a
+comparison that was stopped continues.
 """
 
 from __future__ import annotations
@@ -116,8 +116,9 @@ class Benchmark:
 
     @cached_property
     def worth(self) -> Array:
-        """What every design is worth by figures that no learner saw: its reward with the mean test accuracy over the table's
-        seeds in place of one seed's validation accuracy, and the means of the other metrics. Shape (designs,)."""
+        """What every design is worth by figures that no learner saw; shape (designs,).
+
+        It is the reward of means over the table's seeds, with the test accuracy in place of the validation accuracy."""
         means = {name: self.table.mean(name) for name in self.table.measured}
         if self.tested:
             means["validation_accuracy"] = means["test_accuracy"]
@@ -164,8 +165,9 @@ class Benchmark:
         return self._points[table_seed]
 
     def covered(self, designs: Sequence[int], table_seed: int) -> float:
-        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference; all
-        of it where there is none, as in a table of two designs that are each the worst in something."""
+        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference.
+
+        It is 1 where there is no volume, as in a table of two designs that are each the worst in something."""
         points = self.points(table_seed)
         reference = np.ones(points.shape[1])
         whole = hypervolume(points, reference)
@@ -280,27 +282,27 @@ class Runs:
         line = "\n"
         for line in self._file:
             try:
-                learner_name, table, weights, constraints, seed, evaluations, *outcome, on = json.loads(line)
+                learner_name, table, weights, constraints, seed, evaluations, *outcome, played_on = json.loads(line)
                 designs, ms_per_episode, played_with = outcome
             except ValueError:  # the line at which the last command was killed, or one of an earlier version
                 continue
             weighed = tuple((name, weight) for name, weight in weights)
             contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
-            self._finished[contest] = Run(contest, designs, ms_per_episode, played_with), on
+            self._finished[contest] = Run(contest, designs, ms_per_episode, played_with), played_on
         if not line.endswith("\n"):  # what comes next is a line of its own
             self._file.write("\n")
 
     def get(self, contest: Contest) -> Run | None:
         """The finished run, or None."""
-        finished, on = self._finished.get(contest, (None, ""))
-        return finished if on == self._basis(contest) else None
+        finished, played_on = self._finished.get(contest, (None, ""))
+        return finished if played_on == self._basis(contest) else None
 
     def put(self, finished: Run) -> None:
         """Keeps a run at once."""
-        on = self._basis(finished.contest)
-        self._finished[finished.contest] = finished, on
+        played_on = self._basis(finished.contest)
+        self._finished[finished.contest] = finished, played_on
         outcome = list(finished.designs), finished.ms_per_episode, finished.played_with
-        line = json.dumps([*finished.contest, *outcome, on])
+        line = json.dumps([*finished.contest, *outcome, played_on])
         self._file.write(f"{line}\n")
         self._file.flush()
 

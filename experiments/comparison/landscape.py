@@ -50,8 +50,9 @@ def explained(space: SearchSpace, landscape: Landscape) -> tuple[float, float]:
 
 
 def autocorrelation(space: SearchSpace, landscape: Landscape) -> float:
-    """Of a random walk that changes one random layer's action at each step: the correlation of a design with the next
-    (Weinberger, 1990), over all steps there are rather than a sample of them."""
+    """The correlation of a design with the next on a random walk that changes one layer's action at each step.
+
+    It is that of Weinberger (1990), over all possible steps rather than a sample of them."""
     grid = landscape.reshape(space.sizes, order="F")
     measured = ~np.isnan(grid)
     deviations = np.where(measured, grid - np.nanmean(landscape), 0.0)

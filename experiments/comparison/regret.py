@@ -1,6 +1,6 @@
 """How far from the best a run is after each of its evaluations.
 
-An *evaluation* is a design that the run has not had before; a repeat costs nothing, since its trial is known, but is a
+An *evaluation* is a design that the run has not had before. A repeat costs nothing, since its trial is known, but is a
 wasted episode and is counted as such by `episodes_played`. So learners are compared at equal numbers of evaluations.
 
 A curve has one entry per evaluation, the first after one. A run that ended early keeps its last value; one that went on
@@ -103,8 +103,9 @@ def incumbent_regret(
 
 
 def noise_floor(rewards: Iterable[Array], worth: Array) -> float:
-    """What remains when someone picks the design with the best reward of all: the most that a design is worth minus what the
-    pick is worth, in the mean over ties and over the seeds that rewards are drawn under.
+    """What remains when someone picks the design with the best reward of all.
+
+    That is the most that a design is worth minus what the pick is worth, in the mean over ties and over the seeds.
 
     Args:
         rewards: under each seed, of every design; shape (designs,), NaN where it has none.

@@ -39,12 +39,13 @@ BETTER = f"P(better than {THE_PAPERS})"
 INTERVALS = "(interquartile mean and 95% interval)"
 
 HOW_TO_READ = f"""How to read it: the regret at 25 is the reward of the table's best design minus that of the best of the first 25
-distinct designs, in hundredths of the reward (points, where the reward is accuracy); the interquartile mean over the seeds and
-its 95% bootstrap interval. "mean test" is the mean, with its interval, of the regret in test figures, which no learner sees, of
-the design with the best reward; the design with the best reward of all has some, too: the floor. "distinct" and "episodes" are
-how many designs and episodes the runs had on average (who stops early keeps the last regret), "trained" what training these
-designs took when the table was made, "ms/episode" what the learner itself takes, and "{BETTER}", where that one
-is among them, is the probability of a lower regret at the end.
+distinct designs. It is in hundredths of the reward, which are points where the reward is accuracy. Shown are the interquartile
+mean over the seeds and its 95% bootstrap interval. "mean test" is the mean regret, with its interval, of the design with the
+best reward in test figures, which no learner sees. The design with the best reward of all has some, too: the floor.
+
+"distinct" and "episodes" are how many designs and episodes the runs had on average; who stops early keeps the last regret.
+"trained" is what training these designs took when the table was made, and "ms/episode" what the learner itself takes.
+"{BETTER}" is the probability of a lower regret at the end.
 """
 Array = npt.NDArray[np.float64]
 
@@ -67,11 +68,11 @@ class Curves:
             learner saw.
         worth: likewise, of the best design under the mean test figures: the regret of the incumbent, which was chosen by
             its reward.
-        floor: what the design with the best reward leaves of that, in the mean over ties and the table's seeds: who finds the
-            best reward every time has that; below it is who found other designs, whose test figures are better by luck.
+        floor: what the design with the best reward leaves of that, in the mean over ties and the table's seeds. Who finds the
+            best reward every time has that. Below it is who found other designs, whose test figures are better by luck.
         chance: the mean regret of one random design.
-        seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made, which is
-            what the run would have taken without it; NaN where the table does not say.
+        seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made. The run
+            would have taken as long without it. NaN where the table does not say.
         covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
     """
 
@@ -189,14 +190,16 @@ def draw_regret(curves: Curves, path: Path) -> None:
     """The interquartile mean of the regret after each evaluation, with its 95% band."""
     figure, axis = plt.subplots(figsize=(7, 4.5))
     numbers = np.arange(1, curves.evaluations + 1)
-    at = np.unique(np.geomspace(1, curves.evaluations, 40).astype(int)) - 1
+    drawn_at = np.unique(np.geomspace(1, curves.evaluations, 40).astype(int)) - 1
     lowest = min(float(runs[runs > 0].min(initial=np.inf)) for runs in curves.regret.values())
     for (name, runs), (colour, style) in zip(curves.regret.items(), _styles(), strict=False):
         estimate = bootstrap(
-            lambda drawn: interquartile_mean(np.swapaxes(drawn, -1, -2)[..., None]), runs[:, at], resamples=500
+            lambda drawn: interquartile_mean(np.swapaxes(drawn, -1, -2)[..., None]), runs[:, drawn_at], resamples=500
         )
-        axis.plot(numbers[at], 100 * estimate.value, style, color=colour, linewidth=1.2, label=name)
-        axis.fill_between(numbers[at], 100 * estimate.low, 100 * estimate.high, color=colour, alpha=0.12, linewidth=0)
+        axis.plot(numbers[drawn_at], 100 * estimate.value, style, color=colour, linewidth=1.2, label=name)
+        axis.fill_between(
+            numbers[drawn_at], 100 * estimate.low, 100 * estimate.high, color=colour, alpha=0.12, linewidth=0
+        )
     axis.set_yscale("symlog", linthresh=max(100 * lowest, 1e-3) if np.isfinite(lowest) else 1e-3)
     axis.set_ylim(bottom=0)
     axis.set_xlabel("evaluations (distinct designs)")
@@ -210,8 +213,9 @@ def draw_regret(curves: Curves, path: Path) -> None:
 
 
 def draw_attainment(curves: Curves, path: Path) -> None:
-    """The median attainment surface of two objectives: what half of a learner's runs attained in all their evaluations, above
-    what all designs attain under half of the table's seeds, which no learner can pass."""
+    """The median attainment surface of two objectives: what half of a learner's runs attained in all their evaluations.
+
+    Beside it stands what all designs attain under half of the table's seeds, which no learner can pass."""
     benchmark = curves.benchmark
     known = {seed: benchmark.objectives(seed) for seed in benchmark.table.seeds}
     signs = np.array([-METRICS[objective.metric].better for objective in benchmark.reward.objectives])
@@ -309,9 +313,9 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for i, run in enumerate(runs):
-                    at = [n - 1 for n in ends]
-                    shares = curves.covered[name][i] if curves.covered else [""] * len(at)
-                    figures = [*curves.regret[name][i, at], *curves.worth[name][i, at], *shares]
+                    positions = [n - 1 for n in ends]
+                    shares = curves.covered[name][i] if curves.covered else [""] * len(positions)
+                    figures = [*curves.regret[name][i, positions], *curves.worth[name][i, positions], *shares]
                     seed = run.contest.seed
                     counts = [len(set(run.designs)), len(run.designs), curves.seconds[name][i], run.ms_per_episode]
                     cells = ["" if value == "" or np.isnan(value) else f"{value:.6g}" for value in (*counts, *figures)]

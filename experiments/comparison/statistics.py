@@ -70,8 +70,8 @@ def performance_profile(scores: Array, thresholds: npt.ArrayLike) -> Array:
 def probability_of_improvement(x: Array, y: Array) -> Array:
     """P(X > Y): how likely a run of X scores higher than a run of Y on the same task, averaged over the tasks.
 
-    Per task it is the share of all pairs of a run of X and a run of Y in which X is higher, an equal pair counting one half:
-    the Mann-Whitney U statistic over the number of pairs.
+    Per task it is the share of all pairs of a run of X and a run of Y in which X is higher; an equal pair counts one half.
+    That is the Mann-Whitney U statistic over the number of pairs.
 
     Args:
         x: shape (..., seeds of X, tasks).
@@ -99,8 +99,8 @@ def median_attainment(runs: Sequence[Array]) -> Array:
     levels = np.unique(np.concatenate([points[:, 0] for points in runs]))
     attained = np.full((len(runs), len(levels)), np.inf)
     for run, points in enumerate(runs):
-        at = np.searchsorted(levels, points[:, 0])
-        np.minimum.at(attained[run], at, points[:, 1])
+        positions = np.searchsorted(levels, points[:, 0])
+        np.minimum.at(attained[run], positions, points[:, 1])
     attained = np.minimum.accumulate(attained, axis=1)
     middle = np.sort(attained, axis=0)[(len(runs) + 1) // 2 - 1]
     corners = np.isfinite(middle) & (middle < np.append(np.inf, middle[:-1]))

@@ -145,12 +145,12 @@ def report(regrets: Mapping[str, Array]) -> str:
     points = checkpoints(regrets[FULL].shape[-1])
     rows, by_table = [], []
     for name, curves in regrets.items():
-        at = [curves[..., n - 1] for n in points]
-        means = [shown(bootstrap(interquartile_mean, scores), 100) for scores in at]
-        behind = [scores - regrets[FULL][..., n - 1] for scores, n in zip(at, points, strict=True)]
+        at_points = [curves[..., n - 1] for n in points]
+        means = [shown(bootstrap(interquartile_mean, scores), 100) for scores in at_points]
+        behind = [scores - regrets[FULL][..., n - 1] for scores, n in zip(at_points, points, strict=True)]
         paired = [shown(bootstrap(mean, difference), 100) if name != FULL else "-" for difference in behind]
         rows.append([name, *means, *paired])
-        middle = [f"{100 * interquartile_mean(at[-1][:, [k]]):.2g}" for k in range(len(TABLES))]
+        middle = [f"{100 * interquartile_mean(at_points[-1][:, [k]]):.2g}" for k in range(len(TABLES))]
         by_table.append([name, *middle])
     header = ["learner", *(f"at {n}" for n in points), *(f"behind the whole, at {n}" for n in points)]
     return (

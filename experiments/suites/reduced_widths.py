@@ -5,7 +5,7 @@
     python -m experiments.suites.reduced_widths unet-isic18 nuclei.npz
 
 A file for CIFAR-10 holds `jpeg_train` and `jpeg_test` (JPEG files end to end), `off_train` and `off_test` (where each begins,
-and the end), `y_train` and `y_test`; one for the U-Net holds images `x`, uint8 of shape (n, h, w, 3), and masks `y`. What is
+and the end), `y_train` and `y_test`. One for the U-Net holds images `x`, uint8 of shape (n, h, w, 3), and masks `y`. What is
 written is in `experiments/results/<task>-eighth`: it shows that the tasks run from end to end, not how good they get.
 """
 

@@ -59,8 +59,8 @@ def front(
         objectives: what counts; `METRICS` says which way is better.
     """
     signs = np.array([METRICS[objective.metric].better for objective in objectives])
-    kept = non_dominated(-signs * np.array(list(reached.values())))
-    best = [one for one, keep in zip(reached.items(), kept, strict=True) if keep]
+    on_front = non_dominated(-signs * np.array(list(reached.values())))
+    best = [one for one, belongs in zip(reached.items(), on_front, strict=True) if belongs]
     return sorted(best, key=lambda one: -signs[0] * one[1][0])
 
 

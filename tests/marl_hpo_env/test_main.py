@@ -44,7 +44,7 @@ def test_a_stranger_s_package_first_on_the_path_is_one_sentence_and_not_imported
     assert ended.stdout == ""
     assert len(ended.stderr.strip().splitlines()) == 1
     where = str(tmp_path / "theirs" / name / "__init__.py")
-    assert f"The package {name!r} in {where!r} is another than that of marl-hpo-env; install" in ended.stderr
+    assert f"The package {name!r} in {where!r} is another than that of marl-hpo-env; run it" in ended.stderr
 
 
 @pytest.mark.parametrize("script", [False, True])

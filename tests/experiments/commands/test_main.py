@@ -243,14 +243,14 @@ def test_tasks_and_learners_are_listed(capsys, monkeypatch):
 @pytest.fixture
 def prepared(monkeypatch):
     """The tasks that runs were prepared for; each run ends there."""
-    chosen = []
+    tasks = []
 
     def stop(task, *settings):
-        chosen.append(task)
+        tasks.append(task)
         raise InputError("Far enough.")
 
     monkeypatch.setattr(session, "prepare", stop)
-    return chosen
+    return tasks
 
 
 @pytest.mark.parametrize(("text", "epochs"), [("calibrated", "calibrated"), ("running", "running"), ("7", 7)])

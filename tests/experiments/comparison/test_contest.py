@@ -25,8 +25,8 @@ def test_rewards_are_the_environment_s_scores(five, weights, seed):
     evaluator = TableEvaluator(five)
     reward = WeightedReward(dict(weights)) if weights else None
     game = env(evaluator.task, evaluator=evaluator, reward=reward, seed=seed).unwrapped
-    told = [game.score(trial) for trial in game.evaluate([(n,) for n in range(5)])]
-    assert made.rewards(seed).tolist() == told
+    scores = [game.score(trial) for trial in game.evaluate([(n,) for n in range(5)])]
+    assert made.rewards(seed).tolist() == scores
 
 
 def test_rewards_by_hand(five):
@@ -111,11 +111,11 @@ def test_a_learner_that_only_repeats_itself_is_stopped(chain):
 
 
 def test_a_run_is_rewarded_by_its_own_seed_of_the_table(five, monkeypatch):
-    told = []
-    monkeypatch.setattr(comparison._Timed, "tell", lambda self, episodes: told.extend(episodes))
+    episodes_seen = []
+    monkeypatch.setattr(comparison._Timed, "tell", lambda self, episodes: episodes_seen.extend(episodes))
     run(Contest("random", five, ACCURACY, (), 1, 5))
-    assert {e.design: e.reward for e in told} == {(0,): 0.9, (1,): 0.8, (2,): 0.6, (3,): -2, (4,): -2}
-    assert all(set(e.objectives) == {"validation_accuracy"} for e in told)
+    assert {e.design: e.reward for e in episodes_seen} == {(0,): 0.9, (1,): 0.8, (2,): 0.6, (3,): -2, (4,): -2}
+    assert all(set(e.objectives) == {"validation_accuracy"} for e in episodes_seen)
 
 
 def test_learners_that_ask_for_nothing_or_for_what_does_not_exist_are_refused(chain, refused):

@@ -43,9 +43,9 @@ def test_a_run_that_ended_early_keeps_its_last_value_and_a_longer_one_is_cut():
     st.integers(1, 12),
 )
 def test_it_is_what_a_plain_loop_finds(run, values, evaluations):
-    told = [values[3 * a + b] for a, b in run]
+    rewards = [values[3 * a + b] for a, b in run]
     seen, best, curve, episodes = set(), None, [], []
-    for episode, (design, reward) in enumerate(zip(run, told, strict=True), start=1):
+    for episode, (design, reward) in enumerate(zip(run, rewards, strict=True), start=1):
         if design not in seen:
             seen.add(design)
             best = reward if best is None else max(best, reward)
@@ -54,12 +54,12 @@ def test_it_is_what_a_plain_loop_finds(run, values, evaluations):
     while len(curve) < evaluations:
         curve.append(curve[-1])
         episodes.append(len(run))
-    regret = simple_regret(run, told, 3, evaluations)
+    regret = simple_regret(run, rewards, 3, evaluations)
     assert regret.tolist() == curve[:evaluations]
     assert (np.diff(regret) <= 0).all()
     assert episodes_played(run, evaluations).tolist() == episodes[:evaluations]
     # By the reward itself, the incumbent's regret is the simple regret.
-    assert incumbent_regret(run, told, told, 3, evaluations).tolist() == regret.tolist()
+    assert incumbent_regret(run, rewards, rewards, 3, evaluations).tolist() == regret.tolist()
 
 
 def test_rounding_is_no_negative_regret():

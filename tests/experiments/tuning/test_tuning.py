@@ -17,11 +17,11 @@ def run(path, workers=1, stop_after=None, batch=8):
     digits = task("digits-convnet")
     game = env(digits, evaluator=StoredEvaluator(TrainingEvaluator(digits, "cpu", workers), store), epochs=1)
     learner = PairwiseQ(exploration_episodes=6, max_exploitation_episodes=8, epsilon_decay=0.8)
-    told = []
+    episodes = []
 
     def on_episode(episode, trial):
-        told.append(episode)
-        if len(told) == stop_after:
+        episodes.append(episode)
+        if len(episodes) == stop_after:
             raise Killed
 
     with contextlib.suppress(Killed):
@@ -31,7 +31,7 @@ def run(path, workers=1, stop_after=None, batch=8):
         metrics = {name: value for name, value in trial.metrics.items() if name not in CLOCK_METRICS}
         rows.append((fingerprint, trial.request, trial.status, trial.history, metrics))
     store.close()
-    return told, rows
+    return episodes, rows
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +40,9 @@ def uninterrupted(tmp_path_factory):
 
 
 def test_the_run_explores_and_exploits(uninterrupted):
-    told, rows = uninterrupted
-    assert len(told) == 14
-    assert len({episode.design for episode in told}) == len(
+    episodes, rows = uninterrupted
+    assert len(episodes) == 14
+    assert len({episode.design for episode in episodes}) == len(
         [r for r in rows if isinstance(r[1], Request) and r[1].design]
     )
 

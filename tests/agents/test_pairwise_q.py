@@ -262,6 +262,15 @@ def test_fork_a_first_layer_explores_while_some_table_it_feeds_has_an_unvisited_
     assert branches[last - 1] == 1
 
 
+def test_fork_a_first_layer_draws_its_row_with_the_unvisited_cells_of_all_tables_as_weight():
+    space = SearchSpace([layer("a", 2), layer("b", 4, "a"), layer("c", 4, "a")])
+    # Row 0 lacks 2 cells in each table, 4 in all. Row 1 lacks 3 in (a, b), where column 0 was used four times, and 0 in (a, c).
+    told = [(0, 0, 0), (0, 1, 1), (1, 0, 0), (1, 0, 1), (1, 0, 2), (1, 0, 3)]
+    drawn = sum(exploring(space, told, seed).ask(1)[0][0] == 0 for seed in range(400))
+    # 400 * 4/7 = 229, standard deviation 9.9. (By the larger of the tables, 2 and 3: 160. By either table alone: 160 or 400.)
+    assert 190 <= drawn <= 268
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_fork_each_branch_explores_its_own_row(seed):
     space = SearchSpace([layer("a", 1), layer("b", 2, "a"), layer("c", 2, "b"), layer("d", 3, "b")])
@@ -715,6 +724,11 @@ def test_compounded_epsilon_falls_with_the_sum_of_the_episodes():
     expected = sum(0.99 ** (n * (n + 1) / 2) for n in range(60))
     assert 11 < expected < 13
     assert sum(60 - sum(run) for run in runs) / len(runs) == pytest.approx(expected, abs=1.0)
+
+
+def test_compounded_epsilon_is_one_in_the_first_episode_only():
+    # Exponents 0, 0+1, 0+1+2: so low a decay leaves nothing of epsilon from the second episode on.
+    assert greedy_flags(4, 0, compound_epsilon=True, epsilon_decay=ALMOST_NEVER_RANDOM) == [False, True, True, True]
 
 
 def test_a_random_episode_of_the_second_phase_is_uniform_over_all_designs():

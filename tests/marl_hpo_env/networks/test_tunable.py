@@ -434,6 +434,22 @@ def test_flat_features_are_projected_by_a_linear_layer():
     assert tuple(built(IMAGES).shape) == (4, CLASSES)
 
 
+def test_numbers_one_per_example_are_added_as_they_are():
+    class TwoEstimates(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hidden, self.left, self.right = nn.Linear(64, 8), nn.Linear(8, 1), nn.Linear(8, 1)
+            self.output = nn.Linear(1, CLASSES)
+
+        def forward(self, x):
+            x = self.hidden(torch.flatten(x, 1))
+            return self.output((self.left(x).squeeze(1) + self.right(x).squeeze(1)).unsqueeze(1))
+
+    built = build(TwoEstimates(), {"hidden": {"out_features": (4,)}})
+    assert built.meta["added"] == NOTHING_ADDED
+    assert tuple(built(IMAGES).shape) == (4, CLASSES)
+
+
 @pytest.mark.parametrize("keyword", ["dim", "axis"])
 def test_a_concatenation_is_read_with_either_name_of_its_dimension(keyword):
     class Concatenation(nn.Module):

@@ -55,3 +55,17 @@ def test_guessing_knows_nothing():
     masks[..., :5] = 1
     # Half everywhere: overlap 25, predicted 50, true 50.
     assert guessing_loss(masks) == pytest.approx(1 - 51 / 101)
+
+
+def test_a_single_example_is_right_or_wrong():
+    for target, expected in ((1, 1.0), (0, 0.0)):
+        score = Score()
+        score.add(torch.tensor([[0.1, 0.9]]), torch.tensor([target]))
+        assert score.value() == expected
+
+
+def test_a_pixel_is_predicted_where_its_probability_is_above_one_half():
+    # Scores are logits: above 0, probabilities above one half.
+    score = Score()
+    score.add(torch.tensor([[[[0.1, -0.1]]]]), torch.tensor([[[[1.0, 1.0]]]]))
+    assert score.value() == pytest.approx(2 * 1 / (1 + 2))

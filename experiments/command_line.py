@@ -13,6 +13,17 @@ import typer
 from marl_hpo_env import InputError
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs side by side.", show_default="one per core")]
+Device = Annotated[
+    str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Trainings side by side.",
+        show_default="one per core; 1 on a GPU, or where times are rewarded or limited",
+    ),
+]
 
 
 def new_app(**settings: Any) -> typer.Typer:

@@ -78,7 +78,8 @@ def compare(
     """Compare learners on tables: regret with confidence intervals, curves and profiles, in minutes."""
     from experiments.commands.reward_options import read_weights
     from experiments.comparison.contest import Contest, Runs, basis, gather, run
-    from experiments.comparison.report import Curves, write
+    from experiments.comparison.curves import Curves
+    from experiments.comparison.report import write
     from experiments.text_tables import print_table
 
     settings = Suite() if suite_name is None else suite(suite_name)

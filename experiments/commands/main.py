@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import new_app, run_command
+from experiments.command_line import Device, Workers, new_app, run_command
 from experiments.commands.compare import compare
 from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
@@ -70,15 +70,6 @@ LearningRate = Annotated[
     float | None, typer.Option(help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
-Device = Annotated[
-    str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=1, help="Trainings side by side.", show_default="one per core; 1 on a GPU or where times are rewarded"
-    ),
-]
 
 
 @app.command()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from experiments.command_line import new_app
+from experiments.command_line import Device, Workers, new_app
 from experiments.comparison.regret import noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import machine
@@ -39,10 +39,6 @@ table_app = new_app(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A table of the package, or the path of an .npz file.")]
-Device = Annotated[str | None, typer.Option(help="Where to train.", show_default="a GPU where there is one")]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="Trainings side by side.", show_default="one per core; 1 on a GPU")
-]
 
 
 @table_app.command()

@@ -18,8 +18,9 @@ import typer
 
 from experiments.command_line import Jobs, new_app, run_command
 from experiments.comparison.contest import Contest, Run, Runs, code_of, gather, played
+from experiments.comparison.curves import checkpoints
 from experiments.comparison.regret import incumbent_regret
-from experiments.comparison.report import checkpoints, measured_side_by_side, shown
+from experiments.comparison.report import measured_side_by_side, shown
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean
 from experiments.suites.synthetic import SyntheticTable, synthetic_table
 from experiments.text_tables import markdown_table

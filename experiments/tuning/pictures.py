@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import torch
 from torch import nn
 
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
-
+from experiments.figures import plt, save
 from experiments.tuning.tuning import Play
 from marl_hpo_env import SearchSpace
 from marl_hpo_env.data.splits import Examples
@@ -42,9 +38,7 @@ def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("reward")
     axes[0][0].legend(loc="lower right", fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path)
 
 
 def pareto_front(
@@ -73,9 +67,7 @@ def pareto_front(
     axis.set_ylabel(names[0])
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    save(figure, path)
 
 
 def _first_two(points: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from experiments.comparison.contest import Benchmark, Contest, Run
-from experiments.comparison.report import BETTER, Curves, covered_table, overall_table, regret_table, write
+from experiments.comparison.curves import Curves
+from experiments.comparison.report import BETTER, covered_table, overall_table, regret_table, write
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean, probability_of_improvement
 
 ACCURACY = (("validation_accuracy", 1.0),)

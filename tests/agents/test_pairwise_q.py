@@ -855,6 +855,13 @@ def test_merge_a_row_with_several_argmaxes_votes_for_each(seed):
     assert exploiting(space, tables, seed).ask(1) == [(0, 0, 0, 1)]
 
 
+def test_merge_a_row_votes_for_the_zero_of_an_unvisited_cell_over_negative_values():
+    space = SearchSpace([layer("a", 1), layer("b", 1), layer("c", 1), layer("d", 3, "a", "b", "c")])
+    # Argmax 1, 1, 0: two votes for action 1, though its mean, 0, is below that of action 0, 7/3.
+    tables = {(0, 3): [[-1.0, None, -2.0]], (1, 3): [[-1.0, None, -1.0]], (2, 3): [[9.0, 0.0, 0.0]]}
+    assert exploiting(space, tables).ask(1) == [(0, 0, 0, 1)]
+
+
 def test_merge_reads_the_row_that_each_feeding_layer_picked():
     space = SearchSpace([layer("a", 2), layer("b", 2), layer("c", 2, "a", "b")])
     # a picks 1 (its table's highest, 7, is in row 1) and b picks 0 (5): rows [0, 7] and [0, 5] both say 1.
@@ -983,6 +990,23 @@ def test_another_greedy_design_begins_the_count_towards_convergence_again():
     assert not learner.converged
     learner.tell([episode((0, 2), 0.0)])
     assert greedy_episode(learner) == (3, 4)
+    assert learner.converged
+
+
+def test_while_one_design_is_unseen_greedy_choices_without_an_update_say_nothing():
+    learner = started(chain(2, 2), exploration_episodes=0, epsilon_decay=ALMOST_NEVER_RANDOM, convergence_episodes=3)
+    (first,) = learner.ask(1)
+    learner.tell([episode(first, 0.0)])
+    best = (1 - first[0], 1 - first[1])
+    learner.tables[0, 1].update(*best, 100.0)
+    for _ in range(9):
+        assert greedy_episode(learner) == best
+    learner.tell([episode((first[0], best[1]), 0.0)])  # an update; three of the four designs are seen
+    for _ in range(9):
+        assert greedy_episode(learner) == best
+    assert not learner.converged
+    learner.tell([episode((best[0], first[1]), 0.0)])  # the fourth
+    assert greedy_episode(learner) == best
     assert learner.converged
 
 

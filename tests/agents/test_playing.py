@@ -122,6 +122,13 @@ def test_it_plays_as_many_episodes_as_asked_and_never_asks_for_more():
     assert learner.asked == [3, 3, 1]
 
 
+def test_what_a_learner_gives_beyond_what_it_was_asked_for_is_not_played():
+    game, learner = FakeEnvironment(chain(3, 3)), Scripted()
+    learner.ask = lambda n: [(0, 0), (1, 1), (2, 2), (0, 1)]
+    assert [episode.design for episode in play(game, learner, 3, batch=2)] == [(0, 0), (1, 1), (0, 0)]
+    assert game.batches == [[(0, 0), (1, 1)], [(0, 0)]]
+
+
 def test_the_learner_is_reset_with_the_space_and_the_seed():
     game = FakeEnvironment(chain(2, 2))
     learner = Scripted((0, 0))

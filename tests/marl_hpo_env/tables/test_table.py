@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,10 +28,13 @@ LOSSES = [float(np.float32(total)) / 30 for total in (60.1, 30.7, 20.3)]
 """As training gives them: a float32 sum over 30 examples."""
 
 
+SPLITS = {"train": 30, "validation": 400, "test": 200}
+
+
 def small_table(task="small", **settings) -> Table:
     """Two seeds of three epochs, worked by hand: everything follows from the design's number n, 0 to 5, and the seed s."""
     trials = [trained(n, seed) for n in (*range(6), None) for seed in (0, 1)]
-    about = {"splits": {"train": 30, "validation": 400, "test": 200}}
+    about = {"splits": SPLITS}
     return Table.from_trials(task, SMALL, (0, 1), 3, trials, **{"about": about, **settings})
 
 
@@ -52,7 +56,7 @@ def trained(number: int | None, seed: int) -> Trial:
     )
     metrics = dict.fromkeys(METRICS) | history[-1]
     metrics |= {"test_accuracy": (60 + 10 * n + 2 * seed) / 200, "parameters": 100 * (n + 1), "epochs": 3}
-    return Trial(request, "completed", None, metrics | {"epochs_to_threshold": 2, "seconds": 6.0}, history)
+    return Trial(request, "completed", None, metrics | {"seconds": 6.0}, history)
 
 
 def same(found: Trial, trial: Trial) -> bool:
@@ -138,7 +142,6 @@ def test_a_table_is_an_npz_without_pickle_in_the_smallest_exact_types():
         "metric/test_accuracy": ("uint8", (2, 7)),
         "metric/parameters": ("uint16", (1, 7)),  # no seed changes it
         "metric/epochs": ("uint8", (2, 7)),
-        "metric/epochs_to_threshold": ("uint8", (2, 7)),
         "metric/seconds": ("uint8", (2, 7)),
     }
     assert header["scales"]["history/validation_accuracy"] == 400
@@ -280,6 +283,14 @@ def test_a_table_may_lack_the_original_network():
     assert same(made.trial(Request((1, 0), 1, 3)), trained(1, 1))
 
 
+def test_an_original_network_that_a_table_lacks_has_no_figures_and_no_epochs():
+    made = Table.from_trials("small", SMALL, (0, 1), 3, [trained(n, seed) for n in range(6) for seed in (0, 1)])
+    for seed in (0, 1):
+        original = made.trial(Request(None, seed, 3))
+        assert original.history == ()
+        assert set(original.metrics.values()) == {None}
+
+
 def test_a_table_of_a_csv_file(tmp_path):
     # The README's reader.
     (tmp_path / "mine.csv").write_text(
@@ -363,11 +374,9 @@ def test_fewer_epochs_are_answered_from_the_history():
         "train_loss": LOSSES[1],
         "parameters": 300,
         "epochs": 2,
-        "epochs_to_threshold": 2,
         "seconds": 4.0,
     }
     assert list(trial.history) == list(trained(2, 1).history[:2])
-    assert made.trial(Request((0, 1), 1, 1)).metrics["epochs_to_threshold"] is None
     assert made.trial(Request((0, 1), 1, 3)) == trained(2, 1)
 
 
@@ -414,7 +423,6 @@ def test_what_is_measured_is_what_a_completed_trial_has(spaces, formula_evaluato
         "train_loss",
         "parameters",
         "epochs",
-        "epochs_to_threshold",
         "seconds",
     }
     without_times = table_of(spaces["single"], formula_evaluator(spaces["single"], measures_time=False))
@@ -469,3 +477,14 @@ def test_of_designs_that_are_the_same_network_the_front_has_one():
     assert made.networks.tolist() == [0, 1, 2, 3, 1, 4]
     assert made.pareto_front(("test_accuracy", "parameters")).tolist() == [1, 2, 0]
     assert two_objectives().networks.tolist() == list(range(6))
+
+
+def test_what_an_environment_reads_off_the_history_is_neither_stored_nor_answered():
+    trials = [trained(n, seed) for n in (*range(6), None) for seed in (0, 1)]
+    with_more = [replace(trial, metrics={**trial.metrics, "epochs_to_threshold": 2}) for trial in trials]
+    made = Table.from_trials("small", SMALL, [0, 1], 3, with_more, about={"splits": SPLITS})
+    assert "epochs_to_threshold" not in made.measured
+    assert made.trial(Request((0, 1), 1, 3)).metrics["epochs_to_threshold"] is None
+    assert made.digest == small_table().digest
+    shipped_table = Table.open("digits-convnet")  # of version 0.1, which stored epochs to another threshold
+    assert "epochs_to_threshold" not in shipped_table.measured

@@ -290,7 +290,21 @@ def test_a_bound_can_be_the_originals_value_plus_or_minus_a_number():
             WeightedReward({"model_size_mb": 1}, [wrong])
 
 
+def test_a_bound_of_a_relative_metric_is_relative_too():
+    original = the_original(model_size_mb=10.0)
+    by_number = WeightedReward({"validation_accuracy": 1}, ["model_size_mb / original <= 0.6"])
+    # The original's own relative value is 1.
+    by_original = WeightedReward({"validation_accuracy": 1}, ["model_size_mb / original <= original - 0.4"])
+    for reward in (by_number, by_original):
+        assert reward.relative  # the environments then have the original's trial ready
+        assert reward(a_trial(validation_accuracy=0.5, model_size_mb=5.9), original) == 0.5
+        assert reward(a_trial(validation_accuracy=0.5, model_size_mb=6.1), original) == reward.penalty
+    assert not WeightedReward({"validation_accuracy": 1}, ["model_size_mb <= 6"]).relative
+    assert not PaperReward().relative
+
+
 def test_a_reward_says_what_it_is():
     reward = WeightedReward({"validation_accuracy": 1, "model_size_mb / original": 0.2}, ["parameters <= 10"])
     assert str(reward) == "1 validation_accuracy - 0.2 model_size_mb / original, if parameters <= 10"
     assert str(PaperReward()) == "Eq. 2 with c_A = 0.5"
+    assert str(PaperReward(0.7, "per_epoch", "printed")) == "Eq. 2 with c_A = 0.7, A per epoch, as printed below 0"

@@ -103,6 +103,15 @@ def test_the_pairs_of_a_diamond(spaces):
     assert space.fed == ((1, 2), (3,), (3,), ())
 
 
+def test_feeding_layers_are_in_network_order_in_whatever_order_they_are_given():
+    choices = {"stride": (1, 2)}
+    layers = [Layer(name, "Conv2d", choices) for name in "abc"]
+    space = SearchSpace([*layers, Layer("d", "Conv2d", choices, ("c", "a", "b", "a"))])
+    assert space.feeding[3] == (0, 1, 2)
+    assert space.pairs == ((0, 3), (1, 3), (2, 3))
+    assert space.fed == ((3,), (3,), (3,), ())
+
+
 @given(data=st.data())
 def test_the_description_is_json_and_tells_spaces_apart(search_spaces, data):
     first, second = data.draw(search_spaces), data.draw(search_spaces)

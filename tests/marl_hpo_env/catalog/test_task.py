@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
 import marl_hpo_env
 from marl_hpo_env import Augmentation, Limits, Recipe, Table
 from marl_hpo_env.catalog import task as task_module
 from marl_hpo_env.catalog.task import Task, _settings
+from marl_hpo_env.data.splits import Data
 
 FINGERPRINTS = {
     "digits-branches": "bbc641a067ce35de",
@@ -56,3 +58,10 @@ def test_the_first_settings_are_those_of_the_first_version(kind):
 
 def test_a_task_that_names_no_learner_is_what_the_game_knows():
     assert not [field.name for field in dataclasses.fields(Task) if "exploration" in field.name]
+
+
+def test_targets_that_are_neither_classes_nor_masks_are_refused(refused):
+    examples = torch.zeros(3, 2), torch.zeros(3, 2)
+    task = Task("regression", torch.nn.Linear(2, 2), lambda: Data(examples, examples, examples))
+    with refused("train split", "torch.float32", "class indices"):
+        _ = task.splits

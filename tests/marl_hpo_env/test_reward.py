@@ -303,6 +303,14 @@ def test_a_bound_of_a_relative_metric_is_relative_too():
     assert not PaperReward().relative
 
 
+def test_a_weighted_reward_keeps_what_it_was_given():
+    weights, constraints = {"validation_accuracy": 1, "model_size_mb/original": 0.2}, ["flops<=100", "epochs >= 1"]
+    reward = WeightedReward(weights, iter(constraints))
+    assert (reward.weights, list(reward.constraints)) == (weights, constraints)
+    weights["flops"] = 1.0  # the user's own, to change
+    assert "flops" not in reward.weights
+
+
 def test_a_reward_says_what_it_is():
     reward = WeightedReward({"validation_accuracy": 1, "model_size_mb / original": 0.2}, ["parameters <= 10"])
     assert str(reward) == "1 validation_accuracy - 0.2 model_size_mb / original, if parameters <= 10"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -293,3 +294,20 @@ def test_a_store_says_how_many_trials_a_task_has_under_other_fingerprints():
     store.put("two", COMPLETED)
     assert store.introduce("two", "mine") == 0  # the run goes on, and has been told
     assert store.introduce("three", "mine") == 3
+
+
+def test_the_folders_on_the_way_to_a_store_are_made_and_others_are_used(tmp_path):
+    path = tmp_path / "runs" / "today" / "trials.db"
+    for name in ("a", "b"):
+        store = Store(path.with_name(f"{name}.db"))
+        store.put("task", COMPLETED)
+        store.close()
+    assert sorted(found.name for found in path.parent.iterdir()) == ["a.db", "b.db"]
+
+
+def test_a_store_serves_the_threads_of_a_process(path):
+    store = Store(path)
+    with ThreadPoolExecutor(1) as other:
+        other.submit(store.put, "task", COMPLETED).result()
+        assert_same(other.submit(store.get, "task", COMPLETED.request).result(), COMPLETED)
+    assert_same(store.get("task", COMPLETED.request), COMPLETED)

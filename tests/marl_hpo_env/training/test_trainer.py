@@ -506,6 +506,8 @@ def test_fit_gives_the_finally_trained_network_and_its_trial():
     assert trial.request == Request((1, 0), 3, None)
     assert trial.metrics["validation_accuracy"] == accuracy(network, task.splits.validation)
     assert network.get_submodule("conv").out_channels == 8
+    # Nothing runs beside it: what it comes to is reported with its times.
+    assert all(trial.metrics[name] is not None for name in ("train_ms_per_batch", "inference_ms_per_batch"))
 
 
 @pytest.mark.parametrize(

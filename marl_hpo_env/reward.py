@@ -50,7 +50,7 @@ class Objective(NamedTuple):
         """
         measured = trial.metrics.get(self.metric)
         if measured is None and self.metric == "epochs_to_threshold":
-            # A training that completed without ever meeting the limit needed all its epochs (ours).
+            # A training that completed without ever meeting the threshold needed all its epochs (ours).
             measured = trial.metrics.get("epochs")
         if measured is None:
             raise InputError(f"The reward needs {self.metric!r}, which was not measured; {_remedy(self.metric)}.")
@@ -90,23 +90,34 @@ class PaperReward:
     """Equation 2: `-1` if terminated, else `c_A * A - c_S * S` with `c_A + c_S = 1`, `A` in percent and `S` in MB.
 
     Args:
-        accuracy_weight: c_A, 0 to 1. The paper gives no value: 0.5 is ours. With it a large network can score below the
-            penalty, since 1 MB weighs as much as one point of accuracy.
+        accuracy_weight: c_A, 0 to 1. The paper gives no value: 0.5 is ours, with which Fig. 9's highest rewards, 31 and 36,
+            agree. With it 1 MB weighs as much as one point of accuracy.
         accuracy_score: `"final"` takes `A` as it is; `"per_epoch"` divides it by the epochs that the trial needed to
-            meet the loss limit (VI-A; it contradicts the maximum of 36 in Fig. 9, so it is not the default).
+            meet the loss threshold (VI-A; it contradicts the maximum of 36 in Fig. 9, so it is not the default).
+        below_zero: `"squeezed"` makes a sum s below 0 s / (1 - s), which keeps the order and stays above -1 (ours: most of
+            Table III's designs of U-Net and GoogLeNet score far below -1, and Fig. 9's lowest reward is the -1 of the
+            terminated alone); `"printed"` leaves it as Equation 2 has it.
 
     Raises:
-        InputError: if the weight is not within 0 to 1, or there is no such score.
+        InputError: if the weight is not within 0 to 1, or there is no such score or such a way below zero.
     """
 
     penalty = -1.0
     relative = False
 
-    def __init__(self, accuracy_weight: float = 0.5, accuracy_score: Literal["final", "per_epoch"] = "final") -> None:
+    def __init__(
+        self,
+        accuracy_weight: float = 0.5,
+        accuracy_score: Literal["final", "per_epoch"] = "final",
+        below_zero: Literal["squeezed", "printed"] = "squeezed",
+    ) -> None:
         if not 0 <= accuracy_weight <= 1:
             raise InputError(f"The accuracy weight of Eq. 2 is {accuracy_weight}; it lies within 0 and 1.")
         if accuracy_score not in ("final", "per_epoch"):
             raise InputError.unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
+        if below_zero not in ("squeezed", "printed"):
+            raise InputError.unknown("way below zero", below_zero, ("squeezed", "printed"))
+        self.below_zero = below_zero
         self.accuracy_weight = accuracy_weight
         self.accuracy_score = accuracy_score
         names = [
@@ -119,16 +130,33 @@ class PaperReward:
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
         if trial.status != "completed":
             return self.penalty
-        accuracy, size, *epochs = (objective.value(trial, original) for objective in self.objectives)
+        total = self.printed(trial)
+        if total >= 0 or self.below_zero == "printed":
+            return total
+        # The last float above the penalty, where the sum is so low that rounding would reach it.
+        return max(total / (1 - total), math.nextafter(self.penalty, 0.0))
+
+    def per_epoch(self) -> PaperReward:
+        """The same with A divided by the epochs (VI-A), as it is under a running budget, where these differ."""
+        return PaperReward(self.accuracy_weight, "per_epoch", self.below_zero)
+
+    def printed(self, trial: Trial) -> float:
+        """Equation 2's sum of a completed trial, as the paper prints it."""
+        accuracy, size, *epochs = (objective.value(trial, None) for objective in self.objectives)
         if epochs:
             accuracy /= max(1, epochs[0])
         return self.accuracy_weight * 100 * accuracy - (1 - self.accuracy_weight) * size
 
     def __str__(self) -> str:
-        return f"Eq. 2 with c_A = {self.accuracy_weight:g}"
+        per_epoch = ", A per epoch" if self.accuracy_score == "per_epoch" else ""
+        below = ", as printed below 0" if self.below_zero == "printed" else ""
+        return f"Eq. 2 with c_A = {self.accuracy_weight:g}{per_epoch}{below}"
 
     def __repr__(self) -> str:
-        return f"PaperReward(accuracy_weight={self.accuracy_weight}, accuracy_score={self.accuracy_score!r})"
+        return (
+            f"PaperReward(accuracy_weight={self.accuracy_weight}, accuracy_score={self.accuracy_score!r}, "
+            f"below_zero={self.below_zero!r})"
+        )
 
 
 class Constraint(NamedTuple):

@@ -18,15 +18,16 @@ class Metric(NamedTuple):
     Args:
         unit: what it is measured in.
         better: which way: +1 the higher, -1 the lower.
-        of: `"network"`, which does not hang on how long is trained; `"epoch"`, which every epoch of the history has; or
-            `"training"`, which is known at its end.
+        of: `"network"`, which does not hang on how long is trained; `"epoch"`, which every epoch of the history has;
+            `"training"`, which is known at its end; or `"history"`, which an environment reads off the history, and which is
+            never stored.
         clock: whether it is read off a clock, so that no seed can repeat it: `"alone"` means something only where nothing
             runs beside the training.
     """
 
     unit: str
     better: int
-    of: Literal["network", "epoch", "training"]
+    of: Literal["network", "epoch", "training", "history"]
     clock: Literal["alone", "any"] | None = None
 
 
@@ -43,7 +44,7 @@ METRICS: Mapping[str, Metric] = {
     "train_ms_per_batch": Metric("ms, median, measured alone", -1, "network", "alone"),
     "inference_ms_per_batch": Metric("ms, median, measured alone", -1, "network", "alone"),
     "epochs": Metric("trained", -1, "training"),
-    "epochs_to_threshold": Metric("epochs until the loss limit was met", -1, "training"),
+    "epochs_to_threshold": Metric("epochs until the loss threshold was met (VI-A)", -1, "history"),
     "seconds": Metric("s, the whole trial", -1, "training", "any"),
 }
 """Every metric of a trial. Accuracy is the Dice coefficient in segmentation. A metric is None where it was not measured."""

@@ -78,7 +78,6 @@ class FormulaEvaluator:
             "train_ms_per_batch": 3.0 + x,
             "inference_ms_per_batch": 1.0 + x,
             "epochs": epochs,
-            "epochs_to_threshold": 1,
             "seconds": 0.5 + x,
         }
         if not self.measures_time:

@@ -138,6 +138,13 @@ class Task:
         """The training loss above which an epoch violates the limit; None where there is no limit."""
         return loss_limit(self.limits, self.splits.train[1])
 
+    @cached_property
+    def guessing_loss(self) -> float:
+        """The training loss of a network that guesses."""
+        from marl_hpo_env.training.scoring import guessing_loss
+
+        return guessing_loss(self.splits.train[1])
+
     @property
     def conditions(self) -> dict[str, dict[str, Any]]:
         """How the designs are trained and stopped, as JSON values: `recipe`, without the epochs, which are part of a request,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from gymnasium import spaces
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.evaluators.epoch_budget import MOST_EPOCHS, calibrated, lowered
+from marl_hpo_env.evaluators.epoch_budget import MOST_EPOCHS, calibrated, epochs_to, loss_threshold, lowered
 from marl_hpo_env.evaluators.evaluator import (
     Evaluator,
     StoredEvaluator,
@@ -22,7 +24,7 @@ from marl_hpo_env.evaluators.evaluator import (
     unmeasured,
 )
 from marl_hpo_env.evaluators.store import Store
-from marl_hpo_env.reward import Reward
+from marl_hpo_env.reward import PaperReward, Reward
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
@@ -35,7 +37,8 @@ class DesignEnvironment:
         task: what is tuned.
         evaluator: turns designs into trials. They are kept in memory, so that a design is evaluated once.
         reward: in place of the task's.
-        epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`).
+        epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`). With
+            `"running"` designs are evaluated one after the other, and Equation 2 divides A by the epochs (VI-A).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
         render_mode: `"ansi"` makes `render` return the design so far.
 
@@ -66,10 +69,8 @@ class DesignEnvironment:
         self.reward = task.reward if reward is None else reward
         self._budget = check_budget(task.recipe.epochs if epochs is None else epochs)
         self._epochs = self._budget if isinstance(self._budget, int) else None
-        if self._epochs is None and task.limits.loss is None:
-            raise InputError(
-                f"The epoch budget {self._budget!r} needs a loss limit, which {task.name!r} does not have."
-            )
+        if self._budget == "running" and isinstance(self.reward, PaperReward):
+            self.reward = self.reward.per_epoch()
         self._seed = task.seed if seed is None else seed
         if self._epochs is not None:
             check_answers(evaluator, self._seed, self._epochs)
@@ -82,8 +83,8 @@ class DesignEnvironment:
                 raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
             if objective.metric in unmeasured(evaluator):
                 raise InputError(
-                    f"The reward needs {objective.metric!r}, which is not measured here: memory on a GPU only, epochs to the "
-                    "loss limit only where there is one, and from a table only what it holds."
+                    f"The reward needs {objective.metric!r}, which is not measured here: memory on a GPU only, and "
+                    "from a table only what it holds."
                 )
             if objective.metric in CLOCK_METRICS and not evaluator.measures_time:
                 raise InputError(
@@ -109,8 +110,19 @@ class DesignEnvironment:
         """How many epochs the next episode trains; a calibrated budget is found out when it is first asked for."""
         if self._epochs is None:
             running = self._budget == "running"
-            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self._seed)
+            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self._seed, self.threshold)
         return self._epochs
+
+    @cached_property
+    def threshold(self) -> float:
+        """The training loss that says enough of a design (VI-A), fixed before the first episode: it hangs on the original's
+        trial alone.
+
+        Raises:
+            InputError: if the original network cannot be trained.
+        """
+        epochs = self._budget if isinstance(self._budget, int) else MOST_EPOCHS
+        return loss_threshold(self.task.guessing_loss, self._original_after(epochs))
 
     @property
     def original(self) -> Trial:
@@ -120,11 +132,22 @@ class DesignEnvironment:
             InputError: if the original network cannot be trained.
         """
         if self._original is None or self._original.request.epochs != self.epochs:
-            trial = evaluate_one(self.evaluator, Request(None, self._seed, self.epochs))
-            if trial.status != "completed":
-                raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
-            self._original = trial
+            self._original = self._with_threshold(self._original_after(self.epochs))
         return self._original
+
+    def _original_after(self, epochs: int) -> Trial:
+        trial = evaluate_one(self.evaluator, Request(None, self._seed, epochs))
+        if trial.status != "completed":
+            raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
+        return trial
+
+    def _with_threshold(self, trial: Trial) -> Trial:
+        """The trial with the epochs that it took to the threshold, where the reward sees them."""
+        wanted = any(objective.metric == "epochs_to_threshold" for objective in self.reward.objectives)
+        if not wanted or trial.status != "completed":
+            return trial
+        epochs = epochs_to(self.threshold, trial.history)
+        return replace(trial, metrics={**trial.metrics, "epochs_to_threshold": epochs})
 
     @property
     def regret(self) -> float:
@@ -151,28 +174,29 @@ class DesignEnvironment:
             InputError: if a design is not one of the space; nothing is evaluated then.
         """
         checked = [self.space.check(design) for design in designs]
-        return self._evaluate([Request(design, self._seed, self.epochs) for design in checked])
+        # Under a running budget every design may change the next one's epochs, so they are evaluated one by one.
+        batches = [[design] for design in checked] if self._budget == "running" else [checked]
+        return (trial for batch in batches for trial in self._evaluate(batch))
 
-    def _evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
-        trials = []
-        for trial in self.evaluator.evaluate(requests):
-            trials.append(trial)
+    def _evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
+        epochs = self.epochs
+        for measured in self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs]):
+            trial = self._with_threshold(measured)
             if is_exhaustive(self.evaluator):
-                epochs = self.epochs
                 self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
+            if self._budget == "running":
+                self._epochs = lowered(epochs, [trial], self.threshold)
             yield trial
-        if self._budget == "running":
-            self._epochs = lowered(self.epochs, trials)
 
     def score(self, trial: Trial) -> float:
         """The reward that every agent gets for this trial."""
-        return float(self.reward(trial, self._reference()))
+        return float(self.reward(self._with_threshold(trial), self._reference()))
 
     def objectives(self, trial: Trial) -> dict[str, float]:
         """What the reward sees of this trial, by name; NaN where the trial did not complete."""
         if trial.status != "completed":
             return {str(objective): float("nan") for objective in self.reward.objectives}
-        reference = self._reference()
+        reference, trial = self._reference(), self._with_threshold(trial)
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
 
     def render(self) -> str | None:

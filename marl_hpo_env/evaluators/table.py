@@ -66,7 +66,8 @@ class TableEvaluator:
     @cached_property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no completed trial of the table has."""
-        return frozenset(METRICS) - self.table.measured
+        stored = {name for name, metric in METRICS.items() if metric.of != "history"}
+        return frozenset(stored - self.table.measured)
 
     @property
     def exhaustive(self) -> bool:

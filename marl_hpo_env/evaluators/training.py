@@ -59,9 +59,7 @@ class TrainingEvaluator:
     @property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
-        memory = {"peak_memory_mb"} if self._device.type == "cpu" else set()
-        threshold = {"epochs_to_threshold"} if self._task.limits.loss is None else set()
-        return frozenset(memory | threshold)
+        return frozenset({"peak_memory_mb"} if self._device.type == "cpu" else ())
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
         """One trial per request, as they finish.

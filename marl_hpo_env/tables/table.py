@@ -372,6 +372,8 @@ class Table:
         length = self._length[position]
         found: dict[str, Column] = {}
         for name, metric in METRICS.items():
+            if metric.of == "history":
+                continue  # tables of version 0.1 hold one, by another threshold
             after_training = self._after_training.get(name)
             by_epoch = self._history.get(name)
             if after_training is not None and (epochs == self.epochs or metric.of == "network"):
@@ -382,8 +384,6 @@ class Table:
                 continue
             elif name == "epochs":
                 found[name] = np.minimum(after_training[position], epochs)
-            elif name == "epochs_to_threshold":
-                found[name] = np.where(after_training[position] <= epochs, after_training[position], np.nan)
             elif name == "seconds":
                 found[name] = after_training[position] * np.minimum(length, epochs) / np.maximum(length, 1)
         self._cached[seed, epochs] = found
@@ -427,7 +427,7 @@ class _Gathered:
         for name, value in trial.metrics.items():
             if name not in METRICS:
                 raise InputError.unknown("metric", name, METRICS)
-            if value is not None:
+            if value is not None and METRICS[name].of != "history":
                 self.metrics.setdefault(name, np.full(self._shape, np.nan))[position, row] = value
         for epoch, values in enumerate(trial.history):
             for name, value in values.items():

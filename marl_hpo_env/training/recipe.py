@@ -35,7 +35,7 @@ class Recipe:
 
     Args:
         batch_size: examples per step. A last batch of one example is left out: batch norm cannot train on it.
-        epochs: of one episode (VI-A), or `"calibrated"` or `"running"`, which need a loss limit (see `epoch_budget`); the least
+        epochs: of one episode (VI-A), or `"calibrated"` or `"running"` (see `epoch_budget`); the least
             that the paper found to say enough is 3.
         optimizer: `"adam"` or `"sgd"` (Table II).
         learning_rate: of the optimizer, between warm-up and the first step.

@@ -142,9 +142,6 @@ class Trainer:
                 break  # final training: the best epoch so far is what it comes to
             limits.number("training", train_loss, epoch)
             limits.number("validation", validation_loss, epoch)
-            threshold = self.loss_limit
-            if metrics["epochs_to_threshold"] is None and threshold is not None and train_loss <= threshold:
-                metrics["epochs_to_threshold"] = epoch
             figures = {
                 "train_loss": train_loss,
                 "train_accuracy": train_accuracy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -36,7 +37,10 @@ def any_metrics(lowest):
 )
 def test_equation_2_weighs_percent_against_megabytes(weight, reward):
     trial = a_trial(validation_accuracy=0.92, model_size_mb=60)
-    assert PaperReward(accuracy_weight=weight)(trial) == pytest.approx(reward)
+    assert PaperReward(accuracy_weight=weight, below_zero="printed")(trial) == pytest.approx(reward)
+    assert PaperReward(accuracy_weight=weight).printed(trial) == pytest.approx(reward)
+    # Below 0 it is squeezed: -60 becomes -60 / 61.
+    assert PaperReward(accuracy_weight=weight)(trial) == pytest.approx(reward if reward >= 0 else -60 / 61)
 
 
 def test_the_weights_of_equation_2_are_one_half_by_default():
@@ -50,9 +54,20 @@ def test_equation_2_is_minus_one_for_a_trial_that_did_not_complete(status, score
     assert reward(a_trial(status)) == reward.penalty == -1
 
 
-def test_a_large_network_can_score_below_the_papers_penalty():
+def test_as_printed_a_large_network_can_score_below_the_papers_penalty():
     # Reading 8 of agents/README.md: Eq. 2 as printed gives no order between the two.
-    assert PaperReward()(a_trial(validation_accuracy=0.7, model_size_mb=553)) < PaperReward.penalty
+    assert PaperReward(below_zero="printed")(a_trial(validation_accuracy=0.7, model_size_mb=553)) < PaperReward.penalty
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e12)), min_size=2, max_size=10))
+def test_every_completed_design_is_above_the_penalty_and_in_the_printed_order(measured):
+    squeezed, printed = PaperReward(), PaperReward(below_zero="printed")
+    trials = [a_trial(validation_accuracy=accuracy, model_size_mb=size) for accuracy, size in measured]
+    for trial in trials:
+        assert squeezed(trial) > squeezed.penalty
+        assert squeezed(trial) == printed(trial) or (printed(trial) < 0 and -1 < squeezed(trial) < 0)
+    ordered = sorted(trials, key=printed)
+    assert all(squeezed(a) <= squeezed(b) for a, b in itertools.pairwise(ordered))
 
 
 def test_per_epoch_divides_by_the_epochs_needed_to_meet_the_limit():
@@ -82,6 +97,11 @@ def test_the_accuracy_weight_lies_within_0_and_1(refused, weight):
 def test_an_unknown_accuracy_score_is_refused(refused):
     with refused("'per_epochs'", "'per_epoch'"):
         PaperReward(accuracy_score="per_epochs")
+
+
+def test_another_way_below_zero_is_refused(refused):
+    with refused("There is no way below zero 'clipped'", "printed"):
+        PaperReward(below_zero="clipped")
 
 
 def test_a_reward_needs_metrics_that_were_measured(refused):

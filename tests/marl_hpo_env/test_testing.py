@@ -121,8 +121,6 @@ class TestEveryWeightedReward(RewardConformance):
 
 
 class TestEquation2(RewardConformance):
-    penalty_is_lowest = False  # as printed it gives no order between the two
-
     def make(self):
         return PaperReward()
 
@@ -130,6 +128,13 @@ class TestEquation2(RewardConformance):
 class TestEquation2PerEpoch(TestEquation2):
     def make(self):
         return PaperReward(accuracy_weight=0.9, accuracy_score="per_epoch")
+
+
+class TestEquation2AsPrinted(TestEquation2):
+    penalty_is_lowest = False  # as printed it gives no order between the two
+
+    def make(self):
+        return PaperReward(below_zero="printed")
 
 
 class TestDigits(DataConformance):

@@ -1,33 +1,55 @@
-import pytest
+from dataclasses import replace
 
-from marl_hpo_env import InputError, Limits, Request, Trial
-from marl_hpo_env.evaluators.epoch_budget import calibrated, lowered
+import pytest
+import torch
+
+import marl_hpo_env
+from marl_hpo_env import InputError, PaperReward, Request, Trial
+from marl_hpo_env.evaluators.epoch_budget import THRESHOLD_FRACTION, calibrated, epochs_to, loss_threshold, lowered
+
+
+def losses(met, epochs=10):
+    """A history whose loss is 2 until it becomes 1 in epoch `met`."""
+    return tuple({"train_loss": 1.0 if met and number >= met else 2.0} for number in range(1, epochs + 1))
 
 
 def trial(met, status="completed"):
-    return Trial(Request((0,), 0, 10), status, None, {"epochs_to_threshold": met})
+    return Trial(Request((0,), 0, 10), status, None, {}, losses(met))
+
+
+def test_the_threshold_lies_between_guessing_and_the_original_s_last_loss():
+    original = Trial(Request(None, 0, 10), "completed", None, {}, losses(7))
+    assert loss_threshold(3.0, original) == pytest.approx(3.0 - THRESHOLD_FRACTION * 2.0)
+    assert 0 < THRESHOLD_FRACTION < 1
+
+
+@pytest.mark.parametrize(("met", "expected"), [(1, 1), (4, 4), (10, 10), (None, None)])
+def test_epochs_to_the_threshold_are_read_from_the_history(met, expected):
+    assert epochs_to(1.5, losses(met)) == expected
+    assert epochs_to(1.0, losses(met)) == expected  # the threshold itself meets it
+    assert epochs_to(0.5, losses(met)) is None
 
 
 @pytest.mark.parametrize(
     ("epochs", "met", "after"),
     [
-        (10, [None], 10),  # nobody met the limit
+        (10, [None], 10),  # nobody met the threshold
         (10, [8, 6, None], 6),
         (6, [8], 6),  # never up again
         (10, [1], 3),  # never under three
         (3, [3], 3),
     ],
 )
-def test_the_budget_is_lowered_to_the_fewest_epochs_that_met_the_limit(epochs, met, after):
-    assert lowered(epochs, [trial(value) for value in met]) == after
+def test_the_budget_is_lowered_to_the_fewest_epochs_that_met_the_threshold(epochs, met, after):
+    assert lowered(epochs, [trial(value) for value in met], 1.5) == after
 
 
 def test_designs_that_were_terminated_do_not_lower_it():
-    assert lowered(10, [trial(4, "terminated"), trial(7)]) == 7
+    assert lowered(10, [trial(4, "terminated"), trial(7)], 1.5) == 7
 
 
 class Scripted:
-    """Designs meet the limit in as many epochs as a script says; it notes what it was asked."""
+    """Designs learn in as many epochs as a script says; it notes what it was asked."""
 
     fingerprint = "scripted"
     measures_time = False
@@ -38,17 +60,26 @@ class Scripted:
     def evaluate(self, requests):
         for request in reversed(requests):  # in any order
             self.asked.append(request)
-            met = self.script(request.design)
-            metrics = {"validation_accuracy": 0.5, "model_size_mb": 1.0, "epochs_to_threshold": met}
-            yield Trial(request, "completed", None, metrics)
+            history = losses(self.script(request.design), request.epochs)
+            metrics = {"validation_accuracy": 0.5, "model_size_mb": 1.0, "epochs": request.epochs}
+            yield Trial(request, "completed", None, metrics, history)
 
 
 def test_calibration_trains_the_original_and_three_designs_for_ten_epochs(spaces):
     evaluator = Scripted(spaces["chain"], lambda design: 9 if design is None else 5)
-    assert calibrated(evaluator, seed=0) == 5
+    assert calibrated(evaluator, 0, 1.5) == 5
     assert evaluator.asked[-1] == Request(None, 0, 10)
     assert {request.epochs for request in evaluator.asked} == {10}
     assert len(evaluator.asked) == 4
+
+
+@pytest.fixture
+def make_env():
+    def make(evaluator, epochs, reward=None):
+        task = marl_hpo_env.task("digits-convnet")  # guessing among ten classes is a loss of ln 10
+        return marl_hpo_env.env(task, evaluator=evaluator, reward=reward or PaperReward(), epochs=epochs).unwrapped
+
+    return make
 
 
 def test_a_calibrated_budget_is_fixed_from_the_first_episode_on(spaces, make_env):
@@ -57,38 +88,56 @@ def test_a_calibrated_budget_is_fixed_from_the_first_episode_on(spaces, make_env
     (first,) = env.evaluate([spaces["chain"].design_at(0)])
     (second,) = env.evaluate([spaces["chain"].design_at(1)])
     assert (first.request.epochs, second.request.epochs) == (5, 5)
+    # The original's loss after ten epochs is 1.
+    ln_10 = float(torch.tensor(10.0).log())
+    assert env.threshold == pytest.approx(ln_10 - THRESHOLD_FRACTION * (ln_10 - 1), rel=1e-6)
 
 
-def test_a_running_budget_is_lowered_after_each_batch(spaces, make_env):
+def test_a_running_budget_is_lowered_after_each_design_also_within_a_batch(spaces, make_env):
     space = spaces["chain"]
-    script = {space.design_at(0): 8, space.design_at(1): 4, space.design_at(2): 1}
+    script = {None: 9, space.design_at(0): 8, space.design_at(1): 4, space.design_at(2): 1}
     env = make_env(Scripted(space, script.get), "running")
-    batch = list(env.evaluate([space.design_at(0), space.design_at(1)]))
-    assert [t.request.epochs for t in batch] == [10, 10]
-    (third,) = env.evaluate([space.design_at(2)])
-    (fourth,) = env.evaluate([space.design_at(3)])
-    assert (third.request.epochs, fourth.request.epochs) == (4, 3)
+    batch = list(env.evaluate([space.design_at(number) for number in range(4)]))
+    assert [t.request.epochs for t in batch] == [10, 8, 4, 3]
+    assert [t.design for t in batch] == [space.design_at(number) for number in range(4)]
+    (again,) = env.evaluate([space.design_at(0)])
+    assert again.request.epochs == 3
 
 
-@pytest.fixture
-def make_env():
-    from dataclasses import replace
+def test_a_running_budget_divides_the_accuracy_of_equation_2_by_the_epochs(spaces, make_env):
+    space = spaces["chain"]
+    script = {None: 9, space.design_at(0): 8, space.design_at(1): None}
+    env = make_env(Scripted(space, script.get), "running")
+    first, second = env.evaluate([space.design_at(0), space.design_at(1)])
+    assert first.metrics["epochs_to_threshold"] == 8
+    assert env.score(first) == pytest.approx(0.5 * 50 / 8 - 0.5)
+    assert second.metrics["epochs_to_threshold"] is None
+    assert env.score(second) == pytest.approx(0.5 * 50 / 8 - 0.5)  # it needed all its epochs, 8, and did not get there
+    assert env.objectives(first)["epochs_to_threshold"] == 8
+    fixed = make_env(Scripted(space, script.get), 10)
+    (trained,) = fixed.evaluate([space.design_at(0)])
+    assert fixed.score(trained) == pytest.approx(0.5 * 50 - 0.5)
+    assert "epochs_to_threshold" not in trained.metrics
 
-    import marl_hpo_env
 
-    def make(evaluator, epochs, limits=None):
-        task = replace(marl_hpo_env.task("digits-convnet"), limits=limits or Limits(loss=2.0))
-        reward = marl_hpo_env.PaperReward()
-        return marl_hpo_env.env(task, evaluator=evaluator, reward=reward, epochs=epochs).unwrapped
+def test_a_score_per_epoch_works_with_a_fixed_budget_and_reads_trials_from_anywhere(spaces, make_env):
+    space = spaces["chain"]
+    evaluator = Scripted(space, lambda design: 2)
+    env = make_env(evaluator, 4, PaperReward(accuracy_score="per_epoch"))
+    (trained,) = evaluator.evaluate([Request(space.design_at(0), 0, 4)])  # not by the environment
+    assert env.score(trained) == pytest.approx(0.5 * 50 / 2 - 0.5)
 
-    return make
 
-
-def test_a_budget_by_the_loss_limit_needs_one_and_others_do_not_exist(spaces, make_env):
+def test_budgets_that_do_not_exist_are_refused(spaces, make_env):
     evaluator = Scripted(spaces["chain"], lambda design: 5)
-    with pytest.raises(InputError, match="needs a loss limit"):
-        make_env(evaluator, "running", Limits())
     with pytest.raises(InputError, match="There is no epoch budget 'walking'"):
         make_env(evaluator, "walking")
     with pytest.raises(InputError, match="whole number from 1"):
         make_env(evaluator, 0)
+
+
+def test_a_real_task_without_a_loss_limit_can_be_calibrated():
+    task = marl_hpo_env.task("digits-convnet")
+    env = marl_hpo_env.env(replace(task, limits=marl_hpo_env.Limits()), epochs="calibrated").unwrapped
+    assert 3 <= env.epochs <= 10
+    assert 0 < env.threshold < env.task.guessing_loss

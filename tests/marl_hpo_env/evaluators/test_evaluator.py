@@ -206,7 +206,10 @@ def test_training_answers_every_request_in_order_with_every_metric(training):
     for trial in trials:
         assert trial.status == "completed"
         assert set(trial.metrics) == set(METRICS)
-        assert [name for name in METRICS if trial.metrics[name] is None] == ["peak_memory_mb"]
+        assert [name for name in METRICS if trial.metrics[name] is None] == [
+            "peak_memory_mb",
+            "epochs_to_threshold",  # the environment's to say
+        ]
         assert trial.metrics["epochs"] == len(trial.history) == trial.request.epochs
 
 

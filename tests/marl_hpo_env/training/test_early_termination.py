@@ -179,10 +179,8 @@ def test_a_network_that_goes_on_guessing_is_terminated_and_one_that_learns_is_no
         for task in (ours, numb)
     )
     assert learned.status == "completed"
-    assert learned.metrics["epochs_to_threshold"] == 1
     assert stuck.status == "terminated"
     assert stuck.reason == ("The training loss stayed above 2.18746 for 2 consecutive epochs, also after a restart.")
-    assert stuck.metrics["epochs_to_threshold"] is None
 
 
 # --- in training -----------------------------------------------------------------------------------------------------
@@ -268,13 +266,3 @@ def test_a_training_that_recovers_after_its_restart_completes(monkeypatch):
     assert trial.status == "completed"
     assert [epoch["train_loss"] for epoch in trial.history] == [3, 1, 1]
     assert trial.metrics["epochs"] == 3
-    assert trial.metrics["epochs_to_threshold"] == 2
-
-
-def test_the_epochs_to_the_threshold_are_those_of_the_training_that_counts(monkeypatch):
-    # The first training met the limit in its epoch 1, was restarted all the same, and the second one met it in epoch 2.
-    scripted(monkeypatch, [1, 3, 3, 3, 1, 1])
-    trial = train(Limits(loss=2.0, loss_epochs=2), epochs=3)
-    assert trial.status == "completed"
-    assert [epoch["train_loss"] for epoch in trial.history] == [3, 1, 1]
-    assert trial.metrics["epochs_to_threshold"] == 2

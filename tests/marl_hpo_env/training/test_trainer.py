@@ -253,7 +253,6 @@ def test_a_restart_that_meets_the_limit_completes(monkeypatch):
     trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(LIKE_THE_ORIGINAL, 0, 4))
     assert trial.status == "completed"
     assert [epoch["train_loss"] for epoch in trial.history] == [3.0, 1.5, 1.0, 1.0]
-    assert trial.metrics["epochs_to_threshold"] == 2
     assert epochs() == 6
 
 
@@ -261,21 +260,6 @@ def test_what_was_measured_before_a_restart_does_not_count_after_it(monkeypatch)
     scripted_losses(monkeypatch, [1.5, 3.0, 3.0, 3.0, 1.5, 1.5, 1.5])
     trial = train(make_task(limits=Limits(loss=2.0, loss_epochs=2)), Request(LIKE_THE_ORIGINAL, 0, 4))
     assert [epoch["train_loss"] for epoch in trial.history] == [3.0, 1.5, 1.5, 1.5]
-    assert trial.metrics["epochs_to_threshold"] == 2
-
-
-def test_epochs_to_the_threshold_are_counted_to_the_first_epoch_that_meets_it(small):
-    losses = [epoch["train_loss"] for epoch in small.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1].history]
-    limit = (losses[1] + losses[2]) / 2
-    assert min(losses[:2]) > limit > losses[2]
-    trial = train(make_task(limits=Limits(loss=limit, loss_epochs=9)), Request(LIKE_THE_ORIGINAL, 0, 4))
-    assert trial.metrics["epochs_to_threshold"] == 3
-    assert (
-        train(make_task(limits=Limits(loss=1e-9, loss_epochs=9)), Request(LIKE_THE_ORIGINAL, 0, 4)).metrics[
-            "epochs_to_threshold"
-        ]
-        is None
-    )
 
 
 def test_slow_batches_terminate_at_once():
@@ -376,7 +360,7 @@ def test_a_limit_means_the_same_for_a_network_with_auxiliary_heads_and_without()
     still = {"batch_size": 50, "learning_rate": 1e-20}
     task = make_task(model=WithHeads, recipe=still, limits=Limits(loss=2.6, loss_epochs=1))
     network, trial = task.trainer(CPU, measure_time=False).train(Request(LIKE_THE_ORIGINAL, 0, 2))
-    assert (trial.status, trial.metrics["epochs_to_threshold"]) == ("completed", 1)
+    assert trial.status == "completed"
     x, y = task.splits.train
     with torch.no_grad():
         own, *heads = (float(functional.cross_entropy(scores, y)) for scores in network(x))

@@ -15,7 +15,7 @@ from functools import cached_property
 from rich.console import Console
 from rich.text import Text
 
-Table = tuple[str, list[str], list[list[str]]]
+TextTable = tuple[str, list[str], list[list[str]]]
 """Title, header and rows."""
 
 SHORTEST_NAME = 22

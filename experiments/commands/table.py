@@ -59,7 +59,7 @@ def build(
     task = named_task(task_name)
     if task.space.size > MOST_DESIGNS:
         raise InputError(
-            f"The space of {task.name!r} has {task.space.size:,} designs; a table has at most {MOST_DESIGNS:,}, so give "
+            f"The space of {task.name!r} has {task.space.size_text} designs; a table has at most {MOST_DESIGNS:,}, so give "
             "fewer choices."
         )
     evaluator = _evaluator(task, device, workers)
@@ -127,10 +127,11 @@ def check(
 
 
 def same(a: Trial, b: Trial) -> bool:
-    """Whether two trials agree to the last bit in all that no clock was read for."""
+    """Whether two trials agree to the last bit in all that was measured and no clock was read for."""
 
     def repeatable(trial: Trial) -> Any:
-        metrics = {name: value for name, value in trial.metrics.items() if name not in CLOCK_METRICS}
+        measured = {name: value for name, value in trial.metrics.items() if value is not None}
+        metrics = {name: value for name, value in measured.items() if name not in CLOCK_METRICS}
         return trial.request, trial.status, trial.reason, metrics, list(trial.history)
 
     return bool(repeatable(a) == repeatable(b))

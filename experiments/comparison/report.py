@@ -17,7 +17,7 @@ from experiments.comparison.pictures import draw_attainment, draw_profiles, draw
 from experiments.comparison.regret import episodes_played
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean, probability_of_improvement
 from experiments.provenance import machine, measured_by
-from experiments.text_tables import Table, markdown_section
+from experiments.text_tables import TextTable, markdown_section
 
 THE_PAPERS = "pairwise-q"
 """The last column of the tables is the probability of improvement over it."""
@@ -38,7 +38,7 @@ best reward in test figures, which no learner sees. The design with the best rew
 Array = npt.NDArray[np.float64]
 
 
-def regret_table(curves: Curves) -> Table:
+def regret_table(curves: Curves) -> TextTable:
     """Regret at the checkpoints, and what it cost; the lowest at the end first. Rewards in hundredths: points of accuracy,
     where the reward is accuracy."""
     last = curves.evaluations
@@ -65,7 +65,7 @@ def regret_table(curves: Curves) -> Table:
     return curves.benchmark.name, header, rows
 
 
-def covered_table(all_curves: Sequence[Curves]) -> Table:
+def covered_table(all_curves: Sequence[Curves]) -> TextTable:
     """The share of a table's hypervolume at the checkpoints, in percent, on one benchmark or over several; the highest at the
     end first."""
     first = all_curves[0]
@@ -79,7 +79,7 @@ def covered_table(all_curves: Sequence[Curves]) -> Table:
     return f"{where}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
 
 
-def overall_table(all_curves: Sequence[Curves]) -> Table:
+def overall_table(all_curves: Sequence[Curves]) -> TextTable:
     """Over several benchmarks: regret as a share of a random design's, in percent."""
     scores = {name: normalised(all_curves, name) for name in all_curves[0].regret}
     ends = {name: score[..., -1] for name, score in scores.items()}
@@ -112,12 +112,12 @@ def shown(estimate: Any, factor: float, digits: int = 2) -> str:
     return f"{value} [{low},{high}]"
 
 
-def write(all_curves: Sequence[Curves], folder: Path) -> list[Table]:
+def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
     """Tables and pictures of a comparison, and `runs.csv` with one row per run; returns the tables. Pictures of an earlier
     comparison in the folder are deleted."""
     for earlier in [*folder.glob("regret-*.png"), *folder.glob("attainment-*.png")]:
         earlier.unlink()
-    tables: list[Table] = []
+    tables: list[TextTable] = []
     pictures: list[str] = []
     for curves in all_curves:
         title, header, rows = regret_table(curves)

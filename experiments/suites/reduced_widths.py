@@ -12,7 +12,6 @@ written is in `experiments/results/<task>-eighth`: it shows that the tasks run f
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,6 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from torch import nn
 from torch.nn.functional import interpolate
 
 from agents import learner
@@ -30,6 +28,7 @@ from experiments.command_line import new_app, run_command
 from experiments.tuning.session import close, play_learner, prepare
 from marl_hpo_env import Data, InputError, Limits, Task
 from marl_hpo_env import task as named_task
+from marl_hpo_env.catalog.narrow import narrow_task
 
 app = new_app()
 
@@ -47,35 +46,6 @@ FEW_STEPS: dict[str, dict[str, Any]] = {
 NUCLEI_SIZE = 48
 
 
-def narrowed(model: nn.Module, divisor: int) -> nn.Module:
-    """The model with every width divided, but for the image's channels and the outputs; at least 1."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    auxiliary = {module for name, module in model.named_modules() if name.endswith("fc2")}  # GoogLeNet's heads
-    first, last = layers[0], {layers[-1]} | auxiliary
-    for module in list(model.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear | nn.BatchNorm1d | nn.BatchNorm2d):
-                made = _narrow(child, divisor, child is not first, child not in last)
-                setattr(module, name, made)
-    return model
-
-
-def _narrow(module: Any, divisor: int, inputs: bool, outputs: bool) -> nn.Module:
-    def less(width: int, wanted: bool) -> int:
-        return max(1, width // divisor) if wanted else width
-
-    if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        return type(module)(less(module.num_features, True), eps=module.eps)
-    bias = module.bias is not None
-    if isinstance(module, nn.Linear):
-        return nn.Linear(less(module.in_features, inputs), less(module.out_features, outputs), bias)
-    settings = {name: getattr(module, name) for name in ("kernel_size", "stride", "padding")}
-    if isinstance(module, nn.ConvTranspose2d):
-        settings["output_padding"] = module.output_padding
-    widths = less(module.in_channels, inputs), less(module.out_channels, outputs)
-    return type(module)(*widths, **settings, bias=bias)
-
-
 def reduced(name: str, data: Path) -> Task:
     """A task of the paper with widths and choices divided, on a few images, without limits.
 
@@ -86,33 +56,15 @@ def reduced(name: str, data: Path) -> Task:
     """
     if name not in IMAGES:
         raise InputError.unknown("task to be reduced", name, IMAGES)
-    whole = named_task(name)
-    assert callable(whole.choices)
-    assert callable(whole.model)
+    narrow = narrow_task(named_task(name), DIVISOR)
     return replace(
-        whole,
+        narrow,
         name=f"{name}-eighth",
-        model=partial(_narrowed_model, whole.model),
         data=partial(_nuclei if name.startswith("unet") else _cifar10, data, IMAGES[name]),
-        choices={key: _divided(values) for key, values in whole.choices().items()},
-        recipe=replace(whole.recipe, epochs=3, max_epochs=12, **FEW_STEPS[name]),
+        recipe=replace(narrow.recipe, epochs=3, max_epochs=12, **FEW_STEPS[name]),
         limits=Limits(),
         input_shape=None,
     )
-
-
-def _narrowed_model(make: Any) -> nn.Module:
-    return narrowed(make(), DIVISOR)
-
-
-def _divided(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    widths = ("out_channels", "out_features")
-    if values is None:
-        return None
-    return {
-        name: tuple(max(1, value // DIVISOR) for value in options) if name in widths else options
-        for name, options in values.items()
-    }
 
 
 def _cifar10(path: Path, counts: tuple[int, int, int]) -> Data:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from experiments.provenance import cores, machine, measured_by, software
-from experiments.text_tables import Table
+from experiments.text_tables import TextTable
 from marl_hpo_env import METRICS, Reward, Trial, TunableNetwork
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
@@ -72,17 +72,16 @@ def front_table(
     return ["design", *map(str, objectives)], rows
 
 
-def search_space(network: TunableNetwork) -> Table:
+def search_space(network: TunableNetwork) -> TextTable:
     """A network's layers: the original's values, the choices, and what feeds each."""
     space = network.space
-    designs = f"{space.size:,}" if space.size < 10**15 else f"{space.size:.3g}"
     rows = []
     for layer in space.layers:
         choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
         rows.append(
             [layer.name, layer.kind, _values(network.original[layer.name]), choices, ", ".join(layer.inputs) or "-"]
         )
-    title = f"{len(space)} layers, {len(space.pairs)} pairs of connected layers, {designs} designs"
+    title = f"{len(space)} layers, {len(space.pairs)} pairs of connected layers, {space.size_text} designs"
     return title, ["layer", "kind", "original", "choices", "fed by"], rows
 
 

@@ -6,63 +6,12 @@ import io
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from torch import nn
-from torchvision.models import googlenet
 
 from experiments.suites import reduced_widths
-from experiments.suites.reduced_widths import narrowed, reduced
+from experiments.suites.reduced_widths import reduced
 from marl_hpo_env import Limits
-from marl_hpo_env.catalog.models.unet import UNet
-from marl_hpo_env.catalog.models.vgg import VGG16
-
-
-def widths(model):
-    """Inputs and outputs of every layer that has any, by name."""
-    found = {}
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear):
-            found[name] = module.in_features, module.out_features
-        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-            found[name] = module.in_channels, module.out_channels
-        elif isinstance(module, nn.BatchNorm2d):
-            found[name] = module.num_features, module.num_features
-    return found
-
-
-def _googlenet():
-    return googlenet(weights=None, num_classes=10, aux_logits=True, init_weights=False)
-
-
-@pytest.mark.parametrize(
-    ("make", "first", "outputs", "image"),
-    [
-        (lambda: VGG16(10), "features.0", {"output": 10}, (3, 32, 32)),
-        (_googlenet, "conv1.conv", {"fc": 10, "aux1.fc2": 10, "aux2.fc2": 10}, (3, 32, 32)),
-        (lambda: UNet(3, 1), "down.0.0", {"output": 1}, (3, 16, 16)),
-    ],
-    ids=["VGG-16", "GoogLeNet", "U-Net"],
-)
-def test_every_width_is_divided_but_for_the_image_s_channels_and_the_outputs(make, first, outputs, image):
-    with torch.device("meta"):
-        before = widths(make())
-    model = narrowed(make(), 8)
-    after = widths(model)
-    by_hand = {name: (inputs // 8, wide // 8) for name, (inputs, wide) in before.items()}
-    by_hand[first] = image[0], by_hand[first][1]
-    by_hand |= {name: (by_hand[name][0], number) for name, number in outputs.items()}
-    assert after == by_hand
-    answer = model(torch.zeros(2, *image))
-    scores = [answer] if isinstance(answer, torch.Tensor) else [part for part in answer if part is not None]
-    assert len(scores) == len(outputs)
-    assert {part.shape[1] for part in scores} == set(outputs.values())
-    assert all(part.isfinite().all() for part in scores)
-
-
-def test_no_width_falls_below_one():
-    model = narrowed(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)), 8)
-    assert widths(model) == {"0": (3, 1), "1": (1, 1), "2": (1, 2)}
 
 
 def _jpeg(grey: int) -> bytes:
@@ -120,12 +69,13 @@ def test_nuclei_are_divided_at_random_and_keep_their_masks(tmp_path, monkeypatch
 
 def test_a_reduced_task_has_the_paper_s_choices_with_widths_divided_and_no_limits(tmp_path):
     small = reduced("unet-isic18", tmp_path / "not-read-yet.npz")
-    assert small.choices[nn.Conv2d] == {
+    choices = small.choices()
+    assert choices[nn.Conv2d] == {
         "out_channels": (2, 4, 8, 16, 32, 64, 128),
         "kernel_size": (3, 5, 7),
         "stride": (1, 2),
     }
-    assert small.choices["output"] is None
+    assert choices["output"] is None
     assert small.limits == Limits()
 
 

@@ -23,7 +23,7 @@ def compare(
         str | None,
         typer.Option(
             "--suite",
-            help=f"Settings that come with the package: {', '.join(suites())}. An option beside it counts over its own.",
+            help=f"Settings that come with the package: {', '.join(suites())}. An option beside it counts over the suite's.",
         ),
     ] = None,
     tasks: Annotated[

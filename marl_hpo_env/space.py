@@ -153,10 +153,15 @@ class SearchSpace:
         self.fed = tuple(tuple(consumers) for consumers in fed)
         self.sizes = tuple(len(layer.actions) for layer in self.layers)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The number of designs."""
         return math.prod(self.sizes)
+
+    @property
+    def size_text(self) -> str:
+        """The number of designs for people: `4,608`, or `about 10^24`."""
+        return f"{self.size:,}" if self.size < 10**15 else f"about 10^{math.log10(self.size):.0f}"
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -168,7 +173,7 @@ class SearchSpace:
         return hash(self.layers)
 
     def __repr__(self) -> str:
-        return f"SearchSpace({len(self)} layers, {len(self.pairs)} pairs, {self.size:,} designs)"
+        return f"SearchSpace({len(self)} layers, {len(self.pairs)} pairs, {self.size_text} designs)"
 
     def position(self, name: str) -> int:
         """The index of the layer with this name.

@@ -258,3 +258,10 @@ def test_hyperparameters_of_every_layer_are_needed(spaces, refused):
 def test_hyperparameters_that_are_no_action_are_refused(spaces, refused, values):
     with refused("'conv1'", str(values)):
         spaces["chain"].layers[0].action(values)
+
+
+def test_a_space_of_thousands_of_layers_can_be_shown():
+    # 60^2500 has 4,446 digits, more than Python turns into text.
+    layers = [Layer(f"layer{i}", "Conv2d", {"out_channels": range(60)}) for i in range(2500)]
+    assert repr(SearchSpace(layers)) == "SearchSpace(2500 layers, 0 pairs, about 10^4445 designs)"
+    assert SearchSpace(layers[:2]).size_text == "3,600"

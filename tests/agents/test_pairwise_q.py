@@ -994,7 +994,7 @@ def test_another_greedy_design_begins_the_count_towards_convergence_again():
 
 
 def test_while_one_design_is_unseen_greedy_choices_without_an_update_say_nothing():
-    learner = started(chain(2, 2), exploration_episodes=0, epsilon_decay=ALMOST_NEVER_RANDOM, convergence_episodes=3)
+    learner = started(chain(2, 2), exploration_episodes=0, epsilon_decay=ALMOST_NEVER_RANDOM, convergence_episodes=4)
     (first,) = learner.ask(1)
     learner.tell([episode(first, 0.0)])
     best = (1 - first[0], 1 - first[1])

@@ -186,7 +186,12 @@ def _metrics() -> str:
     """Every metric of a trial."""
     from marl_hpo_env import METRICS
 
-    depends = {"network": "the network", "epoch": "the epoch: it is in the history", "training": "the whole training"}
+    depends = {
+        "network": "the network",
+        "epoch": "the epoch: it is in the history",
+        "training": "the whole training",
+        "history": "the history, which the environment reads",
+    }
     return markdown_table(
         ["metric", "unit", "better", "depends on"],
         [

@@ -13,6 +13,7 @@ from experiments.command_line import Device, Workers, new_app, run_command
 from experiments.commands.compare import compare
 from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
+from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.text_tables import print_table
 from marl_hpo_env import InputError, Recipe, Task, tasks
 from marl_hpo_env import task as named_task
@@ -43,10 +44,6 @@ DataFolder = Annotated[
         "--data-dir",
         help="The folder with the task's data; with --model one with a folder of images per class.",
     ),
-]
-ImageSize = Annotated[
-    int | None,
-    typer.Option(min=1, help="With --model: height and width to which images are scaled.", show_default="64"),
 ]
 ChoicesFile = Annotated[
     Path | None,
@@ -89,7 +86,10 @@ def tune(
     task_name: TaskName = None,
     model: Model = None,
     data: DataFolder = None,
+    images: Images = None,
     image_size: ImageSize = None,
+    examples: Examples = None,
+    width: Width = None,
     choices: ChoicesFile = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -141,7 +141,8 @@ def tune(
         weights = ["model_size_mb / original=1"]
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
     reward = read_reward(weights, constraints)
-    task = _task(task_name, model, data, image_size, choices, recipe)
+    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    task = _task(task_name, model, options, choices, recipe)
     tuning = prepare(task, out, device, workers, reward(task))
     close(tuning, play_learner(tuning, make_learner(learner), learner, seed, episodes))
 
@@ -152,7 +153,10 @@ def fit(
     task_name: TaskName = None,
     model: Model = None,
     data: DataFolder = None,
+    images: Images = None,
     image_size: ImageSize = None,
+    examples: Examples = None,
+    width: Width = None,
     choices: ChoicesFile = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -167,7 +171,8 @@ def fit(
     except ValueError:
         raise InputError(f"The design {design!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
-    task = _task(task_name, model, data, image_size, choices, recipe)
+    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    task = _task(task_name, model, options, choices, recipe)
     checked = task.space.check(actions)
     tuning = prepare(task, out, device, 1)
     trials = {"original": tuning.converge("original", None)}
@@ -181,7 +186,10 @@ def show(
     task_name: TaskName = None,
     model: Model = None,
     data: DataFolder = None,
+    images: Images = None,
     image_size: ImageSize = None,
+    examples: Examples = None,
+    width: Width = None,
     choices: ChoicesFile = None,
     picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
 ) -> None:
@@ -191,7 +199,8 @@ def show(
 
     if picture.suffix != ".png":
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
-    network = _task(task_name, model, data, image_size, choices, {}, needs_data=False).network
+    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    network = _task(task_name, model, options, choices, {}, needs_data=False).network
     print_table(*search_space(network))
     picture.parent.mkdir(parents=True, exist_ok=True)
     layer_graph(network.space, picture)
@@ -227,8 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _task(
     name: str | None,
     model: str | None,
-    data: Path | None,
-    image_size: int | None,
+    options: TaskOptions,
     choices: Path | None,
     recipe: dict[str, Any],
     needs_data: bool = True,
@@ -240,16 +248,24 @@ def _task(
             "Say what to tune: either --task with a name, or --model with your network and --data with images."
         )
     if name is not None:
-        if not (choices is image_size is None):
-            raise InputError("A task brings its own choices and image size; leave out --choices and --image-size.")
-        task = named_task(name, data)
-        return replace(task, recipe=replace(task.recipe, **given))
+        if choices is not None:
+            raise InputError("A task brings its own choices; leave out --choices.")
+        task = options.task(name)
+        task = replace(task, recipe=replace(task.recipe, **given))
+        if options.images is not None and needs_data:
+            check_images(task)
+        return task
     assert model is not None
-    if data is None and needs_data:
+    for option, value in (("--images", options.images), ("--examples", options.examples)):
+        if value is not None:
+            raise InputError(f"The option {option} is for --task; a --model takes --data, a folder of images.")
+    if options.divisor > 1:
+        raise InputError("The option --width is for --task; a --model has its own widths, and --choices says others.")
+    if options.data is None and needs_data:
         raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
     from experiments.commands.own_network import own_task
 
-    return own_task(model, data, image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
+    return own_task(model, options.data, options.image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
 
 
 def _read_epochs(text: str | None) -> int | str | None:

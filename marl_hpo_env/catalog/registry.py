@@ -31,22 +31,37 @@ def task(name: str, data_dir: Path | str | None = None) -> Task:
     Raises:
         InputError: if there is no such task, or it needs no folder and was given one.
     """
-    factory: Any = import_object(name, "task") if ":" in name else _FACTORIES.get(name)
-    if factory is None:
-        raise InputError.unknown("task", name, tasks())
+    factory = _factory(name)
     where = None if data_dir is None else expanded(data_dir)
     if isinstance(factory, Task):
-        made, takes_folder = factory, False
+        made = factory
     elif not callable(factory):
         raise InputError(f"The task {name!r} is a {type(factory).__name__}; name a function that makes a Task.")
     else:
-        takes_folder = "data_dir" in inspect.signature(factory).parameters
-        made = factory(data_dir=where) if takes_folder else factory()
+        made = factory(data_dir=where) if takes_folder(name) else factory()
     if not isinstance(made, Task):
         raise InputError(f"The task {name!r} makes a {type(made).__name__}; it must make a Task.")
-    if where is not None and not takes_folder:
+    if where is not None and not takes_folder(name):
         raise InputError(f"The task {name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}.")
     return made
+
+
+def takes_folder(name: str) -> bool:
+    """Whether the task of this name is given a folder with its data; the others bring theirs.
+
+    Raises:
+        InputError: if there is no such task.
+    """
+    factory = _factory(name)
+    return not isinstance(factory, Task) and "data_dir" in inspect.signature(factory).parameters
+
+
+def _factory(name: str) -> Any:
+    """What makes the task of this name; of the user's own, whatever stands there."""
+    factory = import_object(name, "task") if ":" in name else _FACTORIES.get(name)
+    if factory is None:
+        raise InputError.unknown("task", name, tasks())
+    return factory
 
 
 def tasks() -> list[str]:

@@ -181,7 +181,7 @@ def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(refu
         (("--model", "own_nets:Small"), "needs --data"),
         (("--model", "own_nets:Small", "--data", "nowhere"), "There is no folder 'nowhere'"),
         (("--task", "digits-convnet", "--data", "photos"), "brings its own data; leave out data_dir"),
-        (("--task", "digits-convnet", "--image-size", "8"), "A task brings its own choices and image size"),
+        (("--task", "digits-convnet", "--image-size", "8"), "The option --image-size is for --images, or for --model"),
         (("--task", "digits-convnet", "--within", "1", "--weight", "parameters=1"), "Both --within and --weight"),
     ],
 )

@@ -1,0 +1,160 @@
+"""Images in one file in the place of a task's folder, and a task of a fraction of its width."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from experiments.commands.task_options import TaskOptions, check_images, read_width
+from marl_hpo_env import InputError, Limits, PaperReward, Recipe, Store, Task
+from marl_hpo_env import task as named_task
+from marl_hpo_env.catalog import registry
+
+
+def network() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+    )
+
+
+def masks_of(planes: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, planes, 1))
+
+
+def choices() -> dict:
+    return {nn.Conv2d: {"out_channels": (4, 8, 16), "kernel_size": (1, 3)}}
+
+
+def no_data() -> None:
+    raise InputError("The folder was read.")
+
+
+@pytest.fixture
+def photos(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file of images for `photos`, a task that has a folder of data and images of 8x8."""
+
+    def make(data_dir: Path | None) -> Task:
+        recipe = Recipe(batch_size=8, epochs=2, max_epochs=2, learning_rate=0.02)
+        return Task("photos", network, no_data, choices, recipe, PaperReward(), Limits(), input_shape=(3, 8, 8))
+
+    monkeypatch.setitem(registry._FACTORIES, "photos", make)
+    classes = np.arange(60) % 3
+    x = np.zeros((60, 12, 12, 3), dtype=np.uint8)
+    for image, label in zip(x, classes, strict=True):
+        image[..., label] = 200
+    np.savez(tmp_path / "photos.npz", x=x + np.random.default_rng(0).integers(0, 50, x.shape, np.uint8), y=classes)
+    return tmp_path / "photos.npz"
+
+
+@pytest.mark.parametrize(("text", "divisor"), [(None, 1), ("1", 1), ("1/4", 4), ("0.25", 4), ("1/3", 3), ("0.125", 8)])
+def test_a_width_is_one_over_a_divisor(text, divisor):
+    assert read_width(text) == divisor
+
+
+@pytest.mark.parametrize("text", ["", "4", "1/0", "2/3", "0.3", "-1/4", "0", "inf", "a quarter"])
+def test_a_width_that_is_none_is_one_sentence(text):
+    if text == "":
+        assert read_width(text) == 1
+        return
+    with pytest.raises(InputError, match=r"is not one over a whole number; write it as 1/4 or 0.25\."):
+        read_width(text)
+
+
+def test_images_are_scaled_to_the_task_s_and_stand_for_its_data(photos):
+    task = TaskOptions(images=photos, examples=20, divisor=2).task("photos")
+    assert (task.name, task.input_shape) == ("photos-1-2", (3, 8, 8))
+    assert task.splits.train[0].shape[1:] == (3, 8, 8)
+    assert abs(len(task.splits.train[0]) - 20) <= 1  # seven of each class
+    assert task.space.layers[0].choices["out_channels"] == (2, 4, 8)
+    check_images(task)
+    assert pickle.loads(pickle.dumps(task)).fingerprint == task.fingerprint
+    wide = TaskOptions(images=photos, image_size=6).task("photos")
+    assert (wide.input_shape, wide.splits.train[0].shape) == ((3, 6, 6), (42, 3, 6, 6))
+
+
+def test_a_task_without_a_shape_takes_images_as_they_are_or_as_asked(photos, monkeypatch):
+    shaped = registry._FACTORIES["photos"]
+    monkeypatch.setitem(
+        registry._FACTORIES, "photos", lambda data_dir: replace(shaped(data_dir=data_dir), input_shape=None)
+    )
+    for size, side in ((None, 12), (6, 6)):
+        task = TaskOptions(images=photos, image_size=size).task("photos")
+        assert (task.input_shape, task.splits.train[0].shape[2:]) == (None, (side, side))
+
+
+def test_a_network_must_fit_the_images(photos):
+    task = TaskOptions(images=photos).task("photos")
+    x = torch.randn(12, 3, 8, 8)
+    with pytest.raises(InputError, match="The images have 4 classes, and the network of 'photos' 3 outputs"):
+        check_images(replace(task, data=(x, torch.arange(12) % 4)))
+    masks = (x[:, :1] > 0).float()
+    part = x[:4], masks[:4]
+    data = type(task.splits)(part, part, part)
+    with pytest.raises(InputError, match="The images are with masks, and the task 'photos' takes classes"):
+        check_images(replace(task, data=data))
+    with pytest.raises(InputError, match="The images are with classes, and the task 'photos' takes masks"):
+        check_images(replace(task, model=masks_of(1)))
+    with pytest.raises(InputError, match="The images have 1 planes of masks, and the network of 'photos' 2 outputs"):
+        check_images(replace(task, model=masks_of(2), data=data))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--task", "digits-convnet", "--images", "FILE"],
+            "The task 'digits-convnet' brings its own data; leave out --im",
+        ),
+        (["--task", "unet-brats18", "--images", "FILE"], "takes images of 4 channels; those of --images have 3."),
+        (["--task", "photos", "--images", "FILE", "--data-dir", "."], "Both --data-dir and --images say where"),
+        (["--task", "photos", "--examples", "9"], "The option --examples is for --images"),
+        (["--task", "photos", "--images", "nowhere.npz"], "The file 'nowhere.npz' cannot be read as images"),
+        (["--task", "photos", "--images", "FILE", "--width", "4"], "The width '4' is not one over a whole number"),
+        (["--task", "photos", "--images", "FILE", "--choices", "c.toml"], "A task brings its own choices"),
+        (["--model", "torchvision:resnet18", "--images", "FILE"], "The option --images is for --task"),
+        (["--model", "torchvision:resnet18", "--examples", "9"], "The option --examples is for --task"),
+        (["--model", "torchvision:resnet18", "--width", "1/2"], "The option --width is for --task"),
+    ],
+)
+@pytest.mark.parametrize("command", [["tune"], ["fit", "--design", "0"], ["show"]])
+def test_what_does_not_fit_is_one_sentence(marl_hpo, photos, tmp_path, command, arguments, sentence):
+    if command == ["show"] and "nowhere.npz" in arguments:
+        return  # a task is shown without its data
+    where = [] if command == ["show"] else ["--out", str(tmp_path / "run")]
+    given = [str(photos) if argument == "FILE" else argument for argument in arguments]
+    code, _, err = marl_hpo(*command, *given, *where)
+    assert code == 2
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_narrow_task_on_images_is_tuned_fitted_and_shown(marl_hpo, photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    given = ["--task", "photos", "--images", photos, "--examples", 20, "--width", "1/2"]
+    alone = ["--device", "cpu", "--out", tmp_path / "run"]
+    code, out, err = marl_hpo("tune", *given, *alone, "--workers", 1, "--learner", "random", "--episodes", 3)
+    assert code == 0, err
+    store = Store(tmp_path / "run" / "trials.sqlite")
+    assert store.about("task").startswith("photos-1-2 ")
+    original = next(trial for _, trial in store.trials() if trial.design is None)
+    assert original.metrics["parameters"] == 3 * 4 * 9 + 4 + 4 * 3 + 3
+    code, out, err = marl_hpo("fit", "--design", "1", *given, *alone)
+    assert code == 0, err
+    code, out, err = marl_hpo("show", *given, "--picture", tmp_path / "layers.png")
+    assert code == 0, err
+    assert "kernels 2 4 8" in out
+
+
+def test_the_paper_s_tasks_take_images(tmp_path):
+    options = TaskOptions(images=tmp_path / "not-read-yet.npz", divisor=4)
+    for name in ("vgg16-cifar10", "unet-isic18", "googlenet-imagenet"):
+        task = options.task(name)
+        assert task.name == f"{name}-1-4"
+        assert task.input_shape == named_task(name).input_shape

@@ -74,8 +74,8 @@ class DesignEnvironment:
         self._seed = task.seed if seed is None else seed
         if self._epochs is not None:
             check_answers(evaluator, self._seed, self._epochs)
-        self._original: Trial | None = None
-        # By the number of epochs: the reward of the table's best design, and the best found.
+        # By the number of epochs: the original's trial, the reward of the table's best design, and the best found.
+        self._originals: dict[int, Trial] = {}
         self._highest: dict[int, float] = {}
         self._found: dict[int, float] = {}
         for objective in self.reward.objectives:
@@ -126,20 +126,20 @@ class DesignEnvironment:
 
     @property
     def original(self) -> Trial:
-        """The original network's trial, under the same epochs and seed as the designs'.
+        """The original network's trial, under the same epochs and seed as the next episode's design.
 
         Raises:
             InputError: if the original network cannot be trained.
         """
-        if self._original is None or self._original.request.epochs != self.epochs:
-            self._original = self._with_threshold(self._original_after(self.epochs))
-        return self._original
+        return self._with_threshold(self._original_after(self.epochs))
 
     def _original_after(self, epochs: int) -> Trial:
-        trial = evaluate_one(self.evaluator, Request(None, self._seed, epochs))
-        if trial.status != "completed":
-            raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
-        return trial
+        if epochs not in self._originals:
+            trial = evaluate_one(self.evaluator, Request(None, self._seed, epochs))
+            if trial.status != "completed":
+                raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
+            self._originals[epochs] = trial
+        return self._originals[epochs]
 
     def _with_threshold(self, trial: Trial) -> Trial:
         """The trial with the epochs that it took to the threshold, where the reward sees them."""
@@ -190,13 +190,13 @@ class DesignEnvironment:
 
     def score(self, trial: Trial) -> float:
         """The reward that every agent gets for this trial."""
-        return float(self.reward(self._with_threshold(trial), self._reference()))
+        return float(self.reward(self._with_threshold(trial), self._reference(trial)))
 
     def objectives(self, trial: Trial) -> dict[str, float]:
         """What the reward sees of this trial, by name; NaN where the trial did not complete."""
         if trial.status != "completed":
             return {str(objective): float("nan") for objective in self.reward.objectives}
-        reference, trial = self._reference(), self._with_threshold(trial)
+        reference, trial = self._reference(trial), self._with_threshold(trial)
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
 
     def render(self) -> str | None:
@@ -206,8 +206,11 @@ class DesignEnvironment:
     def close(self) -> None:
         """Nothing to release: worker processes end with their evaluator."""
 
-    def _reference(self) -> Trial | None:
-        return self.original if self.reward.relative else None
+    def _reference(self, trial: Trial) -> Trial | None:
+        """The original's trial of as many epochs, which a running budget may have lowered since; where the reward needs it."""
+        if not self.reward.relative:
+            return None
+        return self._with_threshold(self._original_after(trial.request.epochs or self.epochs))
 
     def _restart(self) -> None:
         self.game.reset()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import marl_hpo_env
-from marl_hpo_env import InputError, PaperReward, Request, Trial
+from marl_hpo_env import InputError, PaperReward, Request, Trial, WeightedReward
 from marl_hpo_env.evaluators.epoch_budget import THRESHOLD_FRACTION, calibrated, epochs_to, loss_threshold, lowered
 
 
@@ -126,6 +126,45 @@ def test_a_score_per_epoch_works_with_a_fixed_budget_and_reads_trials_from_anywh
     env = make_env(evaluator, 4, PaperReward(accuracy_score="per_epoch"))
     (trained,) = evaluator.evaluate([Request(space.design_at(0), 0, 4)])  # not by the environment
     assert env.score(trained) == pytest.approx(0.5 * 50 / 2 - 0.5)
+
+
+class Learning(Scripted):
+    """Designs have one accuracy; the original's grows with its epochs."""
+
+    def evaluate(self, requests):
+        for trial in super().evaluate(requests):
+            accuracy = 0.6 if trial.design is not None else trial.request.epochs / 20
+            yield replace(trial, metrics={**trial.metrics, "validation_accuracy": accuracy})
+
+
+def test_a_relative_reward_under_a_running_budget_compares_with_the_original_after_as_many_epochs(spaces, make_env):
+    space = spaces["chain"]
+    script = {None: 9, space.design_at(0): 8, space.design_at(1): 4}
+    env = make_env(Learning(space, script.get), "running", WeightedReward({"validation_accuracy / original": 1.0}))
+    # Trained for 10, 8 and 4 epochs, in which the original comes to 10/20, 8/20 and 4/20.
+    trials = list(env.evaluate([space.design_at(number) for number in (0, 1, 2)]))
+    assert [env.score(trial) for trial in trials] == pytest.approx([0.6 * 20 / 10, 0.6 * 20 / 8, 0.6 * 20 / 4])
+    assert [env.objectives(trial)["validation_accuracy / original"] for trial in trials] == pytest.approx([1.2, 1.5, 3])
+    assert env.original.request.epochs == env.epochs == 4
+    # And turn by turn, where the budget falls with the last pick.
+    env = make_env(Learning(space, script.get), "running", WeightedReward({"validation_accuracy / original": 1.0}))
+    for number, reward in ((0, 1.2), (1, 1.5), (2, 3.0)):
+        env.reset()
+        for action in space.design_at(number):
+            env.step(action)
+        assert list(env.rewards.values()) == pytest.approx([reward] * 3)
+        assert env.infos["conv1"]["validation_accuracy / original"] == pytest.approx(reward)
+
+
+def test_the_designs_of_a_calibration_and_their_trainings_are_of_the_environments_seed(spaces):
+    def asked(seed):
+        evaluator = Scripted(spaces["chain"], lambda design: 5)
+        calibrated(evaluator, seed, 1.5)
+        assert {request.seed for request in evaluator.asked} == {seed}
+        return [request.design for request in evaluator.asked]
+
+    assert asked(7) == asked(7)
+    assert len({tuple(asked(seed)) for seed in range(5)}) == 5
 
 
 def test_budgets_that_do_not_exist_are_refused(spaces, make_env):

@@ -11,6 +11,7 @@ import typer
 
 from experiments.command_line import Device, Workers, new_app, run_command
 from experiments.commands.compare import compare
+from experiments.commands.reproduce import reproduce
 from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
@@ -24,6 +25,7 @@ app = new_app(
 )
 app.add_typer(table_app, name="table")
 app.command()(compare)
+app.command()(reproduce)
 
 Out = Annotated[
     Path | None,
@@ -73,12 +75,12 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
 def demo(out: Out = None, device: Device = None, workers: Workers = None) -> None:
     """Tune a real CNN on real digits with the paper's agents, and compare with random search: two minutes on two cores."""
     from agents import learner
-    from experiments.tuning.session import close, play_learner, prepare
+    from experiments.tuning.session import play_both, prepare
 
     tuning = prepare(named_task("digits-convnet"), out or Path("runs/demo"), device, workers)
     # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
-    team = play_learner(tuning, learner("pairwise-q", max_exploitation_episodes=100), "pairwise-q", 0, None)
-    close(tuning, team, play_learner(tuning, learner("random"), "random", 0, team.evaluations))
+    team = learner("pairwise-q", max_exploitation_episodes=100)
+    play_both(tuning, "pairwise-q", team, "random", 0, None)
 
 
 @app.command()
@@ -98,6 +100,14 @@ def tune(
     episodes: Annotated[
         int | None,
         typer.Option(min=1, help="Designs to make.", show_default="until the learner is finished; 100 if it never is"),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEARNER",
+            help="Who plays beside the learner, as many distinct designs, such as random; the report then has three rows, as "
+            "the paper's Table V, and a picture of the improvements, as its Fig. 10.",
+        ),
     ] = None,
     seed: Seed = 0,
     device: Device = None,
@@ -126,13 +136,32 @@ def tune(
             "original's; in place of --weight.",
         ),
     ] = None,
+    accuracy_weight: Annotated[
+        float | None,
+        typer.Option(
+            help="c_A of Eq. 2, 0 to 1, for the paper's tasks and others that are rewarded by it.",
+            show_default="the task's, 0.5",
+        ),
+    ] = None,
+    accuracy_score: Annotated[
+        str | None,
+        typer.Option(
+            metavar="final|per_epoch",
+            help="A of Eq. 2: the accuracy, or the accuracy divided by the epochs to the loss threshold.",
+            show_default="the task's, final; per_epoch with --epochs running",
+        ),
+    ] = None,
     out: Out = None,
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped."""
     from agents import learner as make_learner
-    from experiments.tuning.session import close, play_learner, prepare
+    from experiments.tuning.session import play_both, prepare
 
-    make_learner(learner)
+    player = make_learner(learner)
+    if baseline is not None:
+        make_learner(baseline)
+        if baseline == learner:
+            raise InputError(f"The baseline {baseline!r} is the learner itself; name another.")
     recipe = {"batch_size": batch_size, "epochs": _read_epochs(epochs), "learning_rate": learning_rate}
     weights, constraints = weight or [], constraint or []
     if within is not None:
@@ -140,11 +169,11 @@ def tune(
             raise InputError("Both --within and --weight say what to reward; give one of them.")
         weights = ["model_size_mb / original=1"]
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
-    reward = read_reward(weights, constraints)
+    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
     tuning = prepare(task, out, device, workers, reward(task))
-    close(tuning, play_learner(tuning, make_learner(learner), learner, seed, episodes))
+    play_both(tuning, learner, player, baseline, seed, episodes)
 
 
 @app.command()
@@ -164,7 +193,8 @@ def fit(
     out: Out = None,
 ) -> None:
     """Train one design to convergence beside the original network, and save it."""
-    from experiments.tuning.session import added, prepare, write_report
+    from experiments.tuning.sentences import added
+    from experiments.tuning.session import prepare, write_report
 
     try:
         actions = [int(action) for action in design.split(",")]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from experiments.figures import plt, save
+from experiments.tuning.report import IMPROVEMENTS
 from experiments.tuning.tuning import Play
 from marl_hpo_env import SearchSpace
 from marl_hpo_env.data.splits import Examples
 
 
-def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
+def rewards_per_episode(played: Play, path: Path, exploration: int, printed: Sequence[float] | None = None) -> None:
     """The reward of every episode in the first and the second phase, each with the best so far (the paper's Fig. 9).
 
     Args:
         played: the learner's play.
         path: of the PNG file.
         exploration: episodes in the first phase; a learner without phases has one panel.
+        printed: of every episode, the reward as the paper prints it, on an axis of its own; None where there is none.
     """
     rewards = [episode.reward for episode in played.episodes]
     best = [max(rewards[: i + 1]) for i in range(len(rewards))]
@@ -36,8 +38,43 @@ def rewards_per_episode(played: Play, path: Path, exploration: int) -> None:
         axis.set_title(title)
         axis.set_xlabel("episode")
         axis.grid(alpha=0.3)
+        if printed is not None:
+            second = axis.twinx()
+            second.plot(numbers, printed[start:end], "-", linewidth=0.5, color="0.5")
+            second.set_ylim(min(printed) - 1, max(printed) + 1)
+            axis.plot([], [], "-", linewidth=0.5, color="0.5", label="Eq. 2 as printed (right axis)")
+            if axis is axes[0][-1]:
+                second.set_ylabel("Eq. 2 as printed")
     axes[0][0].set_ylabel("reward")
     axes[0][0].legend(loc="lower right", fontsize="small")
+    save(figure, path)
+
+
+def improvement_bars(improved: Mapping[str, Sequence[float]], path: Path) -> None:
+    """Each network's improvement over the original, in times and in points of accuracy (the paper's Fig. 10).
+
+    Args:
+        improved: by label, as `report.improvements`.
+        path: of the PNG file.
+    """
+    figure, (times, points) = plt.subplots(1, 2, figsize=(7.5, 3.2), width_ratios=[3, 1.2])
+    width = 0.8 / len(improved)
+    for number, (label, values) in enumerate(improved.items()):
+        offset = (number - (len(improved) - 1) / 2) * width
+        for axis, heights, form in ((times, values[:-1], "{:.2g}x"), (points, values[-1:], "{:+.2f}")):
+            bars = axis.bar([place + offset for place in range(len(heights))], heights, width, label=label)
+            axis.bar_label(bars, [form.format(height) for height in heights], fontsize="small")
+    for axis, names, unit in (
+        (times, IMPROVEMENTS[:-1], "times the original"),
+        (points, IMPROVEMENTS[-1:], "percentage points"),
+    ):
+        axis.set_xticks(range(len(names)), names)
+        axis.set_ylabel(f"improvement, {unit}")
+        axis.margins(y=0.15)
+        axis.grid(axis="y", alpha=0.3)
+    times.axhline(1, color="black", linewidth=0.8, linestyle="--")
+    points.axhline(0, color="black", linewidth=0.8, linestyle="--")
+    times.legend(fontsize="small")
     save(figure, path)
 
 

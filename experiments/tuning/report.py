@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -33,6 +34,35 @@ def comparison(trials: Mapping[str, Trial]) -> tuple[list[str], list[list[str]]]
     header = ["network", *(title for title, _, _ in COLUMNS)]
     rows = [[label, *(_cell(trial, name, form) for _, name, form in COLUMNS)] for label, trial in trials.items()]
     return header, rows
+
+
+IMPROVEMENTS = ("size", "training time", "inference time", "test accuracy")
+"""What the paper's Fig. 10 compares: the first three in times, the last in points."""
+
+
+def improvements(trials: Mapping[str, Trial], label: str) -> list[float]:
+    """How many times smaller, faster to train and faster to run a network is than the original, and how many points more
+    accurate; NaN where it was not measured."""
+    original, other = trials["original"].metrics, trials[label].metrics
+
+    def of(metrics: Mapping[str, float | None], name: str) -> float:
+        value = metrics.get(name)
+        return math.nan if value is None else float(value)
+
+    names = ("model_size_mb", "train_ms_per_batch", "inference_ms_per_batch")
+    ratios = [of(original, name) / of(other, name) for name in names]
+    return [*ratios, 100 * (of(other, "test_accuracy") - of(original, "test_accuracy"))]
+
+
+def improvement_table(trials: Mapping[str, Trial]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of what the paper's Fig. 10 shows, one row per label but the original."""
+    rows = []
+    for label in trials:
+        if label != "original":
+            *ratios, points = improvements(trials, label)
+            cells = [f"{ratio:.3g}x" for ratio in ratios] + [f"{points:+.2f} points"]
+            rows.append([label, *("-" if "nan" in cell else cell for cell in cells)])
+    return ["network", *IMPROVEMENTS], rows
 
 
 def layers(network: TunableNetwork, designs: Mapping[str, tuple[int, ...]]) -> tuple[list[str], list[list[str]]]:
@@ -85,11 +115,11 @@ def search_space(network: TunableNetwork) -> TextTable:
     return title, ["layer", "kind", "original", "choices", "fed by"], rows
 
 
-def measured_alone(device: torch.device, seconds: float) -> str:
+def measured_alone(device: torch.device, time_taken: str) -> str:
     """The closing line of a report: the command, versions and hardware behind it, and how long it took."""
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
     return (
-        f"{measured_by(software(), f'{machine()}, {hardware}')}; the run took {seconds:.0f} s. "
+        f"{measured_by(software(), f'{machine()}, {hardware}')}; {time_taken}. "
         "Times are of one training alone, on a CPU with one thread."
     )
 

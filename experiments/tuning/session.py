@@ -7,23 +7,34 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from agents import Learner
+from agents import Learner, learner
 from experiments.text_tables import markdown_section, print_table
-from experiments.tuning.pictures import pareto_front, predicted_masks, rewards_per_episode
+from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
 from experiments.tuning.report import (
     comparison,
     front,
     front_objectives,
     front_table,
+    improvement_table,
+    improvements,
     layers,
     measured_alone,
 )
+from experiments.tuning.sentences import (
+    added,
+    below_zero,
+    constraints,
+    device_seconds,
+    epoch_budget,
+    of_tables,
+    outcome,
+    time_taken,
+)
 from experiments.tuning.tuning import PHASES, Play, Tuning
-from marl_hpo_env import Reward, Task, Trial, WeightedReward
+from marl_hpo_env import Reward, Task, Trial
 
 _STARTED = time.perf_counter()
 
@@ -49,9 +60,11 @@ def prepare(
     return tuning
 
 
-def play_learner(tuning: Tuning, player: Learner, name: str, seed: int, episodes: int | None) -> Play:
-    """Lets a learner play, and writes its episodes into the run's folder."""
-    played = tuning.play(name, player, episodes, seed)
+def play_learner(
+    tuning: Tuning, player: Learner, name: str, seed: int, episodes: int | None, evaluations: int | None = None
+) -> Play:
+    """Lets a learner play, as `Tuning.play`, and writes its episodes into the run's folder."""
+    played = tuning.play(name, player, episodes, seed, evaluations)
     tuning.write_episodes(played)
     run = f"{name}, seed {seed}, {tuning.env.epochs} epochs, {tuning.reward}"
     earlier = tuning.folder.store.about(f"run of {name}")
@@ -63,36 +76,73 @@ def play_learner(tuning: Tuning, player: Learner, name: str, seed: int, episodes
     return played
 
 
-def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
-    """The closing report: the original network and what was found, each trained to convergence the same way."""
-    plays = [played] if baseline is None else [played, baseline]
-    if played.best.terminated or played.best.reward == tuning.reward.penalty:
+def play_both(
+    tuning: Tuning, name: str, player: Learner, baseline: str | None, seed: int, episodes: int | None
+) -> None:
+    """A learner's play, where there is a baseline one of its with as many distinct designs, and the closing report.
+
+    Args:
+        tuning: the run.
+        name: of the learner.
+        player: the learner.
+        baseline: the name of another, or None.
+        seed: of both.
+        episodes: of the learner; until it is finished where None.
+    """
+    played = play_learner(tuning, player, name, seed, episodes)
+    if _found_nothing(tuning, played):
         typer.echo(
             f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play more episodes: "
             "the same command with more --episodes continues.",
             err=True,
         )
         sys.exit(1)
+    if baseline is None:
+        close(tuning, played)
+    else:
+        close(tuning, played, play_learner(tuning, learner(baseline), baseline, seed, None, played.evaluations))
+
+
+def _found_nothing(tuning: Tuning, played: Play) -> bool:
+    return played.best.terminated or played.best.reward == tuning.reward.penalty
+
+
+def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
+    """The closing report: the original network and what was found, each trained to convergence the same way."""
+    plays = [played] if baseline is None else [played, baseline]
+    found = [each for each in plays if not _found_nothing(tuning, each)]
     trials = {"original": tuning.converge("original", None)}
     trials[played.name], network = tuning.take_home(played.best.design)
-    if baseline is not None:
+    if baseline is not None and baseline in found:
         trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design)
-    path = tuning.folder / f"rewards-{played.name}.png"
-    rewards_per_episode(played, path, sum(phase == PHASES[0] for phase in played.phases))
-    lines = [f"Reward: {tuning.reward}."] + [line for each in plays for line in _outcome(each)]
-    lines += _constraints(tuning.reward, played.name, trials[played.name], trials["original"])
+    rewards = tuning.folder / f"rewards-{played.name}.png"
+    length = sum(phase == PHASES[0] for phase in played.phases)
+    rewards_per_episode(played, rewards, length, tuning.printed(played))
+    lines = [f"Reward: {tuning.reward}.", epoch_budget(tuning)]
+    for each in plays:
+        lines += outcome(each) + of_tables(each)
+        if each not in found:
+            lines.append(f"{each.name}: none of its designs completed and kept the constraints.")
+    seen = {design: trial for each in plays for design, trial in each.trials.items()}
+    lines += below_zero(tuning.reward, seen.values())
+    lines += constraints(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
     objectives = front_objectives(tuning.reward)
     original = tuning.env.original
     reached = {
         design: [objective.value(trial, original) for objective in objectives]
-        for each in plays
-        for design, trial in each.trials.items()
+        for design, trial in seen.items()
         if trial.status == "completed"
     }
     best = front(reached, objectives)
     tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
-    write_report(tuning, trials, {each.name: each.best.design for each in plays}, lines, tables)
+    if baseline is not None:
+        tables = {"Improvement over the original": improvement_table(trials), **tables}
+    write_report(tuning, trials, {each.name: each.best.design for each in found}, lines, tables)
+    if baseline is not None:
+        bars = tuning.folder / "improvements.png"
+        improvement_bars({name: improvements(trials, name) for name in trials if name != "original"}, bars)
+        typer.echo(f"Improvement over the original: {bars}")
     picture = tuning.folder / "pareto-front.png"
     of_original = [objective.value(original, original) for objective in objectives]
     names = [str(objective) for objective in objectives]
@@ -106,7 +156,7 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     typer.echo(
         f"  network = marl_hpo_env.load_network({str(network)!r}, model)  # model: the original, with as many classes"
     )
-    typer.echo(f"Reward per episode: {path}")
+    typer.echo(f"Reward per episode: {rewards}")
     typer.echo(f"Every trial: {tuning.folder / 'trials.sqlite'}")
 
 
@@ -128,40 +178,7 @@ def write_report(
         text.append(markdown_section(title, header, rows))
     for line in lines:
         typer.echo(line)
+    took = time_taken(device_seconds(tuning.folder.store), time.perf_counter() - _STARTED)
+    typer.echo(f"{took[0].upper()}{took[1:]}.")
     sentences = "".join(f"- {line}\n" for line in lines)
-    (tuning.folder / "report.md").write_text(
-        "\n".join([*text, sentences, measured_alone(tuning.device, time.perf_counter() - _STARTED)]) + "\n"
-    )
-
-
-def _constraints(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
-    """Whether the constraints that held after a few epochs hold for the networks that are taken home, in a sentence."""
-    if not isinstance(reward, WeightedReward) or not reward.constraints:
-        return []
-    broken = reward.broken(found, original)
-    verdict = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
-    return [f"{name}: trained to convergence, the network {verdict}."]
-
-
-def _outcome(played: Play) -> list[str]:
-    """What a learner's play came to, in sentences."""
-    counts = f"{len(played.episodes)} episodes, {played.evaluations} distinct designs"
-    lines = [f"{played.name}: best reward {played.best.reward:.4f} ({counts})."]
-    if played.converged is not None:
-        last = next(e.reward for e in reversed(played.episodes) if e.design == played.converged)
-        same = "the best" if played.converged == played.best.design else f"{list(played.converged)}, reward {last:.4f}"
-        lines.append(f"{played.name}: the tables converged to {same}.")
-    elif played.phases[-1]:
-        lines.append(f"{played.name}: the tables had not converged.")
-    for status in ("failed", "terminated"):
-        without = [trial for trial in played.trials.values() if trial.status == status]
-        if without:
-            lines.append(f"{played.name}: {len(without)} designs {status}, such as one because: {without[0].reason}")
-    return lines
-
-
-def added(task: Task, name: str, design: tuple[int, ...]) -> list[str]:
-    """What the found network needed so that its branches fit, in a sentence; none where it needed nothing."""
-    network: Any = task.network.build(design, "meta")
-    parts = [f"{count} {what}" for what, count in network.meta["added"].items() if count]
-    return [f"{name}: added so that the network fits: {', '.join(parts)}."] if parts else []
+    (tuning.folder / "report.md").write_text("\n".join([*text, sentences, measured_alone(tuning.device, took)]) + "\n")

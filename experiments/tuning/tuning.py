@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from torch import nn
 
-from agents import Episode, Learner, play
+from agents import Episode, Learner, PairwiseQ, play
 from agents.playing import begin
 from experiments.progress import progress_bar
 from experiments.tuning.evaluators import evaluator_of
 from experiments.tuning.run_folder import RunFolder
-from marl_hpo_env import InputError, Request, Reward, StoredEvaluator, Task, Trial, env
+from marl_hpo_env import InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import load_network, save_network
 from marl_hpo_env.training.trainer import choose_device
 from marl_hpo_env.trial import CLOCK_METRICS
@@ -40,6 +40,7 @@ class Play:
         phases: of each episode; empty strings for a learner without phases.
         trials: by design.
         converged: the learner's own answer, where it has one (VI-C).
+        tables: of the paper's learner, the rows and columns of the table of each pair of layers.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Play:
     phases: Sequence[str]
     trials: dict[Any, Trial]
     converged: tuple[int, ...] | None
+    tables: Mapping[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
 
     @property
     def best(self) -> Episode:
@@ -96,20 +98,34 @@ class Tuning:
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
         self._alone = StoredEvaluator(evaluator_of(task, device, 1, timed=True), self.folder.store, needs_time=True)
-        stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
-        self.env = env(task, evaluator=stored, reward=self.reward).unwrapped
+        self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
+        self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
+        self.reward = self.env.reward  # a running budget changes Equation 2
 
-    def play(self, name: str, learner: Learner, episodes: int | None, seed: int) -> Play:
-        """Lets a learner play; what is stored already is replayed, not trained again."""
+    def play(
+        self, name: str, learner: Learner, episodes: int | None, seed: int, evaluations: int | None = None
+    ) -> Play:
+        """Lets a learner play; what is stored already is replayed, not trained again.
+
+        Args:
+            name: of the learner.
+            learner: who plays.
+            episodes: how many at most; until the learner is finished where None.
+            seed: of the learner.
+            evaluations: distinct designs after which it ends.
+        """
+        # Each play begins with the task's own epochs, also where an earlier one has lowered them.
+        self.env = env(self.task, evaluator=self._stored, reward=self.reward).unwrapped
         with self.console.status(
             "training the original network, and finding out the epoch budget where it is not given"
         ):
             self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
         begin(self.env, learner, seed)
         total = getattr(learner, "total_episodes", None)
-        if episodes is None and total is None:
+        if episodes is None and total is None and evaluations is None:
             episodes = OPEN_ENDED_EPISODES
-        total = min(n for n in (episodes, total, self.env.space.size if total is None else None) if n is not None)
+        most = (episodes, total, evaluations, self.env.space.size if total is None else None)
+        total = min(n for n in most if n is not None)
         exploration = getattr(learner, "exploration_length", None)
         phases: list[str] = []
         trials: dict[Any, Trial] = {}
@@ -129,13 +145,24 @@ class Tuning:
                 description = f"{name} {phase}".strip()
                 progress.update(bar, completed=len(phases), description=description, note=f"best {best:.4g}")
 
-            played = play(self.env, learner, episodes, seed=seed, batch=BATCH, on_trial=on_trial, on_episode=on_episode)
+            played = play(
+                self.env,
+                learner,
+                episodes,
+                evaluations=evaluations,
+                seed=seed,
+                batch=BATCH,
+                on_trial=on_trial,
+                on_episode=on_episode,
+            )
             progress.update(bar, total=len(played))
         if all(trial.status != "completed" for trial in trials.values()):
             reasons = next(iter(trials.values())).reason
             raise InputError(f"No design of {self.task.name!r} could be trained, the first because: {reasons}")
         answer = learner.greedy_design if getattr(learner, "converged", False) else None  # type: ignore[attr-defined]
-        return Play(name, played, phases, trials, answer)
+        pairs = learner.tables.items() if isinstance(learner, PairwiseQ) else ()
+        tables = {pair: (len(table.q), len(table.q[0])) for pair, table in pairs}
+        return Play(name, played, phases, trials, answer, tables)
 
     def converge(self, label: str, design: tuple[int, ...] | None) -> Trial:
         """Final training (VII), alone on the machine so that its times mean something.
@@ -173,15 +200,28 @@ class Tuning:
         model = self.task.model
         return load_network(path, model if isinstance(model, nn.Module) else model())
 
+    def printed(self, played: Play) -> list[float] | None:
+        """Each episode's reward by Equation 2 as the paper prints it; None where another reward is paid, or this one as it is."""
+        reward = self.reward
+        if not isinstance(reward, PaperReward) or reward.below_zero == "printed":
+            return None
+        return [
+            reward.penalty if episode.terminated else reward.printed(played.trials[episode.design])
+            for episode in played.episodes
+        ]
+
     def write_episodes(self, played: Play) -> None:
         """Every episode as a line of `episodes-<learner>.csv`."""
         names = [str(objective) for objective in self.reward.objectives]
+        printed = self.printed(played)
         with (self.folder / f"episodes-{played.name}.csv").open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["episode", "phase", "reward", "terminated", *names, *self.env.space.names])
-            for number, (episode, phase) in enumerate(zip(played.episodes, played.phases, strict=True), start=1):
+            column = [] if printed is None else ["reward_as_printed"]
+            writer.writerow(["episode", "phase", "reward", *column, "terminated", *names, *self.env.space.names])
+            for index, (episode, phase) in enumerate(zip(played.episodes, played.phases, strict=True)):
+                rewards = [episode.reward, *([] if printed is None else [printed[index]])]
                 values = [episode.objectives[name] for name in names]
-                writer.writerow([number, phase, episode.reward, int(episode.terminated), *values, *episode.design])
+                writer.writerow([index + 1, phase, *rewards, int(episode.terminated), *values, *episode.design])
 
 
 def _completed(trial: Trial) -> Trial:

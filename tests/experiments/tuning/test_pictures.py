@@ -7,7 +7,9 @@ import torch
 from matplotlib import pyplot as plt
 from torch import nn
 
-from experiments.tuning.pictures import pareto_front, predicted_masks
+from agents import Episode
+from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
+from experiments.tuning.tuning import Play
 
 
 @pytest.fixture
@@ -65,3 +67,26 @@ def test_a_pareto_front_has_every_design_the_front_in_order_and_the_original(tmp
     assert set(designs) == {(size, accuracy) for accuracy, size, _ in seen}
     assert front == [(1.0, 0.5), (2.0, 0.6), (3.0, 0.9)]
     assert original == [(4.0, 0.8)]
+
+
+def test_rewards_per_episode_have_the_sum_as_printed_on_an_axis_of_its_own(tmp_path, drawn):
+    rewards, printed = [-0.9, 3.0, -0.5, 5.0], [-9.0, 3.0, -1.0, 5.0]
+    played = Play("pairwise-q", [Episode((0,), reward, {}, False) for reward in rewards], ["", "", "", ""], {}, None)
+    rewards_per_episode(played, tmp_path / "rewards.png", 3, printed)
+    first, second, *twins = drawn[0].axes
+    assert list(first.lines[0].get_ydata()) == rewards[:3]
+    assert list(first.lines[1].get_ydata()) == [-0.9, 3.0, 3.0]
+    assert list(second.lines[0].get_ydata()) == rewards[3:]
+    assert [list(twin.lines[0].get_ydata()) for twin in twins] == [printed[:3], printed[3:]]
+    assert twins[0].get_ylim() == twins[1].get_ylim()
+    rewards_per_episode(played, tmp_path / "rewards.png", 3)
+    assert len(drawn[1].axes) == 2
+
+
+def test_improvements_are_bars_in_times_and_in_points(tmp_path, drawn):
+    improvement_bars({"pairwise-q": [40.0, 2.0, 1.5, 0.5], "random": [2.0, 0.9, 1.0, -1.0]}, tmp_path / "bars.png")
+    assert (tmp_path / "bars.png").read_bytes().startswith(b"\x89PNG")
+    times, points = drawn[0].axes
+    assert [bar.get_height() for bar in times.patches] == [40.0, 2.0, 1.5, 2.0, 0.9, 1.0]
+    assert [bar.get_height() for bar in points.patches] == [0.5, -1.0]
+    assert [text.get_text() for text in times.get_legend().get_texts()] == ["pairwise-q", "random"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from dataclasses import replace
 
 import pytest
@@ -9,9 +11,9 @@ import torch
 from torch import nn
 
 from agents import learner
-from experiments.tuning.report import front, front_objectives, front_table
-from experiments.tuning.session import close, play_learner, prepare
-from marl_hpo_env import Data, PaperReward, Recipe, Task, WeightedReward
+from experiments.tuning.report import front, front_objectives, front_table, improvement_table, improvements
+from experiments.tuning.session import close, play_both, play_learner, prepare
+from marl_hpo_env import Data, PaperReward, Recipe, Request, Task, Trial, WeightedReward
 from marl_hpo_env.reward import Objective
 
 ACCURACY, SIZE = Objective("validation_accuracy", False), Objective("model_size_mb", False)
@@ -59,6 +61,23 @@ def test_the_front_s_table():
     header, rows = front_table([((2, 0), [0.95, 2.0]), ((0, 10), [1 / 3, 0.25])], (ACCURACY, RELATIVE_SIZE))
     assert header == ["design", "validation_accuracy", "model_size_mb / original"]
     assert rows == [["2,0", "0.95", "2"], ["0,10", "0.3333", "0.25"]]
+
+
+def test_improvements_over_the_original_by_hand():
+    names = ("model_size_mb", "train_ms_per_batch", "inference_ms_per_batch", "test_accuracy")
+
+    def trial(*values):
+        return Trial(Request(None, 0, None), "completed", None, dict(zip(names, values, strict=True)))
+
+    trials = {"original": trial(60.0, 100.0, 10.0, 0.7), "pairwise-q": trial(1.5, 50.0, 8.0, 0.705)}
+    assert improvements(trials, "pairwise-q") == pytest.approx([40, 2, 1.25, 0.5])
+    trials["random"] = trial(30.0, 200.0, None, 0.69)
+    header, rows = improvement_table(trials)
+    assert header == ["network", "size", "training time", "inference time", "test accuracy"]
+    assert rows == [
+        ["pairwise-q", "40x", "2x", "1.25x", "+0.50 points"],
+        ["random", "2x", "0.5x", "-", "-1.00 points"],
+    ]
 
 
 # --- a run that ends -------------------------------------------------------------------------------------------------
@@ -112,9 +131,66 @@ def test_a_run_on_masks_ends_in_a_front_and_in_predicted_masks(bright, tmp_path,
 def test_where_no_design_keeps_the_constraints_there_is_no_report(bright, tmp_path, capsys):
     reward = WeightedReward({"validation_accuracy": 1}, ["parameters <= 1"])
     tuning = prepare(bright, tmp_path / "run", "cpu", 1, reward)
-    played = play_learner(tuning, learner("random"), "random", 0, 2)
     with pytest.raises(SystemExit) as ended:
-        close(tuning, played)
+        play_both(tuning, "random", learner("random"), "pairwise-q", 0, 2)
     assert ended.value.code == 1
     assert "None of the 2 designs completed and kept the constraints" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "episodes-pairwise-q.csv").exists()  # nothing is trained in vain
     assert not (tmp_path / "run" / "report.md").exists()
+
+
+def test_a_baseline_plays_as_many_distinct_designs_and_has_a_row_and_bars(bright, tmp_path, capsys):
+    tuning = prepare(bright, tmp_path / "run", "cpu", 1)
+    team = learner("pairwise-q", exploration_episodes=2, max_exploitation_episodes=1)
+    play_both(tuning, "pairwise-q", team, "random", 0, None)
+    said = capsys.readouterr().out
+    report = (tmp_path / "run" / "report.md").read_text()
+    table = report.split("## Trained to convergence")[1].split("##")[0]
+    assert [line.split("|")[1].strip() for line in table.strip().splitlines()[2:]] == [
+        "original",
+        "pairwise-q",
+        "random",
+    ]
+    assert "## Improvement over the original" in report
+    assert (tmp_path / "run" / "improvements.png").read_bytes().startswith(b"\x89PNG")
+    assert str(tmp_path / "run" / "improvements.png") in said
+    counts = [
+        re.search(rf"- {name}: best reward .* (\d+) distinct designs", report)[1] for name in ("pairwise-q", "random")
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_a_baseline_that_finds_nothing_has_a_line_and_no_row(bright, tmp_path):
+    tuning = prepare(bright, tmp_path / "run", "cpu", 1)
+    played = play_learner(tuning, learner("random"), "random", 0, 2)
+    nothing = [episode._replace(terminated=True) for episode in played.episodes]
+    close(tuning, played, replace(played, name="other", episodes=nothing))
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "- other: none of its designs completed and kept the constraints." in report
+    assert "| other |" not in report
+
+
+def test_under_eq_2_the_sum_as_printed_stands_beside_the_reward(bright, tmp_path):
+    # All of the weight is the size's, so every sum is below 0.
+    reward = PaperReward(0.0)
+    tuning = prepare(bright, tmp_path / "run", "cpu", 1, reward)
+    play_both(tuning, "random", learner("random"), None, 0, 3)
+    with (tmp_path / "run" / "episodes-random.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        printed = -float(row["model_size_mb"])
+        assert float(row["reward_as_printed"]) == pytest.approx(printed)
+        assert float(row["reward"]) == pytest.approx(printed / (1 - printed))
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert "As printed, Eq. 2 is below 0 for 3 of the 3 completed designs (100%); with c_A = 0.000" in report
+    assert "- Epochs of a design's training: 1, as given." in report
+
+
+def test_each_play_of_a_running_budget_begins_with_ten_epochs(bright, tmp_path):
+    task = replace(bright, recipe=replace(bright.recipe, epochs="running"), reward=PaperReward())
+    tuning = prepare(task, tmp_path / "run", "cpu", 1)
+    assert tuning.reward.accuracy_score == "per_epoch"
+    first = [play_learner(tuning, learner("random"), name, 0, 3) for name in ("random", "again")]
+    assert first[0].episodes == first[1].episodes
+    budgets = [next(iter(played.trials.values())).request.epochs for played in first]
+    assert budgets == [10, 10]

@@ -21,7 +21,8 @@ _WIDTHS = ("out_channels", "out_features")
 def narrow_task(task: Task, divisor: int) -> Task:
     """The same task with the widths of its network and of its choices divided, rounded down and at least 1.
 
-    Dropout is divided alike: with VGG-16's 0.3 to 0.5 between layers of a few kernels hardly a design begins to learn.
+    Dropout is divided by the square, as the number of weights is: with VGG-16's 0.3 to 0.5 between layers of a few kernels
+    hardly a design begins to learn.
 
     Args:
         task: with a function that makes its network, and with choices.
@@ -47,7 +48,7 @@ def narrow_task(task: Task, divisor: int) -> Task:
 
 
 def narrow(model: nn.Module, divisor: int) -> nn.Module:
-    """The network with every width and dropout divided, but for the image's channels and the outputs; changed in place.
+    """The network with every width divided, and dropout by the square, but for the image's channels and the outputs; changed in place.
 
     The outputs are the last layer's and those of heads whose last layer is named `fc2`, as GoogLeNet's are.
     """
@@ -55,7 +56,7 @@ def narrow(model: nn.Module, divisor: int) -> nn.Module:
 
     for module in model.modules():
         if isinstance(module, nn.Dropout):
-            module.p /= divisor
+            module.p /= divisor**2
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     of_output = {layers[-1]}
     of_output |= {module for name, module in model.named_modules() if name.rpartition(".")[2] == "fc2"}

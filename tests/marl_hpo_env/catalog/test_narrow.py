@@ -63,9 +63,15 @@ def test_what_cannot_be_narrowed_is_one_sentence(refused):
         narrow_task(marl_hpo_env.task("digits-convnet"), 0)
 
 
-def test_a_narrow_network_computes():
-    network = narrow(
-        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ConvTranspose2d(8, 16, 2, 2), nn.Conv2d(16, 7, 1)), 4
+def test_a_narrow_network_computes_and_its_dropout_is_divided_by_the_square():
+    layers = (
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.Dropout(0.4),
+        nn.ConvTranspose2d(8, 16, 2, 2),
+        nn.Conv2d(16, 7, 1),
     )
+    network = narrow(nn.Sequential(*layers), 4)
     assert network(torch.zeros(2, 3, 8, 8)).shape == (2, 7, 12, 12)
     assert [tuple(p.shape[:2]) for p in network.parameters() if p.dim() == 4] == [(2, 3), (2, 4), (7, 4)]
+    assert network[2].p == 0.025

@@ -16,7 +16,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 
 import marl_hpo_env
 from agents import RandomSearch, play
-from marl_hpo_env import PaperReward, Request, SearchSpace, Store, StoredEvaluator, WeightedReward
+from marl_hpo_env import Layer, PaperReward, Request, SearchSpace, Store, StoredEvaluator, WeightedReward
 from marl_hpo_env.reward import Objective
 
 IDENTIFIER = "marl_hpo_env/digits-convnet-v0"
@@ -418,6 +418,26 @@ def test_a_reset_with_a_seed_makes_the_spaces_sample_alike(spaces, turn_based, s
 
     for make in (turn_based, simultaneous):
         assert samples(make(space), 3) == samples(make(space), 3) != samples(make(space), 4)
+
+
+def test_after_a_reset_with_a_seed_every_layer_samples_by_itself(turn_based, simultaneous):
+    space = SearchSpace([Layer(name, "Linear", {"out_features": range(10)}) for name in "abc"])
+    for env in (turn_based(space), simultaneous(space)):
+        env.reset(seed=3)
+        assert len({str([env.action_space(agent).sample() for _ in range(20)]) for agent in env.agents}) == 3
+
+
+def test_what_a_user_writes_into_one_agents_info_is_in_no_other_agents(spaces, turn_based, simultaneous):
+    env = turn_based(spaces["chain"]).unwrapped
+    env.reset()
+    at_once = simultaneous(spaces["chain"])
+    infos = [env.infos, at_once.reset()[1]]
+    for action in (0, 1, 2):
+        env.step(action)
+    infos += [env.infos, play_at_once(at_once, (0, 1, 2))[4]]
+    for by_agent in infos:
+        by_agent["conv1"]["note"] = 1.0
+        assert [agent for agent, info in by_agent.items() if "note" in info] == ["conv1"]
 
 
 def test_many_designs_are_evaluated_beside_the_game(spaces, turn_based, refused, formula_evaluator):

@@ -179,6 +179,26 @@ def test_one_stored_request_without_times_is_taken_again_once_however_often_it_i
     assert all(trial.metrics[name] is not None for trial in trials for name in TIME_METRICS)
 
 
+def test_a_training_that_did_not_complete_is_not_taken_again_for_its_times(spaces, formula_evaluator):
+    store, statuses = Store(), {A.design: "terminated", B.design: "failed"}
+    untimed = formula_evaluator(spaces["chain"], measures_time=False, statuses=statuses)
+    list(StoredEvaluator(untimed, store).evaluate([A, B]))
+    timed = formula_evaluator(spaces["chain"], statuses=statuses)
+    trials = list(StoredEvaluator(timed, store, needs_time=True).evaluate([A, B]))
+    assert [trial.status for trial in trials] == ["terminated", "failed"]
+    assert timed.asked == []
+
+
+@pytest.mark.parametrize("missing", TIME_METRICS)
+def test_a_trial_that_lacks_one_of_the_times_is_taken_again(inner, missing):
+    store = Store()
+    trial = inner.trial(A)
+    store.put(inner.fingerprint, dataclasses.replace(trial, metrics={**trial.metrics, missing: None}))
+    (again,) = StoredEvaluator(inner, store, needs_time=True).evaluate([A])
+    assert inner.asked == [A]
+    assert again.metrics[missing] is not None
+
+
 def test_the_trial_of_one_request(inner):
     trial = evaluate_one(inner, B)
     assert isinstance(trial, Trial)

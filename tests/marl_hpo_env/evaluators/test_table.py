@@ -184,6 +184,33 @@ def test_regret_is_what_the_best_design_has_over_the_best_found(
     assert again.unwrapped.regret == 0
 
 
+def test_under_a_running_budget_the_regret_is_among_what_was_found_in_as_many_epochs(spaces, turn_based, table_of):
+    space = spaces["single"]
+
+    class Slow:
+        """The third design meets any threshold in its fourth epoch, the others never; the more epochs, the better."""
+
+        def evaluate(self, requests):
+            for request in requests:
+                n = 3 if request.design is None else request.design[0]
+                history = tuple(
+                    {"train_loss": 2.0 if n < 2 or epoch < 4 else 0.1, "validation_accuracy": 0.1 * n + 0.01 * epoch}
+                    for epoch in range(1, request.epochs + 1)
+                )
+                yield Trial(request, "completed", None, {**history[-1], "epochs": request.epochs}, history)
+
+    env = turn_based(
+        space, evaluator=TableEvaluator(table_of(space, Slow(), epochs=10)), reward=ACCURACY, epochs="running"
+    ).unwrapped
+    assert env.regret == math.inf
+    list(env.evaluate([(1,)]))
+    assert (env.epochs, env.regret) == (10, pytest.approx(0.1))  # 0.2 + 0.1 and 0.1 + 0.1
+    list(env.evaluate([(2,)]))
+    assert (env.epochs, env.regret) == (4, math.inf)  # nothing has been trained for so many epochs
+    list(env.evaluate([(0,)]))
+    assert env.regret == pytest.approx(0.2)  # 0.2 + 0.04 and 0.04
+
+
 def test_the_regret_is_known_on_tables_only(spaces, turn_based):
     env = turn_based(spaces["single"]).unwrapped
     assert not hasattr(env, "regret")

@@ -7,6 +7,8 @@ import hashlib
 import io
 import itertools
 import json
+import math
+import time
 import zipfile
 from dataclasses import replace
 
@@ -155,6 +157,36 @@ def test_a_table_is_an_npz_without_pickle_in_the_smallest_exact_types():
 def test_equal_contents_are_equal_bytes_and_other_contents_another_digest():
     assert small_table().content == small_table().content
     assert small_table().digest != small_table(task="other").digest
+
+
+def test_equal_contents_are_equal_bytes_whenever_they_are_written(monkeypatch):
+    before = small_table().content
+    monkeypatch.setattr(time, "time", lambda: 2_000_000_000.0)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2_000_000_000))
+    assert small_table().content == before
+
+
+@pytest.mark.parametrize("top", [254, 255, 256, 2**16 - 2, 2**16 - 1, 2**16, 2**32 - 2, 2**32 - 1, 2**32, 2**53])
+def test_the_highest_number_of_a_type_is_a_value_and_not_a_missing_one(top):
+    made = two_objectives([(0.5, top), *[(0.25, n) for n in range(5)]])
+    assert made.trial(Request((0, 0), 0, 1)).metrics["parameters"] == top
+    assert Table(made.content).mean("parameters").tolist() == [top, 0, 1, 2, 3, 4]
+
+
+def test_a_table_that_cannot_be_saved_whole_leaves_the_one_that_was_there(tmp_path, monkeypatch, refused):
+    path = tmp_path / "mine.npz"
+    small_table().save(path)
+
+    def fills_the_disk(self, content):
+        self.touch()
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", fills_the_disk)
+    with refused("mine.npz", "cannot be written", "No space left"):
+        small_table(task="other").save(path)
+    assert Table.open(path).digest == small_table().digest
 
 
 @pytest.mark.parametrize("content", [b"", b"accuracy,size\n", b"PK\x03\x04" * 99])
@@ -453,6 +485,24 @@ def test_front_and_hypervolume_worked_by_hand():
     assert made.hypervolume(objectives, made.designs[[2]]) == pytest.approx(300 * 0.2)
     assert made.hypervolume(objectives, made.designs[[5]]) == 0
     assert made.hypervolume(objectives, made.designs[[]]) == 0
+
+
+def test_a_mean_is_over_the_seeds_under_which_a_design_completed_with_the_metric():
+    figures = {0: (0.5, 0.7), 1: (0.5, None), 2: (None, 0.7), 3: (None, None), 4: (0.4, 0.5), 5: (0.1, 0.2)}
+    trials = [
+        Trial(
+            Request(SMALL.design_at(n), seed, 1),
+            "terminated" if (n, seed) == (4, 0) else "completed",
+            metrics={"test_accuracy": accuracy, "parameters": 10 + n},
+        )
+        for n, accuracies in figures.items()
+        for seed, accuracy in enumerate(accuracies)
+    ]
+    made = Table.from_trials("two seeds", SMALL, [0, 1], 1, trials)
+    # The fifth design was terminated under the first seed, so that does not count; nobody measured the fourth.
+    assert made.mean_test_accuracy.tolist() == pytest.approx([0.6, 0.5, 0.7, math.nan, 0.5, 0.15], nan_ok=True)
+    assert made.mean("parameters").tolist() == [10, 11, 12, 13, 14, 15]
+    assert 3 not in made.pareto_front(("test_accuracy", "parameters"))
 
 
 def test_objectives_that_the_table_lacks_are_refused(refused):

@@ -269,6 +269,7 @@ def test_a_module_that_nothing_changes_for_gets_its_own_arguments():
         (nn.Conv2d(4, 8, 3, groups=4), (2, 1, 8, 8), {}, {"in_channels": 1, "out_channels": 2, "groups": 1}),
         (nn.Conv2d(8, 8, 3, groups=4), (2, 6, 8, 8), {}, {"in_channels": 6, "out_channels": 8, "groups": 2}),
         (nn.Conv2d(8, 8, 3, groups=4), (2, 5, 8, 8), {}, {"in_channels": 5, "groups": 1}),
+        (nn.Conv2d(8, 8, 3, groups=4), (2, 8, 8, 8), {"out_channels": 6}, {"out_channels": 6, "groups": 2}),
         (nn.ConvTranspose2d(8, 4, 2), (2, 3, 8, 8), {"out_channels": 6}, {"in_channels": 3, "out_channels": 6}),
         (nn.Linear(8, 4), (2, 12), {"out_features": 3}, {"in_features": 12, "out_features": 3}),
         (nn.Linear(8, 4), (2, 5, 12), {}, {"in_features": 12}),

@@ -418,6 +418,22 @@ def test_a_gate_that_broadcasts_is_not_pooled_to():
     assert built.meta["added"] == NOTHING_ADDED
 
 
+def test_a_gate_of_one_channel_is_not_projected():
+    class SpatialAttention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.gate, self.output = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 1, 1), nn.Linear(4, CLASSES)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.output((x * torch.sigmoid(self.gate(x))).mean((2, 3)))
+
+    built = build(SpatialAttention(), {"stem": {"out_channels": (6,)}})
+    assert built.meta["added"] == NOTHING_ADDED
+    assert built.get_submodule("gate").out_channels == 1
+    assert tuple(built(IMAGES).shape) == (4, CLASSES)
+
+
 def test_flat_features_are_projected_by_a_linear_layer():
     class Skip(nn.Module):
         def __init__(self) -> None:
@@ -592,6 +608,19 @@ def test_a_reshape_that_does_not_follow_the_widths_is_refused_with_one_sentence(
     message = str(refusal.value)
     assert "\n" not in message
     assert message.endswith(".")
+
+
+def test_an_original_that_does_not_keep_its_batch_is_refused():
+    class FoldsTheBatch(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.output = nn.Conv2d(1, 4, 3, padding=1), nn.Linear(128, CLASSES)
+
+        def forward(self, x):
+            return self.output(self.conv(x).view(-1, 128))
+
+    with pytest.raises(InputError, match=r"has shape \(4, 3\) for a batch of 2.*flatten"):
+        TunableNetwork(FoldsTheBatch(), IMAGES, {nn.Conv2d: WIDTHS}).build(None)
 
 
 def test_a_forward_that_depends_on_the_values_of_tensors_is_refused_with_the_reason():

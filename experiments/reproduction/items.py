@@ -8,7 +8,7 @@ from importlib import import_module
 from experiments.reproduction.item import Item
 from marl_hpo_env import InputError
 
-NAMES = ("fig9", "fig11", "fig12", "fig13")
+NAMES = ("fig9", "fig11", "fig12", "fig13", "overhead")
 """In the order in which they are listed; each is a file of this folder."""
 
 

@@ -401,6 +401,21 @@ def test_a_batch_size_of_one_trains_on_every_example():
     assert [size for size, _ in SEEN] == [1] * 20
 
 
+@pytest.mark.parametrize(("epochs", "sizes"), [(1, [40, 30]), (None, [40] * 5)])
+def test_episodes_see_the_examples_that_are_meant_for_them_and_final_training_sees_all(epochs, sizes):
+    data = dataclasses.replace(few_digits(), episode_examples=torch.arange(130, 200))
+    task = make_task(data=lambda: data, recipe={"batch_size": 40, "max_epochs": 1})
+    SEEN.clear()
+    trial = train(task, Request(LIKE_THE_ORIGINAL, 0, epochs))
+    assert trial.status == "completed"
+    assert [size for size, _ in SEEN] == sizes
+    # Which examples they are: others trained on change nothing of an episode.
+    x, y = data.train
+    others = dataclasses.replace(data, train=(x, torch.where(torch.arange(200) < 130, (y + 1) % 10, y)))
+    same = train(make_task(data=lambda: others, recipe={"batch_size": 40, "max_epochs": 1}), trial.request)
+    assert (same.history == trial.history) == (epochs is not None)
+
+
 def test_the_training_loss_is_the_mean_over_examples():
     task = make_task(model=lambda: Net(batch_norm=False), data=lambda: first(70), recipe={"learning_rate": 1e-20})
     network, trial = task.trainer(CPU, measure_time=False).train(Request(None, 0, 1))

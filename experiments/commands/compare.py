@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 import typer
 
-from experiments.command_line import Jobs
+from experiments.command_line import Device
+from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
+from marl_hpo_env import tasks as known_tasks
 
 if TYPE_CHECKING:
-    from experiments.comparison.contest import Benchmark, Run
+    from experiments.comparison.contest import Benchmark, Contest, Run
+    from experiments.text_tables import TextTable
 
 
 def compare(
@@ -30,7 +34,8 @@ def compare(
         list[str] | None,
         typer.Option(
             "--task",
-            help="A task with a table in the package, a table's path (.npz), or NAS-Bench-Macro's (.json); repeat for more.",
+            help="A task, answered by its table where the package has one, else trained; your own: package.module:FUNCTION. Or "
+            "the path of a table (.npz), or NAS-Bench-Macro's (.json). Repeat for more.",
             show_default="the suite's",
         ),
     ] = None,
@@ -66,7 +71,22 @@ def compare(
         ),
     ] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="BOUND", help="As in `tune`; needs --weight.")] = None,
-    jobs: Jobs = None,
+    data: Annotated[
+        Path | None, typer.Option("--data-dir", help="The folder with the data of tasks whose networks are trained.")
+    ] = None,
+    images: Images = None,
+    image_size: ImageSize = None,
+    examples: Examples = None,
+    width: Width = None,
+    device: Device = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Runs side by side.",
+            show_default="one per core; where networks are trained 1 on a GPU, or where times are rewarded or limited",
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,67 +95,185 @@ def compare(
         ),
     ] = None,
 ) -> None:
-    """Compare learners on tables: regret with confidence intervals, curves and profiles, in minutes."""
+    """Compare learners with equal numbers of designs: on tables by regret, in minutes; on other tasks by the best reward, with
+    every network trained."""
     from experiments.commands.reward_options import read_weights
-    from experiments.comparison.contest import Contest, Runs, basis, gather, run
-    from experiments.comparison.curves import Curves
-    from experiments.comparison.report import write
-    from experiments.text_tables import print_table
 
     settings = Suite() if suite_name is None else suite(suite_name)
     folder = f"experiments/results/compare-{suite_name}" if suite_name else "runs/compare"
-    out, seeds, episodes = out or Path(folder), seeds or settings.seeds, episodes or settings.episodes
     weights = tuple((read_weights(weight) if weight else {k: float(v) for k, v in settings.weights.items()}).items())
     constraints = tuple(constraint or [])
     if constraints and not weights:
         raise InputError("The --constraint needs a reward beside it; give it with --weight.")
-    benchmarks = _benchmarks(tasks or settings.tasks, weights, constraints)
-    several = any(len(benchmark.reward.objectives) > 1 for benchmark in benchmarks.values())
-    names = _names(learners, settings.learners, more_learners or [], several)
+    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    names = tasks or settings.tasks
+    if not names:
+        raise InputError(f"Say what to compare on: --task with a name, or --suite with one of {', '.join(suites())}.")
+    trained = _are_trained(names, options, settings.trained and not tasks)
+    chosen = Chosen(
+        tuple(dict.fromkeys(names)),
+        weights,
+        constraints,
+        seeds or settings.seeds,
+        episodes or settings.episodes,
+        jobs,
+        out or Path(folder),
+    )
 
-    def contest(name: str, table: str, seed: int) -> Contest:
-        return Contest(name, table, weights, constraints, seed, episodes)
+    def players(several_objectives: bool) -> list[str]:
+        return _names(learners, settings.learners, more_learners or [], several_objectives)
 
-    contests = [contest(name, table, seed) for seed in range(seeds) for table in benchmarks for name in names]
-    finished = gather(run, contests, Runs(out, basis), jobs, _best_regret(benchmarks))
-    runs = {one.contest: one for one in finished}
+    if trained:
+        _on_trainings(chosen, players, options, device)
+    elif device is not None:
+        raise InputError("Nothing is trained on tables; leave out --device.")
+    else:
+        _on_tables(chosen, players)
+
+
+class Chosen(NamedTuple):
+    """What is compared on, and how often."""
+
+    tasks: tuple[str, ...]
+    weights: tuple[tuple[str, float], ...]
+    constraints: tuple[str, ...]
+    seeds: int
+    episodes: int
+    jobs: int | None
+    out: Path
+
+    def contest(self, learner: str, task: str, seed: int) -> Contest:
+        """One run of them."""
+        from experiments.comparison.contest import Contest
+
+        return Contest(learner, task, self.weights, self.constraints, seed, self.episodes)
+
+    def contests(self, learners: Sequence[str]) -> list[Contest]:
+        """All runs, seed by seed."""
+        return [
+            self.contest(name, task, seed) for seed in range(self.seeds) for task in self.tasks for name in learners
+        ]
+
+    def by_learner(self, task: str, learners: Sequence[str], finished: Iterable[Run]) -> dict[str, list[Run]]:
+        """A task's runs by learner, one per seed."""
+        runs = {one.contest: one for one in finished}
+        return {name: [runs[self.contest(name, task, seed)] for seed in range(self.seeds)] for name in learners}
+
+
+def _on_tables(chosen: Chosen, players: Callable[[bool], list[str]]) -> None:
+    """Learners on tables, where the best design is known."""
+    from experiments.comparison.contest import Runs, basis, gather, run
+    from experiments.comparison.curves import Curves
+    from experiments.comparison.report import write
+
+    benchmarks = _benchmarks(chosen)
+    names = players(any(len(benchmark.reward.objectives) > 1 for benchmark in benchmarks.values()))
+    runs = Runs(chosen.out, basis)
+    finished = gather(run, chosen.contests(names), runs, chosen.jobs, _best_regret(benchmarks))
     all_curves = [
-        Curves(
-            benchmark, {name: [runs[contest(name, table, seed)] for seed in range(seeds)] for name in names}, episodes
-        )
+        Curves(benchmark, chosen.by_learner(table, names, finished), chosen.episodes)
         for table, benchmark in benchmarks.items()
     ]
-    for table in write(all_curves, out):
+    _say(write(all_curves, chosen.out), chosen.out)
+
+
+def _on_trainings(
+    chosen: Chosen, players: Callable[[bool], list[str]], options: TaskOptions, device: str | None
+) -> None:
+    """Learners on networks that are trained while they play."""
+    from experiments.comparison.contest import Runs, gather
+    from experiments.comparison.report import write_rewards
+    from experiments.comparison.trained import RewardCurves, Trainings, is_timed
+    from experiments.tuning.evaluators import default_workers
+    from experiments.tuning.sentences import device_seconds, time_taken
+    from marl_hpo_env import Store, WeightedReward
+    from marl_hpo_env.training.trainer import choose_device
+
+    started = time.perf_counter()
+    reward = WeightedReward(dict(chosen.weights), chosen.constraints) if chosen.weights else None
+    made = {name: options.task(name) for name in chosen.tasks}
+    _once([task.name for task in made.values()], "tasks")
+    rewards = [reward or task.reward for task in made.values()]
+    names = players(any(len(each.objectives) > 1 for each in rewards))
+    timed = any(is_timed(task, each) for task, each in zip(made.values(), rewards, strict=True))
+    jobs = chosen.jobs or (1 if timed else default_workers(choose_device(device)))
+    if jobs > 1 and any(task.limits.batch_ratio is not None for task in made.values()):
+        typer.echo(f"The batch-time limit is off: with {jobs} jobs no training is alone.", err=True)
+    trainings = Trainings(chosen.out, options.task, device, jobs == 1, chosen.weights, chosen.constraints)
+    for name in chosen.tasks:
+        trainings.check(name)
+        if options.images is not None:
+            check_images(trainings.task(name))
+    runs = Runs(chosen.out, trainings.basis)
+    finished = gather(trainings.run, chosen.contests(names), runs, jobs, lambda run: f"last {run.contest.learner}")
+    all_curves = [
+        RewardCurves(trainings, name, chosen.by_learner(name, names, finished), chosen.episodes)
+        for name in chosen.tasks
+    ]
+    store = Store(chosen.out / "trials.sqlite")
+    took = time_taken(device_seconds(store), time.perf_counter() - started)
+    store.close()
+    _say(write_rewards(all_curves, chosen.out, f"{took[0].upper()}{took[1:]}.", choose_device(device)), chosen.out)
+
+
+def _say(tables: Iterable[TextTable], out: Path) -> None:
+    from experiments.text_tables import print_table
+
+    for table in tables:
         print_table(*table)
-    typer.echo(f"Tables, curves, profiles and every run: {out / 'report.md'}, {out / 'runs.csv'}")
+    typer.echo(f"Tables, curves and every run: {out / 'report.md'}, {out / 'runs.csv'}")
 
 
-def _benchmarks(
-    tasks: Sequence[str], weights: tuple[tuple[str, float], ...], constraints: tuple[str, ...]
-) -> dict[str, Benchmark]:
+def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool) -> bool:
+    """Whether networks are trained; a task with a table in the package answers from it, unless an option changes the task.
+
+    Raises:
+        InputError: if some are and some are not, or a name is neither a table's nor a task's.
+    """
+    from marl_hpo_env.tables.table import shipped
+
+    trained, tables = [], []
+    for name in names:
+        is_file = name.endswith((".npz", ".json")) or Path(name).exists()
+        if "," in name and not is_file:
+            raise InputError(f"The --task {name!r} cannot be read; repeat --task for each.")
+        if is_file or (name in shipped() and options == TaskOptions() and not suite_trains):
+            tables.append(name)
+        elif ":" in name or name in known_tasks():
+            trained.append(name)
+        else:
+            raise InputError.unknown("task or table", name, sorted({*known_tasks(), *shipped()}))
+    if tables and options != TaskOptions():
+        raise InputError(
+            f"The table {tables[0]!r} is not trained, so it takes none of --data-dir, --images, --image-size, --examples and "
+            "--width; leave them out."
+        )
+    if tables and trained:
+        raise InputError(
+            f"The task {trained[0]!r} is trained and {tables[0]!r} is a table; compare on one kind at a time."
+        )
+    return bool(trained)
+
+
+def _benchmarks(chosen: Chosen) -> dict[str, Benchmark]:
     """The benchmarks by the names that their tables were given, if learners can be told apart on them."""
     from experiments.comparison.contest import open_benchmark
 
-    if not tasks:
-        raise InputError(f"Say what to compare on: --task with a table, or --suite with one of {', '.join(suites())}.")
-    for table in tasks:
-        if "," in table and not Path(table).exists():
-            raise InputError(f"The --task {table!r} cannot be read; repeat --task for each.")
-        if ":" in table and not Path(table).exists():
-            raise InputError(
-                f"The --task {table!r} is no table, and learners are compared on tables only; "
-                f"make one with `marl-hpo table build --task {table}` and name its file."
-            )
-    benchmarks = {table: open_benchmark(table, weights, constraints) for table in tasks}
-    for title, count in Counter(benchmark.name for benchmark in benchmarks.values()).items():
-        if count > 1:
-            raise InputError(f"There are {count} tables of {title!r}; compare on one of them at a time.")
+    benchmarks = {table: open_benchmark(table, chosen.weights, chosen.constraints) for table in chosen.tasks}
+    _once([benchmark.name for benchmark in benchmarks.values()], "tables")
     for benchmark in benchmarks.values():
         if not any(np.ptp(benchmark.rewards(seed)) for seed in benchmark.table.seeds):
             raise InputError(
                 f"All designs of {benchmark.name!r} have the same reward, {benchmark.reward}; reward something else."
             )
     return benchmarks
+
+
+def _once(titles: Sequence[str], what: str) -> None:
+    """Refuses what would have one report's file for two."""
+    for title, count in Counter(titles).items():
+        if count > 1:
+            raise InputError(f"There are {count} {what} of {title!r}; compare on one of them at a time.")
 
 
 def _names(

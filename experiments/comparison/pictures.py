@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,29 +16,45 @@ from experiments.comparison.statistics import bootstrap, interquartile_mean, med
 from experiments.figures import plt, save
 from marl_hpo_env import METRICS
 
+if TYPE_CHECKING:
+    from experiments.comparison.trained import RewardCurves
+
 Array = npt.NDArray[np.float64]
 
 
 def draw_regret(curves: Curves, path: Path) -> None:
     """The interquartile mean of the regret after each evaluation, with its 95% band."""
-    figure, axis = plt.subplots(figsize=(7, 4.5))
-    numbers = np.arange(1, curves.evaluations + 1)
-    drawn_at = np.unique(np.geomspace(1, curves.evaluations, 40).astype(int)) - 1
     lowest = min(float(runs[runs > 0].min(initial=np.inf)) for runs in curves.regret.values())
-    for (name, runs), (colour, style) in zip(curves.regret.items(), _styles(), strict=False):
-        estimate = bootstrap(
-            lambda drawn: interquartile_mean(np.swapaxes(drawn, -1, -2)[..., None]), runs[:, drawn_at], resamples=500
-        )
-        axis.plot(numbers[drawn_at], 100 * estimate.value, style, color=colour, linewidth=1.2, label=name)
-        axis.fill_between(
-            numbers[drawn_at], 100 * estimate.low, 100 * estimate.high, color=colour, alpha=0.12, linewidth=0
-        )
+    figure, axis = _draw_means(curves.regret, 100)
     axis.set_yscale("symlog", linthresh=max(100 * lowest, 1e-3) if np.isfinite(lowest) else 1e-3)
     axis.set_ylim(bottom=0)
-    axis.set_xlabel("evaluations (distinct designs)")
     axis.set_ylabel("regret, hundredths of the reward")
     axis.set_title(curves.benchmark.name)
     _save(figure, axis, path)
+
+
+def draw_rewards(curves: RewardCurves, factor: float, unit: str, path: Path) -> None:
+    """Likewise of the best reward, times a factor, in the unit that it then has."""
+    figure, axis = _draw_means(curves.best, factor)
+    axis.set_ylabel(unit)
+    axis.set_title(curves.name)
+    _save(figure, axis, path)
+
+
+def _draw_means(by_learner: Mapping[str, Array], factor: float) -> tuple[Any, Any]:
+    """A figure of interquartile means with their bands; by learner, shape (seeds, evaluations)."""
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    evaluations = next(iter(by_learner.values())).shape[1]
+    drawn_at = np.unique(np.geomspace(1, evaluations, 40).astype(int)) - 1
+    for (name, runs), (colour, style) in zip(by_learner.items(), _styles(), strict=False):
+        estimate = bootstrap(
+            lambda drawn: interquartile_mean(np.swapaxes(drawn, -1, -2)[..., None]), runs[:, drawn_at], resamples=500
+        )
+        axis.plot(drawn_at + 1, factor * estimate.value, style, color=colour, linewidth=1.2, label=name)
+        band = factor * estimate.low, factor * estimate.high
+        axis.fill_between(drawn_at + 1, *band, color=colour, alpha=0.12, linewidth=0)
+    axis.set_xlabel("evaluations (distinct designs)")
+    return figure, axis
 
 
 def draw_attainment(curves: Curves, path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,17 @@ import numpy.typing as npt
 from agents.registry import settings_of
 from experiments.comparison.contest import Run, code_of
 from experiments.comparison.curves import Curves, normalised
-from experiments.comparison.pictures import draw_attainment, draw_profiles, draw_regret
+from experiments.comparison.pictures import draw_attainment, draw_profiles, draw_regret, draw_rewards
 from experiments.comparison.regret import episodes_played
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean, probability_of_improvement
 from experiments.provenance import machine, measured_by
 from experiments.text_tables import TextTable, markdown_section
+from marl_hpo_env import PaperReward
+
+if TYPE_CHECKING:
+    import torch
+
+    from experiments.comparison.trained import RewardCurves
 
 THE_PAPERS = "pairwise-q"
 """The last column of the tables is the probability of improvement over it."""
@@ -35,7 +41,47 @@ best reward in test figures, which no learner sees. The design with the best rew
 "trained" is what training these designs took when the table was made, and "ms/episode" what the learner itself takes.
 "{BETTER}" is the probability of a lower regret at the end.
 """
+HOW_TO_READ_REWARDS = f"""How to read it: "at 25" is the reward of the best of the first 25 distinct designs, every one trained
+for it: no one knows the best design. Shown are the interquartile mean over the seeds and its 95% bootstrap interval. All
+learners of a seed are rewarded by the same trainings, those of that seed.
+
+"distinct" and "episodes" are how many designs and episodes the runs had on average; who stops early keeps the last reward.
+"trained" is what training these designs took, and "ms/episode" what the learner itself takes.
+"{BETTER}" is the probability of a higher reward at the end.
+"""
 Array = npt.NDArray[np.float64]
+
+
+def reward_table(curves: RewardCurves) -> TextTable:
+    """The best reward at the checkpoints, and what it cost; the highest at the end first."""
+    factor, unit = _unit(curves)
+    header = ["learner", *(f"at {n}" for n in curves.checkpoints), "distinct", "episodes", "trained, min", "ms/episode"]
+    header += [BETTER] if THE_PAPERS in curves.best else []
+    ends = {name: -best[:, -1:] for name, best in curves.best.items()}
+    rows = []
+    for name in sorted(ends, key=lambda name: interquartile_mean(ends[name])):
+        best = curves.best[name]
+        figures = [shown(bootstrap(interquartile_mean, best[:, [n - 1]]), factor, digits=4) for n in curves.checkpoints]
+        cost = _cost(curves.runs[name], curves.evaluations, curves.seconds[name])
+        rows.append([name, *figures, *cost, *_better(ends, name)])
+    return f"{curves.name}: best reward, {curves.reward}{unit}", header, rows
+
+
+def _unit(curves: RewardCurves) -> tuple[float, str]:
+    """What rewards are multiplied with to be shown, and how that is said: Eq. 2 has percentage points already."""
+    return (1, "") if isinstance(curves.reward, PaperReward) else (100, ", in hundredths")
+
+
+def _cost(runs: Sequence[Run], last: int, seconds: Array | None) -> list[str]:
+    """Distinct designs, episodes, minutes of training where they are known, and milliseconds of the learner: means over runs."""
+    counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
+    distinct = [len(set(run.designs)) for run in runs]
+    return [
+        f"{np.mean(distinct):.0f}",
+        f"{np.mean(counts):.0f}",
+        *([] if seconds is None else [f"{seconds.mean() / 60:.1f}"]),
+        f"{np.mean([run.ms_per_episode for run in runs]):.3g}",
+    ]
 
 
 def regret_table(curves: Curves) -> TextTable:
@@ -50,16 +96,8 @@ def regret_table(curves: Curves) -> TextTable:
     ends = {name: regret[:, -1:] for name, regret in curves.regret.items()}
     rows = []
     for name in sorted(ends, key=lambda name: interquartile_mean(ends[name])):
-        runs = curves.runs[name]
-        counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
-        distinct = [len(set(run.designs)) for run in runs]
         figures = [_estimate(curves.regret[name][:, [n - 1]]) for n in curves.checkpoints]
-        cost = [
-            f"{np.mean(distinct):.0f}",
-            f"{np.mean(counts):.0f}",
-            *([f"{curves.seconds[name].mean() / 60:.1f}"] if simulated else []),
-            f"{np.mean([r.ms_per_episode for r in runs]):.3g}",
-        ]
+        cost = _cost(curves.runs[name], last, curves.seconds[name] if simulated else None)
         test = [_estimate(curves.worth[name][:, [-1]], statistic=mean)] if tested else []
         rows.append([name, *figures, *test, *cost, *_better(ends, name)])
     return curves.benchmark.name, header, rows
@@ -156,14 +194,67 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
                     cells = ["" if value == "" or np.isnan(value) else f"{value:.6g}" for value in (*counts, *figures)]
                     whose = [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed)]
                     writer.writerow([*whose, *cells, code_of(name)[:7], run.played_with])
-    text = ["# Comparison\n", HOW_TO_READ]
+    by_learner = [curves.runs for curves in all_curves]
+    _write_report(HOW_TO_READ, tables, pictures, by_learner, measured_side_by_side(_all(by_learner)), folder)
+    return tables
+
+
+def write_rewards(
+    all_curves: Sequence[RewardCurves], folder: Path, time_taken: str, device: torch.device | None = None
+) -> list[TextTable]:
+    """Tables and pictures of a comparison on trained networks, and `runs.csv` with one row per run; returns the tables.
+
+    Args:
+        all_curves: of every task.
+        folder: where; pictures of an earlier comparison in it are deleted.
+        time_taken: how long all of it took.
+        device: where networks were trained, if that is no CPU.
+    """
+    for earlier in folder.glob("rewards-*.png"):
+        earlier.unlink()
+    pictures = []
+    for curves in all_curves:
+        pictures.append(f"rewards-{curves.name}.png")
+        factor, unit = _unit(curves)
+        draw_rewards(curves, factor, f"best reward{unit}", folder / pictures[-1])
+    with (folder / "runs.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        ends = all_curves[0].checkpoints
+        counted = ["distinct", "episodes", "training_seconds", "ms_per_episode"]
+        header = ["task", "learner", "seed", *counted, *(f"reward_{n}" for n in ends), "learner_code", "played_with"]
+        writer.writerow(header)
+        for curves in all_curves:
+            for name, runs in curves.runs.items():
+                for run, best, seconds in zip(runs, curves.best[name], curves.seconds[name], strict=True):
+                    counts = [len(set(run.designs)), len(run.designs), seconds, run.ms_per_episode]
+                    cells = [f"{value:.6g}" for value in (*counts, *(best[n - 1] for n in ends))]
+                    whose = [curves.name, name, run.contest.seed]
+                    writer.writerow([*whose, *cells, code_of(name)[:7], run.played_with])
+    tables = [reward_table(curves) for curves in all_curves]
+    by_learner = [curves.runs for curves in all_curves]
+    measured = f"{measured_side_by_side(_all(by_learner), device)} {time_taken}"
+    _write_report(HOW_TO_READ_REWARDS, tables, pictures, by_learner, measured, folder)
+    return tables
+
+
+def _all(by_learner: Iterable[Mapping[str, Sequence[Run]]]) -> list[Run]:
+    return [run for of_task in by_learner for runs in of_task.values() for run in runs]
+
+
+def _write_report(
+    how_to_read: str,
+    tables: Sequence[TextTable],
+    pictures: Sequence[str],
+    by_learner: Sequence[Mapping[str, Sequence[Run]]],
+    measured: str,
+    folder: Path,
+) -> None:
+    text = ["# Comparison\n", how_to_read]
     text += [markdown_section(*table) for table in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
-    text.append(f"## Settings, where none stand behind a learner's name\n\n{listed_settings(all_curves[0].regret)}")
-    all_runs = [run for curves in all_curves for runs in curves.runs.values() for run in runs]
-    text.append(measured_side_by_side(all_runs))
+    text.append(f"## Settings, where none stand behind a learner's name\n\n{listed_settings(by_learner[0])}")
+    text.append(measured)
     (folder / "report.md").write_text("\n".join(text) + "\n")
-    return tables
 
 
 def listed_settings(learners: Iterable[str]) -> str:
@@ -175,7 +266,7 @@ def listed_settings(learners: Iterable[str]) -> str:
     return "".join(lines.values())
 
 
-def measured_side_by_side(runs: Iterable[Run]) -> str:
-    """The closing line of a report: the command, with what its runs were played, and the machine."""
+def measured_side_by_side(runs: Iterable[Run], device: torch.device | None = None) -> str:
+    """The closing line of a report: the command, with what its runs were played, and the machine, or the device that trained."""
     played_with = " and ".join(sorted({run.played_with for run in runs}))
-    return f"{measured_by(played_with, machine())}. Times are of runs side by side, where `--jobs` is not 1."
+    return f"{measured_by(played_with, machine(device))}. Times are of runs side by side, where `--jobs` is not 1."

@@ -23,6 +23,7 @@ class Suite:
         seeds: of every learner.
         episodes: evaluations of every run.
         weights: by metric, of a reward in place of the tasks' own.
+        trained: whether networks are trained while learners play also where a task has a table.
     """
 
     tasks: Sequence[str] = ()
@@ -30,6 +31,7 @@ class Suite:
     seeds: int = 50
     episodes: int = 200
     weights: Mapping[str, float] = field(default_factory=dict)
+    trained: bool = False
 
 
 def suites() -> list[str]:

@@ -73,16 +73,15 @@ def test_no_number_is_broken_in_two_in_a_narrow_terminal(marl_hpo, chain, tmp_pa
         (["--learners", "pairwise-q(alpha=2)"], "alpha is 2"),
         (["--learners", "nowhere:Mine"], "There is no module 'nowhere' for the learner 'nowhere:Mine'"),
         (["--learners", "strangers:Silent"], "asks for nothing"),
-        (["--task", "nowhere"], "There is no table 'nowhere' in the package"),
+        (["--task", "nowhere"], "There is no task or table 'nowhere'"),
+        (["--task", "digits-convnt"], "There is no task or table 'digits-convnt'; did you mean 'digits-convnet'"),
+        (["--device", "cpu"], "Nothing is trained on tables; leave out --device."),
         (["--task", "nowhere.npz"], "The table 'nowhere.npz' cannot be read: No such file"),
         (["--weight", "accuracy=1"], "There is no metric 'accuracy'"),
         (["--weight", "validation_accuracy"], "The weight 'validation_accuracy' cannot be read"),
         (["--weight", "flops=1"], "flops"),
         (["--constraint", "model_size_mb <= 3"], "give it with --weight"),
-        (
-            ["--task", "own:make"],
-            "The --task 'own:make' is no table, and learners are compared on tables only; make one",
-        ),
+        (["--task", "own:make"], "There is no module 'own' for the task 'own:make'"),
         (["--suite", "acuracy"], "There is no suite 'acuracy'; did you mean 'accuracy'?"),
         (["--weight", "validation_accuracy=1", "--constraint", "model_size_mb <= 0"], "have the same reward"),
     ],
@@ -136,7 +135,7 @@ def test_two_tables_of_one_task_are_refused(marl_hpo, five, tmp_path):
 def test_neither_a_task_nor_a_suite_is_one_sentence(marl_hpo, tmp_path):
     code, _, err = marl_hpo("compare", "--out", tmp_path / "out")
     assert code == 2
-    assert err.startswith("marl-hpo: Say what to compare on: --task with a table, or --suite with one of accuracy, ")
+    assert err.startswith("marl-hpo: Say what to compare on: --task with a name, or --suite with one of accuracy, ")
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
 

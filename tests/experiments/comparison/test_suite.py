@@ -14,9 +14,13 @@ from experiments.comparison.suite import suite, suites
 RESULTS = Path(__file__).parents[3] / "experiments" / "results"
 
 
+COMMITTED = sorted(folder.name.removeprefix("compare-") for folder in RESULTS.glob("compare-*"))
+
+
 def test_there_is_a_suite_for_every_committed_comparison():
-    assert suites() == sorted(folder.name.removeprefix("compare-") for folder in RESULTS.glob("compare-*"))
-    assert len(suites()) == 7
+    assert len(suites()) == 8
+    assert set(suites()) - set(COMMITTED) <= {"live"}  # whose results are of before it was a suite
+    assert set(COMMITTED) <= set(suites())
 
 
 @pytest.mark.parametrize("name", suites())
@@ -32,7 +36,7 @@ def test_the_learners_of_a_suite_can_be_made(name):
         learner(each)
 
 
-@pytest.mark.parametrize("name", suites())
+@pytest.mark.parametrize("name", [name for name in COMMITTED if not suite(name).trained])
 def test_the_committed_results_are_those_of_the_suite(name):
     with (RESULTS / f"compare-{name}" / "runs.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -26,7 +26,7 @@ from experiments.figures import plt, save
 from experiments.reproduction.grounds import Ground, TableGround, ground
 from experiments.reproduction.item import Findings, Item, Settings, Show
 from experiments.reproduction.playing import with_bar
-from experiments.reproduction.report import with_interval
+from experiments.reproduction.report import over_seeds, rank_correlation, with_interval
 from experiments.reproduction.trainings import the_papers_learner
 
 Row = dict[str, Any]
@@ -66,10 +66,8 @@ def _rank_correlation(played_on: Ground, outcome: Any, seed: int) -> float | Non
     numbers = [i for i in range(outcome.exploration) if i not in ended]
     if len(numbers) < 3:
         return None
-    from scipy.stats import spearmanr  # type: ignore[import-untyped]
-
     rewards = [outcome.rewards[i] for i in numbers]
-    return float(spearmanr(rewards, [played_on.worth(outcome.designs[i], seed).reward for i in numbers]).statistic)
+    return rank_correlation(rewards, [played_on.worth(outcome.designs[i], seed).reward for i in numbers])
 
 
 def of_epochs(rows: Sequence[Mapping[str, Any]], epochs: int, column: str) -> list[float]:
@@ -109,7 +107,7 @@ def _findings(played_on: Ground, rows: Sequence[Row], seeds: int) -> Findings:
             )
     return Findings(
         [played_on.name],
-        [(f"{seeds} seeds: mean with its 95% interval", header, cells)],
+        [(over_seeds(seeds).capitalize(), header, cells)],
         sentences,
         list(rows[0]),
         [list(row.values()) for row in rows],

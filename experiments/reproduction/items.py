@@ -8,7 +8,11 @@ from importlib import import_module
 from experiments.reproduction.item import Item
 from marl_hpo_env import InputError
 
-NAMES = ("fig9", "fig11", "fig12", "fig13", "overhead")
+NAMES = (
+    *("table4", "table5", "table6", "table7"),
+    *("fig3", "fig9", "fig10", "fig11", "fig12", "fig13"),
+    "overhead",
+)
 """In the order in which they are listed; each is a file of this folder."""
 
 

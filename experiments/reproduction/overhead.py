@@ -26,7 +26,7 @@ from agents import Episode, PairwiseQ, RandomSearch, learner
 from experiments.figures import plt, save
 from experiments.reproduction.item import Findings, Item, Settings, Show
 from experiments.reproduction.playing import with_bar
-from experiments.reproduction.report import with_interval
+from experiments.reproduction.report import over_seeds, with_interval
 from experiments.reproduction.trainings import the_papers_learner
 from experiments.tuning.tuning import PHASES
 from marl_hpo_env import Design, SearchSpace
@@ -168,7 +168,7 @@ def _findings(rows: Sequence[Row], spaces: dict[str, SearchSpace], subjects: Seq
         subjects,
         [
             (
-                f"Milliseconds per episode, {seeds} seeds: mean with its 95% interval",
+                f"Milliseconds per episode, {over_seeds(seeds)}",
                 [
                     "space",
                     "layers",

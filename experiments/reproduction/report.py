@@ -69,10 +69,25 @@ def with_interval(values: Sequence[float], factor: float = 1, digits: int = 4) -
     return f"{estimate.value:.{digits}g} [{estimate.low:.{digits}g},{estimate.high:.{digits}g}]"
 
 
+def over_seeds(seeds: int) -> str:
+    """What `with_interval` shows, for a table's title."""
+    if seeds < 2:
+        return "one seed"
+    few = ", too narrow for so few seeds" if seeds < 5 else ""
+    return f"{seeds} seeds: mean with its 95% interval{few}"
+
+
 def quartiles(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:
     """The median and the quartiles, as in `93.1 (92.5 to 93.6)`: what a box plot shows."""
     low, middle, high = np.quantile(factor * np.asarray(values, dtype=float), [0.25, 0.5, 0.75])
     return f"{middle:.{digits}g} ({low:.{digits}g} to {high:.{digits}g})"
+
+
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
+    """Spearman's."""
+    from scipy.stats import spearmanr  # type: ignore[import-untyped]
+
+    return float(spearmanr(a, b).statistic)
 
 
 def _plain(cell: Any) -> Any:

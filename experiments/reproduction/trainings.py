@@ -37,6 +37,8 @@ class Trainings:
             folder = settings.out / f"reproduce-{self.task.name}"
             self._first = prepare(self.task, folder, settings.device, settings.workers)
         if (seed, epochs) not in self._tunings:
+            # Worker processes end with their run: those of an earlier seed are not needed any more.
+            self._tunings = {key: tuning for key, tuning in self._tunings.items() if key[0] == seed}
             task = replace(self._first.task, seed=seed)
             if epochs is not None:
                 task = replace(task, recipe=replace(task.recipe, epochs=epochs))

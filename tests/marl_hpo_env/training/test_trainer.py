@@ -19,6 +19,7 @@ from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.reward import PaperReward
 from marl_hpo_env.training import trainer as trainer_module
+from marl_hpo_env.training.augmentation import Augmentation
 from marl_hpo_env.training.recipe import Limits, Recipe
 from marl_hpo_env.training.trainer import Trainer, choose_device
 from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Trial
@@ -401,6 +402,100 @@ def test_a_batch_size_of_one_trains_on_every_example():
     assert [size for size, _ in SEEN] == [1] * 20
 
 
+NOTED: list[tuple[bool, torch.Tensor]] = []
+"""Of every batch that reaches `Noting`: whether it is trained on, and its images."""
+
+
+class Noting(Watched):
+    def forward(self, x):
+        if x.device.type != "meta":
+            NOTED.append((self.training, x.detach().clone()))
+        return x
+
+
+def noted_task(n: int = 100, **recipe) -> Task:
+    """Images of one value each, 1 to n; nothing is before `Noting`."""
+    x = torch.arange(1.0, n + 1).view(n, 1, 1, 1).expand(n, 1, 8, 8) / n
+    examples = x.contiguous(), torch.arange(n) % 10
+    model = nn.Sequential(Noting(), nn.Flatten(), nn.Linear(64, 10))
+    recipe = {"batch_size": 40, "epochs": 2} | recipe
+    choices = {Noting: {"kind": ("good", "as good")}}
+    return make_task(model=model, data=lambda: Data(examples, examples, examples), choices=choices, recipe=recipe)
+
+
+def trained_on(task: Task, request: Request) -> list[torch.Tensor]:
+    NOTED.clear()
+    assert train(task, request).status == "completed"
+    return [x for training, x in NOTED if training]
+
+
+def test_every_epoch_has_all_examples_in_an_order_of_its_own_that_the_seed_decides():
+    task = noted_task()
+
+    def orders(seed):
+        places = torch.cat([100 * x[:, 0, 0, 0] for x in trained_on(task, Request((0,), seed, 3))]).round().int()
+        return [epoch.tolist() for epoch in places.split(100)]
+
+    epochs = orders(0)
+    assert [sorted(epoch) for epoch in epochs] == [list(range(1, 101))] * 3
+    assert len({tuple(epoch) for epoch in [*epochs, list(range(1, 101))]}) == 4
+    assert orders(0) == epochs
+    assert orders(1)[0] != epochs[0]
+
+
+def test_every_training_batch_is_augmented_by_its_own_draws_and_nothing_else_is():
+    augmentation = Augmentation(rotation=0, shift=0.5, flip=False)  # a shift leaves zeros beside the image
+    task = noted_task(augmentation=augmentation)
+    batches = trained_on(task, Request((0,), 0, 2))
+    assert [len(batch) for batch in batches] == [40, 40, 20] * 2
+    shifted = torch.cat([(batch == 0).flatten(1).any(1) for batch in batches])
+    assert shifted.float().mean() > 0.9
+    assert all((x != 0).all() for training, x in NOTED if not training)
+    # The second epoch draws anew, and another seed draws otherwise.
+    holes = [
+        [(batch == 0).flatten(1).sum(1).sort().values.tolist() for batch in part] for part in (batches[:3], batches[3:])
+    ]
+    assert holes[0] != holes[1]
+    again = trained_on(task, Request((0,), 0, 2))
+    assert all(torch.equal(a, b) for a, b in zip(again, batches, strict=True))
+    assert not torch.equal(trained_on(task, Request((0,), 1, 2))[0], batches[0])
+    plain = trained_on(noted_task(), Request((0,), 0, 2))
+    assert all((batch != 0).all() for batch in plain)
+
+
+def test_masks_are_augmented_with_their_images():
+    masks = torch.zeros(30, 1, 8, 8)
+    masks[..., 2:6, 1:7] = 1
+    examples = masks.clone(), masks
+    model = nn.Sequential(Watched(), nn.Conv2d(1, 1, 1))
+    recipe = {"augmentation": Augmentation(rotation=0, shift=0.5, flip=True), "learning_rate": 0.5, "max_epochs": 1}
+    task = make_task(model=model, data=lambda: Data(examples, examples, examples), recipe=recipe)
+    # What is to be predicted is where the image is: one pixel says all, however both were shifted.
+    trial = train(task, Request((0,), 0, 60))
+    assert trial.metrics["train_accuracy"] > 0.95
+
+
+def test_the_time_of_inference_is_that_of_one_batch():
+    task = noted_task()
+    NOTED.clear()
+    task.trainer(CPU, measure_time=True).train(Request((0,), 0, 1))
+    assert {len(x) for training, x in NOTED[-20:]} == {40}
+    assert not any(training for training, _ in NOTED[-20:])
+
+
+def test_final_training_keeps_its_best_epoch_where_validation_alone_stops_being_a_number(monkeypatch):
+    evaluate, losses = Trainer._evaluate, iter([1.0, 1.0, math.nan])
+
+    def evaluated(trainer, network, examples):
+        accuracy, loss = evaluate(trainer, network, examples)
+        return (accuracy, next(losses)) if examples is trainer.data.validation else (accuracy, loss)
+
+    monkeypatch.setattr(Trainer, "_evaluate", evaluated)
+    trial = train(make_task(), Request(None, 0, None))
+    assert (trial.status, len(trial.history)) == ("completed", 2)
+    assert trial.metrics["validation_accuracy"] == max(epoch["validation_accuracy"] for epoch in trial.history)
+
+
 @pytest.mark.parametrize(("epochs", "sizes"), [(1, [40, 30]), (None, [40] * 5)])
 def test_episodes_see_the_examples_that_are_meant_for_them_and_final_training_sees_all(epochs, sizes):
     data = dataclasses.replace(few_digits(), episode_examples=torch.arange(130, 200))
@@ -610,3 +705,14 @@ def test_a_network_that_is_no_number_in_evaluation_alone_is_no_completed_trial()
     trial = train(make_task(model=NanInEvaluation, choices={nn.Conv2d: {"out_channels": (2, 4)}}), Request((0,), 0, 2))
     assert trial.status == "failed"
     assert trial.reason == "The validation loss became nan in epoch 1, also after a restart."
+
+
+def test_every_metric_is_measured_and_those_of_the_network_need_no_training():
+    task = make_task()
+    trainer = task.trainer(CPU)
+    trial = trainer.train(Request((0, 0), 0, 1))[1]
+    unmeasured = TrainingEvaluator(task, "cpu").unmeasured
+    for name, metric in METRICS.items():
+        assert (trial.metrics[name] is None) == (name in unmeasured or metric.of == "history"), name
+    assert {METRICS[name].of for name in trainer._sizes(trainer._fresh((0, 0)))} == {"network"}
+    assert {METRICS[name].of for name in trial.history[0]} == {"epoch"}

@@ -65,7 +65,7 @@ class Objective(NamedTuple):
 def _remedy(metric: str) -> str:
     if metric in CLOCK_METRICS:
         return "times are measured by one worker alone, so use one worker"
-    return "use a metric that this evaluator measures"
+    return "use a metric that this evaluator measures, and a new folder if trials of an older version are stored in this one"
 
 
 class Reward(Protocol):

@@ -65,7 +65,8 @@ class FormulaEvaluator:
         x = 0.3 if request.design is None else self.space.index(request.design) / self.space.size
         epochs = request.epochs or 30
         accuracy = 0.2 + 0.7 * x + 0.001 * request.seed
-        metrics: dict[str, float | None] = {
+        metrics: dict[str, float | None] = dict.fromkeys(METRICS, 1.0)
+        metrics |= {
             "validation_accuracy": accuracy,
             "test_accuracy": self._test_accuracy,
             "train_loss": 2.0 - x,
@@ -79,6 +80,7 @@ class FormulaEvaluator:
             "inference_ms_per_batch": 1.0 + x,
             "epochs": epochs,
             "seconds": 0.5 + x,
+            "epochs_to_threshold": None,  # the environment's to say
         }
         if not self.measures_time:
             metrics |= dict.fromkeys(TIME_METRICS)

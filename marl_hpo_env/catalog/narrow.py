@@ -48,7 +48,7 @@ def narrow_task(task: Task, divisor: int) -> Task:
 
 
 def narrow(model: nn.Module, divisor: int) -> nn.Module:
-    """The network with every width divided, and dropout by the square, but for the image's channels and the outputs; changed in place.
+    """The network with every width divided, and dropout by the square; image channels and outputs stay. Changed in place.
 
     The outputs are the last layer's and those of heads whose last layer is named `fc2`, as GoogLeNet's are.
     """

@@ -61,6 +61,11 @@ def image_folder(root: Path | str, image_size: int) -> Data:
 
 def _classes(root: Path) -> list[str]:
     classes = subfolders(root)
+    if {name.lower().rstrip("s") for name in classes} == {"image", "mask"}:
+        raise InputError(
+            f"{str(root)!r} holds {' and '.join(map(repr, classes))}, which are no classes; segmentation needs a Data of images "
+            "and masks from Python."
+        )
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no folder"
         raise InputError(f"{str(root)!r} holds {found}; to tell apart there must be two classes: {_EXPECTED}.")

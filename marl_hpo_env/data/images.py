@@ -66,6 +66,20 @@ def read_grey(path: Path) -> np.ndarray:
         return np.asarray(file.convert("L"))
 
 
+def mask_square(inside: np.ndarray, size: int) -> np.ndarray:
+    """A mask scaled to a square: a pixel is inside where more than half of the area that it covers is.
+
+    Args:
+        inside: bool, shape (height, width).
+        size: height and width of the square in pixels.
+
+    Returns:
+        Bool, shape (size, size).
+    """
+    scaled = Image.fromarray(np.where(inside, 255, 0).astype(np.uint8)).resize((size, size), Image.Resampling.BOX)
+    return np.asarray(scaled) > 127
+
+
 def mean_and_deviation(pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each channel on the scale 0..1, each of shape (channels,); from counts of the 256 values, so exact on any machine.
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from marl_hpo_env.data.cache import can_keep, kept_or_made
 from marl_hpo_env.data.folders import expanded
-from marl_hpo_env.data.images import UNREADABLE, normalised, read_grey, read_square
+from marl_hpo_env.data.images import UNREADABLE, mask_square, normalised, read_grey, read_square
 from marl_hpo_env.data.splits import Data, Examples, drawn, part_of
 from marl_hpo_env.errors import InputError, whole_number
 
@@ -163,8 +162,7 @@ def _example(pair: Pair, size: int) -> tuple[np.ndarray, np.ndarray, bool]:
             f"The mask {str(mask_path)!r} holds values up to {grey.max()} only; lesion is 255 and everything else 0."
         )
     plain = bool(((grey == 0) | (grey == 255)).all())
-    scaled = Image.fromarray(np.where(lesion, 255, 0).astype(np.uint8)).resize((size, size), Image.Resampling.BOX)
-    return pixels, np.asarray(scaled) > 127, plain
+    return pixels, mask_square(lesion, size), plain
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -152,23 +152,29 @@ def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15,
 
     Args:
         inputs: shape (n, ...); integers are taken as pixels from 0 to 255 and scaled to 0..1.
-        targets: class indices, shape (n,).
+        targets: class indices, shape (n,); or masks of 0 and 1, shape (n, planes, h, w), which are drawn without classes.
         validation: fraction of the examples.
         test: likewise.
 
     Raises:
-        InputError: if a class has fewer than three examples, or inputs and targets differ in number.
+        InputError: if a class has fewer than three examples, inputs and targets differ in number, or targets are neither whole
+            numbers nor masks.
     """
     if len(inputs) != len(targets):
         raise InputError(
             f"There are {len(inputs)} inputs and {len(targets)} targets; give as many of one as of the other."
         )
     inputs = inputs.float() if inputs.is_floating_point() else inputs.float() / 255
-    targets = targets.long()
-    classes, counts = targets.unique(return_counts=True)
+    masks = targets.dim() > 2
+    if not masks and targets.is_floating_point() and not (targets == targets.floor()).all():
+        first = targets[targets != targets.floor()].flatten()[0]
+        raise InputError(f"A target is {float(first):g}; class indices are whole numbers from 0.")
+    targets = targets.float() if masks else targets.long()
+    drawn_by = torch.zeros(len(targets), dtype=torch.int64) if masks else targets
+    classes, counts = drawn_by.unique(return_counts=True)
     if len(classes) == 0 or counts.min() < 3:
         few = f"class {int(classes[counts.argmin()])} has {int(counts.min())}" if len(classes) else "there are none"
         raise InputError(f"A split needs at least three examples of every class; {few}.")
-    in_validation, in_test, in_train = divided(targets, (validation, test), torch.Generator().manual_seed(0))
+    in_validation, in_test, in_train = divided(drawn_by, (validation, test), torch.Generator().manual_seed(0))
     splits = [(inputs[part], targets[part]) for part in (in_train, in_validation, in_test)]
     return Data(splits[0], splits[1], splits[2])

@@ -83,8 +83,8 @@ class DesignEnvironment:
                 raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
             if objective.metric in unmeasured(evaluator):
                 raise InputError(
-                    f"The reward needs {objective.metric!r}, which is not measured here: memory on a GPU only, and "
-                    "from a table only what it holds."
+                    f"The reward needs {objective.metric!r}, which is not measured here: memory is on a GPU alone, and a table "
+                    "answers what it holds; reward something else."
                 )
             if objective.metric in CLOCK_METRICS and not evaluator.measures_time:
                 raise InputError(

@@ -100,4 +100,10 @@ def _found(task: Task | str, evaluator: Evaluator | str | None, settings: dict[s
         if evaluator != "table":
             raise InputError(f"The evaluator is {evaluator!r}; name 'table', or give an evaluator.")
         return task, TableEvaluator.of_task(task)
+    for member in ("space", "fingerprint", "measures_time", "evaluate"):
+        if isinstance(evaluator, type) or not hasattr(evaluator, member):
+            what = f"the class {evaluator.__name__}" if isinstance(evaluator, type) else f"a {type(evaluator).__name__}"
+            raise InputError(
+                f"The evaluator is {what}; give an object with space, fingerprint, measures_time and evaluate."
+            )
     return task, evaluator

@@ -1,7 +1,7 @@
 """Tables: every design of a small search space, trained once and for all.
 
 A table answers in microseconds what a training answers in seconds, and knows the best design. It opens without torch. The
-file is described in `table_file`.
+file is described in `tables/file.py`.
 
     >>> from marl_hpo_env.tables.table import Table
     >>> table = Table.open("digits-convnet")                                           # doctest: +SKIP
@@ -49,7 +49,7 @@ class Table:
         space: the designs.
         seeds: each design has a trial under each of them.
         epochs: how long the trials were trained.
-        about: the file's header: task, fingerprints, recipe, split, versions, hardware and more (see `table_file`).
+        about: the file's header: task, fingerprints, recipe, split, versions, hardware and more (see `tables/file.py`).
         digest: the checksum of all that the table holds.
         content: as given.
 
@@ -136,7 +136,7 @@ class Table:
             trials: in any order; with those of the original network where there are any.
             networks: of each design, by its number: a number that is equal for designs which are the same network. By
                 default all differ.
-            about: JSON values that say how the trials came about, under the names in `table_file`.
+            about: JSON values that say how the trials came about, under the names in `tables/file.py`.
 
         Raises:
             InputError: if a trial is missing, or is of another space, seed or number of epochs.
@@ -391,7 +391,7 @@ class Table:
 
 
 class _Gathered:
-    """Trials on their way into columns; see `table_file` for the columns' shapes.
+    """Trials on their way into columns; see `tables/file.py` for the columns' shapes.
 
     Args:
         space: the designs.

@@ -213,7 +213,9 @@ class Trainer:
             score.add(output, y)
             seen += len(batch)
             clocks.append(clock)
-            if limits.watches_batches and len(times) + len(clocks) > WARM_UP_BATCHES:  # the original's count from there, too
+            if (
+                limits.watches_batches and len(times) + len(clocks) > WARM_UP_BATCHES
+            ):  # the original's count from there, too
                 limits.batch(clock.ms())
         times += [clock.ms() for clock in clocks]
         return float(total) / seen, score.value()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from marl_hpo_env.data.digits import digits, digits_on_ground
-from marl_hpo_env.data.splits import Data, as_data
+from marl_hpo_env.data.splits import Data, as_data, split
 from marl_hpo_env.errors import InputError
 
 
@@ -152,3 +152,23 @@ def test_pixels_from_0_to_255_are_scaled_and_doubles_become_floats():
 def test_data_that_cannot_be_used_are_one_sentence(given, sentence, refused):
     with refused(sentence):
         as_data(given)
+
+
+def test_masks_are_drawn_without_classes():
+    images, masks = torch.rand(20, 3, 4, 4), (torch.rand(20, 1, 4, 4) > 0.5)
+    for given in (masks, masks.float(), masks.to(torch.uint8)):
+        data = as_data((images, given))
+        assert [len(x) for x, _ in data.splits().values()] == [14, 3, 3]
+        assert data.train[1].dtype == torch.float32
+        for x, y in data.splits().values():
+            for image, mask in zip(x, y, strict=True):
+                (number,) = [i for i in range(20) if torch.equal(images[i], image)]
+                assert torch.equal(mask, masks[number].float())
+
+
+def test_targets_that_are_no_whole_numbers_are_refused_and_not_floored(refused):
+    with refused("A target is 0.25; class indices are whole numbers from 0"):
+        split(torch.rand(60, 3, 8, 8), torch.tensor([0.25, 1.0, 0.0]).repeat(20))
+    with refused("A target is nan"):
+        split(torch.rand(60, 3, 8, 8), torch.tensor([float("nan"), 1.0, 0.0]).repeat(20))
+    assert split(torch.rand(60, 3, 8, 8), torch.tensor([2.0, 1.0, 0.0]).repeat(20)).number_of_classes == 3

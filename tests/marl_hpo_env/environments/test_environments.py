@@ -600,3 +600,9 @@ def test_only_ansi_renders_and_it_shows_the_design_so_far(spaces, turn_based, si
         silent = make(spaces["chain"])
         silent.reset()
         assert silent.render() is None
+
+
+def test_what_is_no_evaluator_is_one_sentence(formula_evaluator, refused):
+    for wrong, named in ((formula_evaluator, "the class FormulaEvaluator"), (object(), "a object")):
+        with refused(f"The evaluator is {named}", "measures_time"):
+            marl_hpo_env.env("digits-convnet", evaluator=wrong)

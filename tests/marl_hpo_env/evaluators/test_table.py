@@ -281,7 +281,7 @@ def test_what_the_table_lacks_cannot_be_rewarded(spaces, turn_based, table_of, f
     assert evaluator.unmeasured == {"train_ms_per_batch", "inference_ms_per_batch"}
     assert not evaluator.measures_time
     assert TableEvaluator(table_of(space)).measures_time
-    with refused("'train_ms_per_batch'", "from a table only what it holds"):
+    with refused("'train_ms_per_batch'", "a table answers what it holds"):
         turn_based(space, evaluator=evaluator, reward=WeightedReward({"train_ms_per_batch": 1.0}))
 
 

@@ -52,7 +52,10 @@ def reproduce(
     ] = None,
     learners: Annotated[
         list[str] | None,
-        typer.Option("--learner", help="Beside the paper's and random search, in table4 to table7 and fig10; repeat."),
+        typer.Option(
+            "--learner",
+            help="Beside the paper's and random search, in table4, table5, table7 and fig10; repeat for more.",
+        ),
     ] = None,
     max_epochs: Annotated[
         int | None,
@@ -76,8 +79,7 @@ def reproduce(
         print_table("", ["name", "what the paper asks", "what is computed here", "from"], rows)
         return
     wanted = item(name)
-    for learner in learners or []:
-        _check_learner(learner)
+    _check_learners(wanted, learners or [])
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     names = list(tasks or wanted.tasks)
     _check_tasks(wanted, names)
@@ -100,10 +102,18 @@ def reproduce(
     typer.echo(f"Report, picture and every run: {folder / 'report.md'}, {name}.png, {name}.csv")
 
 
-def _check_learner(name: str) -> None:
+def _check_learners(wanted: Item, names: Sequence[str]) -> None:
     from agents import learner
+    from experiments.reproduction.finds import RANDOM, TEAM
 
-    learner(name)
+    if names and not wanted.rivals:
+        raise InputError(f"The option --learner is for table4, table5, table7 and fig10; {wanted.name} takes none.")
+    if len({RANDOM, TEAM, *names}) < 2 + len(names):
+        raise InputError(
+            f"The learners {', '.join(names)} cannot be compared; {TEAM} and {RANDOM} play anyway, name others once."
+        )
+    for name in names:
+        learner(name)
 
 
 def _maker(options: TaskOptions, max_epochs: int | None, needs_data: bool) -> Callable[[str], Task]:

@@ -119,7 +119,7 @@ def _findings(played_on: Ground, rows: Sequence[Row], lengths: Sequence[int], se
                     f"{quartiles(answers, 100)} of {len(answers)} runs" if answers else "-",
                 ]
             )
-    title = f"{seeds} seeds: mean with its 95% interval, or median with the quartiles"
+    title = f"Seeds: {seeds}; mean with its 95% interval, or median with the quartiles"
     return Findings(
         [played_on.name],
         [(title, header, cells)],
@@ -143,12 +143,12 @@ def spread(values: Sequence[float]) -> float:
 
 
 def _sentences(rows: Sequence[Row], lengths: Sequence[int], seeds: int) -> list[str]:
+    if seeds < 2:
+        return []
     spreads = [f"{100 * spread(values_of(rows, TEAM, length)['test_accuracy']):.2g}" for length in lengths]
     said = [
         f"The middle half of {TEAM}'s final accuracies spans {_listed(spreads)} points with {_listed(lengths)} episodes."
     ]
-    if seeds < 2:
-        return said
     narrower = narrowed(rows, lengths)
     said.append(
         f"From the shortest to the longest it becomes narrower by {100 * narrower.value:.2g} "
@@ -213,6 +213,7 @@ ITEM = Item(
     "tables",
     ("digits-convnet",),
     1,
+    False,
     __doc__,
     reproduce,
 )

@@ -151,6 +151,7 @@ ITEM = Item(
     "tables",
     ("digits-convnet",),
     1,
+    False,
     __doc__,
     reproduce,
 )

@@ -104,7 +104,7 @@ def _findings(played_on: Ground, rows: Sequence[Row], seeds: int) -> Findings:
         sentences.append(
             f"In the median 0.98 takes {fast / middle:.2f} and 0.995 {slow / middle:.2f} times the episodes of 0.99."
         )
-    title = f"{seeds} seeds: median with the quartiles, or mean with its 95% interval"
+    title = f"Seeds: {seeds}; median with the quartiles, or mean with its 95% interval"
     return Findings(
         [played_on.name],
         [(title, header, cells)],
@@ -145,6 +145,7 @@ ITEM = Item(
     "tables",
     ("digits-convnet",),
     1,
+    False,
     __doc__,
     reproduce,
 )

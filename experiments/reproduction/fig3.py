@@ -160,6 +160,7 @@ ITEM = Item(
     "training",
     ("digits-convnet",),
     2,
+    False,
     __doc__,
     reproduce,
 )

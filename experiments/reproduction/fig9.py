@@ -72,7 +72,7 @@ def _findings(task: str, outcomes: Sequence[Outcome]) -> Findings:
             )
     return Findings(
         [task],
-        [(f"Rewards over {len(outcomes)} seeds: the median run, and the quartiles", header, cells)],
+        [(f"Rewards, seeds: {len(outcomes)}; the median run, and the quartiles", header, cells)],
         sentences,
         ["seed", "episode", "phase", "design", "reward", "best_so_far", "terminated"],
         rows,
@@ -94,6 +94,7 @@ ITEM = Item(
     "tables",
     ("digits-convnet",),
     1,
+    False,
     __doc__,
     reproduce,
 )

@@ -194,6 +194,7 @@ class TrainedGround:
         self.name = task.name
         self.largest_table = _largest_table(task.space)
         self._trainings = Trainings(task, settings)
+        self._trainings.of(0)  # fails before anything is played
 
     def play(self, name: str, seed: int, episodes: int | None = None, epochs: int | None = None) -> Outcome:
         """As a table's; every trial is kept the moment it ends."""

@@ -76,6 +76,7 @@ class Item(NamedTuple):
             needs the search spaces alone.
         tasks: what it is done on where no task is named.
         most_tasks: on how many it is done at most.
+        rivals: whether other learners can be named beside the paper's.
         about: the documentation of its file.
         reproduce: does it, and calls the second argument with each report, the last one complete.
     """
@@ -86,5 +87,6 @@ class Item(NamedTuple):
     needs: str
     tasks: Sequence[str]
     most_tasks: int
+    rivals: bool
     about: str
     reproduce: Callable[[Settings, Show], None]

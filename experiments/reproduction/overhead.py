@@ -233,6 +233,7 @@ ITEM = Item(
     "spaces",
     TASKS,
     9,
+    False,
     __doc__,
     reproduce,
 )

@@ -76,6 +76,7 @@ ITEM = Item(
     "training",
     ("digits-convnet",),
     1,
+    True,
     __doc__,
     reproduce,
 )

@@ -135,6 +135,7 @@ ITEM = Item(
     "training",
     ("digits-convnet",),
     1,
+    True,
     __doc__,
     reproduce,
 )

@@ -90,6 +90,7 @@ ITEM = Item(
     "training",
     ("digits-convnet",),
     6,
+    False,
     __doc__,
     reproduce,
 )

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check benchmark comparisons
+.PHONY: demo test check benchmark gpu comparisons
 
 demo: .venv/installed
 	$(BIN)/marl-hpo demo
@@ -19,6 +19,11 @@ benchmark: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.overhead
 	$(BIN)/python -m experiments.benchmarks.tables
 	$(BIN)/python -m experiments.benchmarks.coordination_graph
+
+# On a machine with CUDA; on another one the first command says so in a sentence.
+gpu: .venv/installed
+	$(BIN)/python -m experiments.benchmarks.engine --device cuda
+	$(BIN)/python -m pytest -m gpu
 
 # The comparisons that the pages report, for an hour or more each on two cores: every suite says what it asks.
 comparisons: .venv/installed

@@ -254,6 +254,7 @@ def test_a_worker_is_sent_the_names_and_reads_the_files_itself(root):
     assert pickle.loads(sent).trainer(CPU, False).train(request)[1].history == trial.history
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_on_a_gpu(root):
     trial = task(root).trainer(torch.device("cuda"), measure_time=True).train(Request((1,), 0, None))[1]

@@ -216,6 +216,7 @@ def test_on_another_device_they_are_the_same_files(files):
     assert moved.digest() == files.digest()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 def test_on_a_gpu_they_are_read_to_it(files):
     moved = files.to(torch.device("cuda"))

@@ -72,7 +72,8 @@ def compare(
     ] = None,
     constraint: Annotated[list[str] | None, typer.Option(metavar="BOUND", help="As in `tune`; needs --weight.")] = None,
     data: Annotated[
-        Path | None, typer.Option("--data-dir", help="The folder with the data of tasks whose networks are trained.")
+        Path | None,
+        typer.Option("--data", "--data-dir", help="The folder with the data of tasks whose networks are trained."),
     ] = None,
     images: Images = None,
     image_size: ImageSize = None,

@@ -74,7 +74,7 @@ def improvement_bars(improved: Mapping[str, Sequence[float]], path: Path) -> Non
         axis.grid(axis="y", alpha=0.3)
     times.axhline(1, color="black", linewidth=0.8, linestyle="--")
     points.axhline(0, color="black", linewidth=0.8, linestyle="--")
-    times.legend(fontsize="small")
+    times.legend(fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
     save(figure, path)
 
 

@@ -23,6 +23,12 @@ def test_the_threshold_lies_between_guessing_and_the_original_s_last_loss():
     assert 0 < THRESHOLD_FRACTION < 1
 
 
+def test_the_threshold_is_by_the_original_s_loss_after_its_last_epoch():
+    history = tuple({"train_loss": loss} for loss in (2.5, 0.5, 1.5))
+    original = Trial(Request(None, 0, 3), "completed", None, {}, history)
+    assert loss_threshold(3.5, original) == pytest.approx(3.5 - THRESHOLD_FRACTION * 2.0)
+
+
 @pytest.mark.parametrize(("met", "expected"), [(1, 1), (4, 4), (10, 10), (None, None)])
 def test_epochs_to_the_threshold_are_read_from_the_history(met, expected):
     assert epochs_to(1.5, losses(met)) == expected

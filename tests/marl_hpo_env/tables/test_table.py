@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from marl_hpo_env import METRICS, Layer, Request, SearchSpace, Trial
+from marl_hpo_env import METRICS, InputError, Layer, Request, SearchSpace, Trial
 from marl_hpo_env.tables import table
 from marl_hpo_env.tables.file import pack, unpack
 from marl_hpo_env.tables.table import Table
@@ -173,20 +174,33 @@ def test_the_highest_number_of_a_type_is_a_value_and_not_a_missing_one(top):
     assert Table(made.content).mean("parameters").tolist() == [top, 0, 1, 2, 3, 4]
 
 
-def test_a_table_that_cannot_be_saved_whole_leaves_the_one_that_was_there(tmp_path, monkeypatch, refused):
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_file_of_a_tables_name_is_whole_wherever_saving_breaks_off(tmp_path, monkeypatch, fails):
     path = tmp_path / "mine.npz"
     small_table().save(path)
+    other = small_table(task="other")
+    written = []
 
-    def fills_the_disk(self, content):
-        self.touch()
+    def breaks_off(self, content):
+        written.append(self)
         with self.open("wb") as file:
-            file.write(content[: len(content) // 2])
+            file.write(content if len(written) <= fails else content[: len(content) // 2])
+        if len(written) > fails:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", breaks_off)
+    with contextlib.suppress(InputError):
+        other.save(path)
+    assert Table.open(path).digest in (small_table().digest, other.digest)
+
+
+def test_a_table_that_cannot_be_saved_is_refused(tmp_path, monkeypatch, refused):
+    def full(self, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(type(path), "write_bytes", fills_the_disk)
+    monkeypatch.setattr(type(tmp_path), "write_bytes", full)
     with refused("mine.npz", "cannot be written", "No space left"):
-        small_table(task="other").save(path)
-    assert Table.open(path).digest == small_table().digest
+        small_table().save(tmp_path / "mine.npz")
 
 
 @pytest.mark.parametrize("content", [b"", b"accuracy,size\n", b"PK\x03\x04" * 99])

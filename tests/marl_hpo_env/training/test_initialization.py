@@ -135,6 +135,7 @@ def inside(module, shape, *after):
     return float(weight.var()) * weight[0].numel()
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize(
     ("module", "shape", "expected"),
     [
@@ -148,6 +149,8 @@ def inside(module, shape, *after):
         # Outputs at 0 and 2 of 4 pixels: taps -1..1 and 1..3, so 2 and 3 of three.
         (nn.Conv2d(64, 64, 3, stride=2, padding=1), (64, 4, 4), (6 / 5) ** 2),
         (nn.Conv2d(64, 64, 3, padding="same", dilation=2), (64, 2, 2), 9.0),
+        # An even kernel has one pixel less of padding before than after: taps -1..2 and 0..3, 2 of four inside each time.
+        (nn.Conv2d(64, 64, 4, padding="same"), (64, 2, 2), 4.0),
         (nn.Conv1d(256, 64, 3, padding=1), (256, 1), 3.0),
         (nn.Linear(300, 400), (300,), 1.0),
     ],
@@ -171,6 +174,29 @@ def test_padding_that_a_larger_kernel_was_given_does_not_count():
     he_inside(network, torch.zeros(1, 64, 2, 2))
     weight = network.get_submodule("0").weight.detach()
     assert float(weight.var()) * 64 * 4 == pytest.approx(2.0, rel=0.05)
+
+
+def test_padding_that_a_kernel_was_given_in_one_dimension_counts_in_that_one():
+    # A kernel of 4 x 3: one more row at the bottom. Of four rows two see a pixel, as before; of three columns, -1..1 and
+    # 0..2, two do.
+    network = TunableNetwork(
+        nn.Sequential(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)),
+        torch.zeros(1, 64, 2, 2),
+        {nn.Conv2d: {"kernel_size": ((4, 3), (3, 4))}},
+    )
+    for design in ((0,), (1,)):
+        built = network.build(design)
+        torch.manual_seed(0)
+        he_inside(built, torch.zeros(1, 64, 2, 2))
+        weight = built.get_submodule("0").weight.detach()
+        assert float(weight.var()) * 64 * 4 == pytest.approx(2.0, rel=0.05)
+        assert abs(float(weight.mean())) < 5 * float(weight.std()) / weight.numel() ** 0.5
+
+
+def test_a_transposed_convolution_whose_kernels_overlap_counts_each_that_reaches_an_output():
+    # In one dimension 4 inputs of stride 2 put kernels of 3 at -1..1, 1..3, 3..5 and 5..7: 2 + 3 + 3 + 2 taps on 7 outputs.
+    variance = inside(nn.ConvTranspose2d(256, 64, 3, 2, 1), (256, 4, 4), nn.ReLU()) / (64 * 9)
+    assert variance * 256 * (10 / 7) ** 2 == pytest.approx(2, rel=0.05)
 
 
 def test_a_transposed_convolution_counts_what_an_output_sums():

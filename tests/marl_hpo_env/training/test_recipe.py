@@ -15,6 +15,10 @@ from marl_hpo_env import Recipe
         *[("learning_rate", value) for value in (0, 0.0, -1e-3, -0.5, math.nan, math.inf)],
         ("optimizer", "adamw"),
         ("initialization", "xavier"),
+        ("decayed", "biases"),
+        *[("warm_up_epochs", value) for value in (-1, 0.5, True)],
+        *[("step_epochs", value) for value in (0, -1, 2.5)],
+        *[("step_factor", value) for value in (0, -0.5, 1.1, math.nan)],
         *[("epochs", value) for value in (0, -3, 2.5, True, "walking")],
     ],
 )
@@ -31,8 +35,33 @@ def test_a_setting_outside_its_range_is_refused_with_its_value(refused, name, va
         {"learning_rate": 1e-30, "optimizer": "sgd", "initialization": "torch"},
         {"epochs": "calibrated"},
         {"epochs": "running"},
+        {"warm_up_epochs": 0, "step_epochs": 1, "step_factor": 1},
+        {"optimizer": "sgd", "momentum": 1e-9, "nesterov": True},
     ],
 )
 def test_settings_at_the_ends_of_their_ranges_are_taken(settings):
     recipe = Recipe(**settings)
     assert {name: getattr(recipe, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "adam", "momentum": 0.9}, {"optimizer": "sgd", "momentum": 0.0}])
+def test_a_momentum_that_is_none_cannot_look_ahead(refused, wrong):
+    with refused("nesterov", "momentum"):
+        Recipe(nesterov=True, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("settings", "rates"),
+    [
+        ({}, [0.8] * 6),
+        # Quarters on the way to the full rate.
+        ({"warm_up_epochs": 3}, [0.2, 0.4, 0.6, 0.8, 0.8, 0.8]),
+        ({"step_epochs": 2}, [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]),
+        ({"step_epochs": 1, "step_factor": 0.1}, [0.8, 0.08, 0.008, 0.0008, 0.00008, 0.000008]),
+        ({"warm_up_epochs": 1, "step_epochs": 3}, [0.4, 0.8, 0.8, 0.4, 0.4, 0.4]),
+        ({"step_epochs": 2, "step_factor": 1}, [0.8] * 6),
+    ],
+)
+def test_the_rate_of_each_epoch_by_hand(settings, rates):
+    recipe = Recipe(learning_rate=0.8, **settings)
+    assert [recipe.rate(epoch) for epoch in range(1, 7)] == pytest.approx(rates)

@@ -648,6 +648,39 @@ def test_a_longer_training_begins_as_the_shorter_one_did():
     assert list(longer.history[:3]) == list(shorter.history)
 
 
+def test_momentum_looks_ahead_where_asked():
+    def weights(**recipe):
+        recipe = {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 200, "initialization": "torch"} | recipe
+        network, _ = make_task(model=plain_net, recipe=recipe).trainer(CPU).train(Request(None, 0, 1))
+        return network.output.bias.detach()
+
+    start, plain, heavy, ahead = (
+        weights(learning_rate=1e-20),
+        weights(),
+        weights(momentum=0.5),
+        weights(momentum=0.5, nesterov=True),
+    )
+    # One step: momentum has nothing to add yet; looking ahead adds half of the step that is to come.
+    assert torch.equal(heavy, plain)
+    torch.testing.assert_close(ahead - start, 1.5 * (plain - start), rtol=1e-3, atol=1e-7)
+
+
+def test_a_final_training_that_is_never_a_number_says_so():
+    network, trial = make_task(recipe={"max_epochs": 2}).trainer(CPU).train(Request((0, 2), 0, None))
+    assert (network, trial.status) == (None, "failed")
+    assert trial.reason == "The training loss became nan in epoch 1, also after a restart."
+
+
+def test_what_torch_calls_out_of_memory_is_an_accident(monkeypatch):
+    def step(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    trial = train(make_task(), Request(None, 0, 1))
+    assert (trial.status, trial.accidental) == ("failed", True)
+    assert trial.reason.startswith("Out of memory: CUDA out of memory")
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_only_kernels_decay_where_asked(optimizer):
     recipe = {"optimizer": optimizer, "weight_decay": 0.1, "decayed": "kernels"}

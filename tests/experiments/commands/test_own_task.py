@@ -116,6 +116,13 @@ def test_a_table_of_it_is_built_and_learners_are_compared_on_that(command, tmp_p
     assert ended.code == 0, ended.err
 
 
+def test_learners_are_compared_on_it_while_its_networks_are_trained(command, tmp_path):
+    given = ["--learners", "random,local-search", "--seeds", 2, "--episodes", 2, "--jobs", 2, "--device", "cpu"]
+    ended = command("compare", "--task", "own:bright", *given)
+    assert ended.code == 0, ended.err
+    assert "## bright: best reward, " in (tmp_path / "runs" / "compare" / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -123,7 +130,7 @@ def test_a_table_of_it_is_built_and_learners_are_compared_on_that(command, tmp_p
         (["show", "--task", "own:Net"], "The task 'own:Net' makes a Net; it must make a Task."),
         (["fit", "--task", "nowhere:bright", "--design", "0"], "There is no module 'nowhere' for the task"),
         (["table", "build", "--task", "own:dark", "--out", "out"], "The task 'own:dark' cannot be found"),
-        (["compare", "--task", "own:bright"], "learners are compared on tables only; make one with"),
+        (["compare", "--task", "own:dark"], "The task 'own:dark' cannot be found"),
     ],
 )
 def test_what_is_no_task_is_one_sentence(command, tmp_path, arguments, sentence):

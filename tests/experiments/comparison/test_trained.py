@@ -130,7 +130,10 @@ def test_two_jobs_come_to_the_same_as_one(marl_hpo, tmp_path):
             ["--task", "tiny", "--weight", "inference_ms_per_batch=1", "--jobs", "2"],
             "measured only alone; use --jobs 1.",
         ),
-        (["--task", "tiny", "--weight", "peak_memory_mb=1"], "memory on a GPU only"),
+        (
+            ["--task", "tiny", "--weight", "peak_memory_mb=1"],
+            "The reward needs 'peak_memory_mb', which is not measured",
+        ),
         (["--task", "tiny", "--device", "abacus"], "The device 'abacus' cannot be used on this machine"),
     ],
 )

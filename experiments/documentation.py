@@ -215,6 +215,56 @@ def _rooms() -> str:
     return markdown_table(["room", "what is in it", "modules"], rows)
 
 
+OUTCOMES = {
+    "table5": "Against random search's find",
+    "fig10": "Against random search's find",
+    "fig11": "Against random, as many designs",
+}
+"""How the sentence begins that stands for a whole report of `marl-hpo reproduce`; of all others it is the last one."""
+
+
+def _outcome(name: str, report: str) -> str:
+    said = [
+        line.removeprefix("- ") for line in report.partition("## In words")[2].splitlines() if line.startswith("- ")
+    ]
+    chosen = [sentence for sentence in said if sentence.startswith(OUTCOMES.get(name, ""))]
+    return (chosen or said or ["The table is in the report."])[-1]
+
+
+def _reproductions(results: Path = RESULTS) -> str:
+    """Every table and figure that can be reproduced, with its committed results.
+
+    Args:
+        results: the folder of their folders.
+    """
+    from experiments.commands.reproduce import BASES
+    from experiments.reproduction.items import items
+
+    rows = []
+    for item in items().values():
+        folders = [path.parent for path in sorted(results.glob(f"reproduce-{item.name}*/report.md"))]
+        outcomes = []
+        for folder in folders:
+            report = (folder / "report.md").read_text()
+            subject = report.partition("\n")[0].partition(" on ")[2]
+            outcomes.append(f"[{subject}](results/{folder.name}/report.md): {_outcome(item.name, report)}")
+        rows.append(
+            [
+                f"`marl-hpo reproduce {item.name}`",
+                item.question,
+                BASES[item.needs],
+                " ".join(outcomes) or "none committed yet",
+            ]
+        )
+    return markdown_table(["command", "what the paper asks", "from", "committed result"], rows)
+
+
+def _claims() -> str:
+    from experiments.reproduction.claims import claims_table
+
+    return claims_table(RESULTS)
+
+
 # --- sentences with figures ------------------------------------------------------------------------------------------
 
 
@@ -272,6 +322,17 @@ def _peer() -> str:
     peer = _measured("coordination-graph")["beside_the_peer"]
     return _wrapped(
         f"With {peer['layers']} layers it takes {peer['ratio']:.2f} of what Optuna's multivariate TPE takes in the same run."
+    )
+
+
+def _claims_in_words() -> str:
+    verdicts = [row["here"] for row in rows_of(_claims().splitlines())]
+    hold, fail, untried = (
+        sum(verdict.startswith(word) for verdict in verdicts) for word in ("holds", "does not hold", "not tried")
+    )
+    return _wrapped(
+        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} do not, and {untried} have not "
+        "been tried."
     )
 
 
@@ -374,6 +435,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-accuracy/ends-early": _ends_early,
     "compare-accuracy/floors": _floors,
     "compare-pairwise-q/overall": partial(_copied, "compare-pairwise-q", _OVERALL),
+    "reproduce": _reproductions,
+    "claims": _claims,
+    "claims/in-words": _claims_in_words,
     "compare-pairwise-q/in-words": _settings_of_the_papers_learner,
     "compare-optuna-gp/overall": partial(_copied, "compare-optuna-gp", _OVERALL),
     "compare-optuna-gp-two-objectives/overall": partial(_copied, "compare-optuna-gp-two-objectives", _OVERALL),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from experiments import documentation
-from experiments.documentation import PAGES, PARTS, ROOT, app, lines_below, rows_of, written
+from experiments.documentation import PAGES, PARTS, ROOT, _reproductions, app, lines_below, rows_of, written
+from experiments.text_tables import markdown_table
 
 REPORT = """# Title
 
@@ -89,6 +90,32 @@ def test_a_table_of_a_report_is_read(refused):
     for title in ("## Next", "## Nowhere"):
         with refused(title):
             lines_below(REPORT, title)
+
+
+def test_a_reproduction_has_a_row_with_each_committed_result_in_one_sentence(tmp_path):
+    for task, words in (("a", "## In words\n\n- First.\n- Last.\n"), ("b", "")):
+        (tmp_path / f"reproduce-fig9-{task}").mkdir()
+        (tmp_path / f"reproduce-fig9-{task}" / "report.md").write_text(f"# fig9 on {task}\n\n- Not this.\n\n{words}\n")
+    (tmp_path / "reproduce-fig11-c").mkdir()
+    (tmp_path / "reproduce-fig11-c" / "report.md").write_text(
+        "# fig11 on c\n\n## In words\n\n- Against random, as many designs as both phases, so.\n- Last.\n"
+    )
+    rows = {row["command"]: row["committed result"] for row in rows_of(_reproductions(tmp_path).splitlines())}
+    assert rows["`marl-hpo reproduce fig9`"] == (
+        "[a](results/reproduce-fig9-a/report.md): Last. "
+        "[b](results/reproduce-fig9-b/report.md): The table is in the report."
+    )
+    assert rows["`marl-hpo reproduce fig11`"].endswith(": Against random, as many designs as both phases, so.")
+    assert rows["`marl-hpo reproduce table5`"] == "none committed yet"
+
+
+def test_claims_are_counted_by_their_verdicts(monkeypatch):
+    verdicts = ("holds", "holds for the search", "does not hold", "not tried", "holds on a only")
+    table = markdown_table(["the paper's claim", "here"], [["it", verdict] for verdict in verdicts])
+    monkeypatch.setattr(documentation, "_claims", lambda: table)
+    assert documentation._claims_in_words() == (
+        "Of 5 claims of the paper, 3 hold on what has been run here, 1 do not, and 1 have not been tried."
+    )
 
 
 def test_the_picture_is_drawn_from_the_demos_report(tmp_path):

@@ -65,3 +65,55 @@ def test_targets_that_are_neither_classes_nor_masks_are_refused(refused):
     task = Task("regression", torch.nn.Linear(2, 2), lambda: Data(examples, examples, examples))
     with refused("train split", "torch.float32", "class indices"):
         _ = task.splits
+
+
+def some_examples(classes):
+    return torch.arange(24.0).view(6, 4), torch.tensor(classes)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_network_with_fewer_outputs_than_any_split_has_classes_is_refused(refused, split):
+    splits = {name: some_examples([0, 1, 2, 0, 1, 2]) for name in ("train", "validation", "test")}
+    splits[split] = some_examples([0, 1, 2, 0, 1, 3])
+    choices = {"0": {"out_features": (2, 4)}}
+
+    def task(outputs):
+        model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, outputs))
+        return Task("few", model, lambda: Data(**splits), choices)
+
+    with refused("3 outputs", "4 classes"):
+        _ = task(3).network
+    assert task(4).network.space.size == 2
+
+
+def test_the_fingerprint_tells_apart_what_a_trial_depends_on_and_no_more():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 3))
+    examples = some_examples([0, 1, 2, 0, 1, 2])
+    data = Data(examples, examples, examples)
+    task = Task("one", model, data, {"0": {"out_features": (2, 4)}})
+    wider = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Linear(5, 3))
+    others = [
+        dataclasses.replace(task, model=wider),
+        dataclasses.replace(task, choices={"0": {"out_features": (2, 3)}}),
+        *[
+            dataclasses.replace(task, data=dataclasses.replace(data, **{split: some_examples([0, 1, 2, 0, 2, 1])}))
+            for split in ("train", "validation", "test")
+        ],
+        dataclasses.replace(task, data=dataclasses.replace(data, episode_examples=torch.arange(3))),
+        dataclasses.replace(task, data=dataclasses.replace(data, episode_examples=torch.arange(1, 4))),
+        dataclasses.replace(task, recipe=Recipe(batch_size=2)),
+        dataclasses.replace(task, recipe=Recipe(augmentation=Augmentation())),
+        dataclasses.replace(task, recipe=Recipe(augmentation=Augmentation(flip=False))),
+        dataclasses.replace(task, recipe=Recipe(warm_up_epochs=1)),
+        dataclasses.replace(task, limits=Limits(loss="guessing")),
+        dataclasses.replace(task, limits=Limits(loss="guessing", loss_epochs=3)),
+    ]
+    fingerprints = [other.fingerprint for other in (task, *others)]
+    assert len(set(fingerprints)) == len(fingerprints)
+    same = [
+        dataclasses.replace(task, name="two", description="The same.", seed=3),
+        dataclasses.replace(task, reward=marl_hpo_env.PaperReward()),
+        dataclasses.replace(task, recipe=Recipe(epochs=7)),  # part of a request
+        dataclasses.replace(task, data=lambda: data, model=lambda: model, choices=lambda: task.choices),
+    ]
+    assert {other.fingerprint for other in same} == {task.fingerprint}

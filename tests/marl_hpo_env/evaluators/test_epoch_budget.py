@@ -173,6 +173,28 @@ def test_the_designs_of_a_calibration_and_their_trainings_are_of_the_environment
     assert len({tuple(asked(seed)) for seed in range(5)}) == 5
 
 
+def test_under_a_fixed_budget_the_threshold_is_by_the_original_after_as_many_epochs(spaces, make_env):
+    space = spaces["chain"]
+    evaluator = Scripted(space, {None: 6, space.design_at(0): 2}.get)  # in 4 epochs the original stays at a loss of 2
+    env = make_env(evaluator, 4, PaperReward(accuracy_score="per_epoch"))
+    ln_10 = float(torch.tensor(10.0).log())
+    assert env.threshold == pytest.approx(ln_10 - THRESHOLD_FRACTION * (ln_10 - 2), rel=1e-6)
+    assert [env.score(trial) for trial in env.evaluate([space.design_at(0)])] == pytest.approx([0.5 * 50 / 1 - 0.5])
+    assert {request.epochs for request in evaluator.asked} == {4}
+
+
+def test_epochs_to_the_threshold_can_be_relative_to_the_originals(spaces, make_env):
+    space = spaces["chain"]
+    evaluator = Scripted(space, {None: 8, space.design_at(0): 2, space.design_at(1): None}.get)
+    env = make_env(evaluator, 10, WeightedReward({"epochs_to_threshold / original": 1.0}))
+    trials = list(env.evaluate([space.design_at(0), space.design_at(1)]))
+    # The second never meets it: it needed all ten epochs.
+    assert [env.objectives(trial) for trial in sorted(trials, key=lambda trial: trial.design)] == [
+        {"epochs_to_threshold / original": 2 / 8},
+        {"epochs_to_threshold / original": 10 / 8},
+    ]
+
+
 def test_budgets_that_do_not_exist_are_refused(spaces, make_env):
     evaluator = Scripted(spaces["chain"], lambda design: 5)
     with pytest.raises(InputError, match="There is no epoch budget 'walking'"):

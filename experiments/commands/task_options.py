@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -56,7 +57,8 @@ class TaskOptions(NamedTuple):
         data: the folder with the task's data.
         images: a file of images in its place, as `image_arrays` reads it.
         image_size: height and width to which they are scaled; the task's where None.
-        examples: as many for training; all where None, or where there are no more.
+        examples: as many for training; all where None, or where there are no more. The loss limit then tolerates more epochs,
+            in proportion.
         divisor: of every width.
     """
 
@@ -82,7 +84,7 @@ class TaskOptions(NamedTuple):
         return task if self.images is None else self._on_images(name, task, self.images)
 
     def _on_images(self, name: str, task: Task, images: Path) -> Task:
-        from marl_hpo_env.data.arrays import image_arrays
+        from marl_hpo_env.data.arrays import image_arrays, training_images
 
         if not takes_folder(name):
             raise InputError(f"The task {name!r} brings its own data; leave out --images, which is {str(images)!r}.")
@@ -95,7 +97,13 @@ class TaskOptions(NamedTuple):
                 raise InputError(f"The task {name!r} takes images of {sides[0]}x{sides[1]}; scale with --image-size.")
             size = size or sides[0]
             shape = (3, size, size)
-        return replace(task, data=partial(image_arrays, images, size, self.examples), input_shape=shape)
+        limits = task.limits
+        if self.examples is not None and limits.loss is not None:
+            # An epoch of few images has few steps: the limit tolerates as many steps as with all of them.
+            share = max(1.0, training_images(images) / self.examples)
+            limits = replace(limits, loss_epochs=math.ceil(limits.loss_epochs * share))
+        data = partial(image_arrays, images, size, self.examples)
+        return replace(task, data=data, input_shape=shape, limits=limits)
 
 
 def read_width(text: str | None) -> int:

@@ -34,7 +34,7 @@ from experiments.tuning.sentences import (
     time_taken,
 )
 from experiments.tuning.tuning import PHASES, Play, Tuning
-from marl_hpo_env import Reward, Task, Trial
+from marl_hpo_env import Limits, Reward, Task, Trial
 
 _STARTED = time.perf_counter()
 
@@ -53,6 +53,11 @@ def prepare(
     tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, device=device, workers=workers)
     for note in task.splits.notes:
         typer.echo(note, err=True)
+    if task.limits.loss is not None and task.limits.loss_epochs > Limits().loss_epochs:
+        typer.echo(
+            f"A training may stay above its loss limit for {task.limits.loss_epochs} epochs, since they have fewer images.",
+            err=True,
+        )
     if task.limits.batch_ratio is not None:
         typer.echo(
             f"A design's batch may take {task.limits.batch_ratio:g} times the original's: a clock decides.", err=True

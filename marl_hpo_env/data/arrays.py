@@ -69,7 +69,28 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
             if wanted.dim() > 1:  # a pixel is inside where more than half of the area that it covers is
                 wanted = (interpolate(wanted, size, mode="area") > 0.5).float()
         splits.append((inputs, wanted))
-    return Data(splits[0], splits[1], splits[2])
+    count = training_images(path)
+    few = len(splits[0][0])
+    notes = (f"Training takes {few:,} of {count:,} images.",) if few < count else ()
+    return Data(splits[0], splits[1], splits[2], notes)
+
+
+def training_images(path: Path | str) -> int:
+    """How many images such a file has for training, when the held-out parts are taken out.
+
+    Raises:
+        InputError: if the file is none of this form.
+    """
+    try:
+        with np.load(expanded(path), allow_pickle=False) as file:
+            jpeg = "jpeg_train" in file
+            classes = _classes(file["y_train" if jpeg else "y"])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"The file {str(path)!r} cannot be read as images; it has no y_train and no y.") from error
+    fractions = [HELD_OUT_FRACTION] if jpeg else [HELD_OUT_FRACTION, HELD_OUT_FRACTION]
+    return len(divided(classes, fractions, torch.Generator().manual_seed(0))[-1])
 
 
 def _parts(file: dict[str, Any], examples: int | None) -> list[tuple[np.ndarray, np.ndarray]]:

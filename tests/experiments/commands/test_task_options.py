@@ -78,6 +78,17 @@ def test_images_are_scaled_to_the_task_s_and_stand_for_its_data(photos):
     assert (wide.input_shape, wide.splits.train[0].shape) == ((3, 6, 6), (42, 3, 6, 6))
 
 
+def test_fewer_images_leave_the_loss_limit_as_many_steps(photos, monkeypatch):
+    shaped = registry._FACTORIES["photos"]
+    limits = Limits(loss="guessing", loss_epochs=2)
+    monkeypatch.setitem(
+        registry._FACTORIES, "photos", lambda data_dir: replace(shaped(data_dir=data_dir), limits=limits)
+    )
+    whole, few = (TaskOptions(images=photos, examples=n).task("photos").limits for n in (None, 20))
+    assert (whole.loss_epochs, few.loss_epochs) == (2, 5)  # 42 of 20: 2.1 times as many, rounded up
+    assert few.loss == "guessing"
+
+
 def test_a_task_without_a_shape_takes_images_as_they_are_or_as_asked(photos, monkeypatch):
     shaped = registry._FACTORIES["photos"]
     monkeypatch.setitem(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from marl_hpo_env.data.arrays import image_arrays
+from marl_hpo_env.data.arrays import image_arrays, training_images
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
 
@@ -69,7 +69,16 @@ def test_fewer_examples_are_of_every_class_in_proportion(jpeg_file):
     assert data.train[1].bincount().tolist() == [4] * 4
     assert data.validation[1].bincount().tolist() == [1] * 4
     assert data.test[1].bincount().tolist() == [1] * 4
+    assert data.notes == ("Training takes 16 of 68 images.",)
     assert image_arrays(jpeg_file, examples=1000).digest() == image_arrays(jpeg_file).digest()
+    assert image_arrays(jpeg_file, examples=1000).notes == ()
+    assert training_images(jpeg_file) == 68
+
+
+def test_the_images_for_training_are_counted_without_decoding_them(mask_file, tmp_path, refused):
+    assert training_images(mask_file) == 14 == len(image_arrays(mask_file).train[0])
+    with refused("absent.npz"):
+        training_images(tmp_path / "absent.npz")
 
 
 def test_pixels_with_masks_are_divided_and_scaled(mask_file):

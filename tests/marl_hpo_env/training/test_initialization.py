@@ -149,6 +149,8 @@ def inside(module, shape, *after):
         # Outputs at 0 and 2 of 4 pixels: taps -1..1 and 1..3, so 2 and 3 of three.
         (nn.Conv2d(64, 64, 3, stride=2, padding=1), (64, 4, 4), (6 / 5) ** 2),
         (nn.Conv2d(64, 64, 3, padding="same", dilation=2), (64, 2, 2), 9.0),
+        # On 4x4 the taps at -2, 0 and 2 from each pixel: two of three are inside everywhere.
+        (nn.Conv2d(64, 64, 3, padding="same", dilation=2), (64, 4, 4), (3 / 2) ** 2),
         # An even kernel has one pixel less of padding before than after: taps -1..2 and 0..3, 2 of four inside each time.
         (nn.Conv2d(64, 64, 4, padding="same"), (64, 2, 2), 4.0),
         (nn.Conv1d(256, 64, 3, padding=1), (256, 1), 3.0),
@@ -194,9 +196,9 @@ def test_padding_that_a_kernel_was_given_in_one_dimension_counts_in_that_one():
 
 
 def test_a_transposed_convolution_whose_kernels_overlap_counts_each_that_reaches_an_output():
-    # In one dimension 4 inputs of stride 2 put kernels of 3 at -1..1, 1..3, 3..5 and 5..7: 2 + 3 + 3 + 2 taps on 7 outputs.
-    variance = inside(nn.ConvTranspose2d(256, 64, 3, 2, 1), (256, 4, 4), nn.ReLU()) / (64 * 9)
-    assert variance * 256 * (10 / 7) ** 2 == pytest.approx(2, rel=0.05)
+    # In one dimension 4 inputs of stride 3 put kernels of 4 at -2..1, 1..4, 4..7 and 7..10: 2 + 4 + 4 + 2 taps on 9 outputs.
+    variance = inside(nn.ConvTranspose2d(256, 64, 4, 3, 2), (256, 4, 4), nn.ReLU()) / (64 * 16)
+    assert variance * 256 * (12 / 9) ** 2 == pytest.approx(2, rel=0.05)
 
 
 def test_a_transposed_convolution_counts_what_an_output_sums():

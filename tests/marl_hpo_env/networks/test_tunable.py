@@ -413,6 +413,24 @@ def test_a_producer_that_is_merged_twice_is_aligned_once():
     assert build(TwoUses(), apart).meta["added"]["projections"] == 2
 
 
+def test_what_differs_between_training_and_evaluation_in_a_flag_has_one_projection_for_both():
+    class Dropping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.branch, self.output = nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, CLASSES)
+
+        def forward(self, x):
+            x = functional.dropout(self.stem(x), 0.5, training=self.training)
+            return self.output((x + self.branch(x)).mean((2, 3)))
+
+    built = build(Dropping(), {"branch": {"out_channels": (6,)}})
+    assert built.meta["added"] == NOTHING_ADDED | {"projections": 1}
+    before = built.eval()(IMAGES)
+    with torch.no_grad():
+        built.get_submodule("projection_0").weight.add_(1)  # what training learns counts in evaluation
+    assert not torch.equal(built(IMAGES), before)
+
+
 def test_a_gate_that_broadcasts_is_not_pooled_to():
     built = build(Mobile(), {"stem": {"stride": (1,)}})
     assert built.meta["added"] == NOTHING_ADDED

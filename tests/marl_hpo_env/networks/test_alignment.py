@@ -19,6 +19,10 @@ def test_images_of_any_number_of_dimensions_are_brought_to_the_size_of_the_other
 def test_pooling_takes_the_mean_of_what_a_pixel_covers():
     x = torch.tensor([[[1.0, 3.0, 5.0, 9.0]]])
     assert pool_to(x, torch.zeros(1, 1, 2)).tolist() == [[[2.0, 7.0]]]
+    square = torch.tensor([[[[1.0, 3.0], [5.0, 9.0]]]])
+    assert pool_to(square, torch.zeros(1, 1, 1, 1)).item() == 4.5
+    cube = torch.arange(8.0).view(1, 1, 2, 2, 2)
+    assert pool_to(cube, torch.zeros(1, 1, 1, 1, 1)).item() == 3.5
 
 
 def test_interpolation_is_linear_between_the_centres_of_pixels():

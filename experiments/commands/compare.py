@@ -92,7 +92,7 @@ def compare(
         Path | None,
         typer.Option(
             help="Folder for runs and reports; what is in it is not run again.",
-            show_default="runs/compare; with --suite experiments/results/compare-SUITE",
+            show_default="runs/compare; the suite's own with --suite",
         ),
     ] = None,
 ) -> None:

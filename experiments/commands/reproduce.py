@@ -40,7 +40,11 @@ def reproduce(
     width: Width = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Of the learners and the trainings.", show_default="100 on a table, 30 for fig9, 3 where trained"),
+        typer.Option(
+            min=1,
+            help="Of the learners and the trainings.",
+            show_default="100 on a table, 30 for fig9, 3 where trained",
+        ),
     ] = None,
     episodes: Annotated[
         int | None,

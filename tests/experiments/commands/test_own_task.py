@@ -78,9 +78,19 @@ def command(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_it_is_tuned(command, tmp_path, workers):
-    given = ["--learner", "random", "--episodes", 4, "--device", "cpu", "--workers", workers]
+@pytest.fixture
+def here(marl_hpo, tmp_path, monkeypatch):
+    """Runs the command in this process, whose current folder has a module `own`: a process of its own takes seconds to start."""
+    (tmp_path / "own.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    yield lambda *arguments: Ended(*marl_hpo(*arguments))
+    sys.modules.pop("own", None)
+
+
+def test_it_is_tuned_by_two_workers(command, tmp_path):
+    given = ["--learner", "random", "--episodes", 4, "--device", "cpu", "--workers", 2]
     ended = command("tune", "--task", "own:bright", *given)
     assert ended.code == 0, ended.err
     assert "best reward" in ended.out
@@ -91,14 +101,14 @@ def test_it_is_tuned(command, tmp_path, workers):
     assert len(designs - {None}) == 4
 
 
-def test_a_design_of_it_is_trained_to_convergence(command, tmp_path):
-    ended = command("fit", "--task", "own:bright", "--design", "0,1", "--device", "cpu", "--out", "out")
+def test_a_design_of_it_is_trained_to_convergence(here, tmp_path):
+    ended = here("fit", "--task", "own:bright", "--design", "0,1", "--device", "cpu", "--out", "out")
     assert ended.code == 0, ended.err
     assert (tmp_path / "out" / "network.safetensors").exists()
 
 
-def test_it_is_shown(command, tmp_path):
-    ended = command("show", "--task", "own:bright", "--picture", "layers.png")
+def test_it_is_shown(here, tmp_path):
+    ended = here("show", "--task", "own:bright", "--picture", "layers.png")
     assert ended.code == 0, ended.err
     assert ended.out.startswith("2 layers, 1 pairs of connected layers, 4 designs\n")
     assert (tmp_path / "layers.png").exists()
@@ -133,8 +143,8 @@ def test_learners_are_compared_on_it_while_its_networks_are_trained(command, tmp
         (["compare", "--task", "own:dark"], "The task 'own:dark' cannot be found"),
     ],
 )
-def test_what_is_no_task_is_one_sentence(command, tmp_path, arguments, sentence):
-    ended = command(*arguments)
+def test_what_is_no_task_is_one_sentence(here, tmp_path, arguments, sentence):
+    ended = here(*arguments)
     assert ended.code == 2
     assert sentence in ended.err
     assert len(ended.err.strip().splitlines()) == 1

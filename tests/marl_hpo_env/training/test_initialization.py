@@ -232,15 +232,15 @@ def test_gain_2_is_for_what_a_rectifier_follows_before_any_merge():
     assert not any(network.get_submodule(name).bias.any() for name in gains)
 
 
-def test_a_thousand_shortcuts_keep_the_signal_finite():
-    layers = [nn.Conv2d(8, 8, 1, bias=False) for _ in range(1000)]
+def test_hundreds_of_shortcuts_keep_the_signal_finite():
+    layers = [nn.Conv2d(8, 8, 1, bias=False) for _ in range(400)]
     network = TunableNetwork(
         nn.Sequential(*layers), torch.zeros(1, 8, 2, 2), {nn.Conv2d: {"bias": (False, True)}}
     ).build()
     torch.manual_seed(0)
     he_inside(network, torch.zeros(1, 8, 2, 2))
     assert torch.isfinite(network(torch.randn(4, 8, 2, 2))).all()
-    he(network)  # gain 2: 2^500 in the deviation
+    he(network)  # gain 2: 2^200 in the deviation, more than float32 holds
     assert not torch.isfinite(network(torch.randn(4, 8, 2, 2))).all()
 
 

@@ -279,7 +279,7 @@ def _item(text: str) -> str:
 def _demo() -> str:
     report = _report("demo")
     played = re.search(rf"{PAPERS}: best reward \S+ \((\d+) episodes, (\d+) distinct designs\)", report)
-    seconds = re.search(r"the run took (\d+) s", report)
+    seconds = re.search(r"this command (\d+) s", report)
     assert played
     assert seconds
     original, found = _network("demo", "original"), _network("demo", PAPERS)

@@ -38,6 +38,7 @@ def own_task(model: str, data: Path | None, image_size: int, choices: Path | Non
     import torch
 
     from marl_hpo_env import Data, image_folder
+    from marl_hpo_env.data.folders import expanded
 
     make = _maker(model)
     read = read_choices(choices) if choices else None
@@ -48,7 +49,7 @@ def own_task(model: str, data: Path | None, image_size: int, choices: Path | Non
             name, partial(_make, make, model, None), Data(nothing, nothing, nothing), read, recipe, limits=_LIMITS
         )
     images = image_folder(data, image_size)
-    name = f"{name}-{data.expanduser().resolve().name}"
+    name = f"{name}-{expanded(data).resolve().name}"
     return Task(name, partial(_make, make, model, images.number_of_classes), images, read, recipe, limits=_LIMITS)
 
 

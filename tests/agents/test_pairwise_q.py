@@ -759,6 +759,16 @@ def test_epsilon_is_drawn_for_the_whole_team_or_for_each_agent(epsilon_per, leas
     assert least <= mixed / 200 <= most
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_exploration_is_the_same_whether_epsilon_is_drawn_for_the_team_or_for_each_agent(seed):
+    space = chain(4, 4, 4)
+    by_team, by_agent = (
+        started(space, seed, exploration_episodes=16, epsilon_per=per).ask(16) for per in ("episode", "agent")
+    )
+    assert by_agent == by_team
+    assert len({design[1:] for design in by_agent}) == 16  # every cell of the second table as well
+
+
 def test_an_episode_in_which_only_some_agents_exploit_is_not_a_greedy_one():
     greedy = set()
     for seed in range(60):

@@ -85,6 +85,8 @@ def test_a_shift_moves_by_at_most_its_fraction_and_every_image_by_its_own_draw()
     places = (moved[:, 0, 0] * torch.arange(41)).sum(1) / moved[:, 0, 0].sum(1)
     assert (places - 20).abs().max() <= 0.25 * 41 + 1
     assert (places - 20).abs().max() > 7
+    assert (places - 20).min() < -7
+    assert (places - 20).max() > 7
     assert places.unique().numel() > 50
 
 

@@ -114,21 +114,21 @@ def test_it_is_shown(here, tmp_path):
     assert (tmp_path / "layers.png").exists()
 
 
-def test_a_table_of_it_is_built_and_learners_are_compared_on_that(command, tmp_path):
-    ended = command(
-        "table", "build", "--task", "own:bright", "--seeds", 2, "--workers", 2, "--device", "cpu", "--out", "t"
+def test_a_table_of_it_is_built_and_learners_are_compared_on_that(here, tmp_path):
+    ended = here(
+        "table", "build", "--task", "own:bright", "--seeds", 2, "--workers", 1, "--device", "cpu", "--out", "t"
     )
     assert ended.code == 0, ended.err
     table = Table.open(tmp_path / "t" / "bright.npz")
     assert table.about["command"] == "marl-hpo table build --task own:bright --seeds 2"
     given = ["--seeds", 2, "--episodes", 3, "--jobs", 1]
-    ended = command("compare", "--task", "t/bright.npz", "--learners", "random,local-search", *given)
+    ended = here("compare", "--task", "t/bright.npz", "--learners", "random,local-search", *given)
     assert ended.code == 0, ended.err
 
 
-def test_learners_are_compared_on_it_while_its_networks_are_trained(command, tmp_path):
-    given = ["--learners", "random,local-search", "--seeds", 2, "--episodes", 2, "--jobs", 2, "--device", "cpu"]
-    ended = command("compare", "--task", "own:bright", *given)
+def test_learners_are_compared_on_it_while_its_networks_are_trained(here, tmp_path):
+    given = ["--learners", "random,local-search", "--seeds", 2, "--episodes", 2, "--jobs", 1, "--device", "cpu"]
+    ended = here("compare", "--task", "own:bright", *given)
     assert ended.code == 0, ended.err
     assert "## bright: best reward, " in (tmp_path / "runs" / "compare" / "report.md").read_text()
 

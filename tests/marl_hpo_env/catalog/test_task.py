@@ -60,6 +60,17 @@ def test_a_task_that_names_no_learner_is_what_the_game_knows():
     assert not [field.name for field in dataclasses.fields(Task) if "exploration" in field.name]
 
 
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.uint8])
+def test_inputs_of_another_type_than_networks_take_are_refused(refused, kind):
+    right, wrong = (
+        (torch.zeros(3, 2), torch.tensor([0, 1, 1])),
+        (torch.zeros(3, 2, dtype=kind), torch.tensor([0, 1, 1])),
+    )
+    task = Task("other type", torch.nn.Linear(2, 2), lambda: Data(right, right, wrong))
+    with refused("test split", str(kind), "float32"):
+        _ = task.splits
+
+
 def test_targets_that_are_neither_classes_nor_masks_are_refused(refused):
     examples = torch.zeros(3, 2), torch.zeros(3, 2)
     task = Task("regression", torch.nn.Linear(2, 2), lambda: Data(examples, examples, examples))

@@ -48,7 +48,7 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
             whole_number(name, number, 1)
     try:
         with np.load(expanded(path), allow_pickle=False) as file:
-            parts = _parts(dict(file), examples)
+            parts, count = _parts(dict(file), examples)
     except (OSError, KeyError, IndexError, TypeError, ValueError, SyntaxError, zipfile.BadZipFile) as error:
         if isinstance(error, InputError):
             raise
@@ -69,7 +69,6 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
             if wanted.dim() > 1:  # a pixel is inside where more than half of the area that it covers is
                 wanted = (interpolate(wanted, size, mode="area") > 0.5).float()
         splits.append((inputs, wanted))
-    count = training_images(path)
     few = len(splits[0][0])
     notes = (f"Training takes {few:,} of {count:,} images.",) if few < count else ()
     return Data(splits[0], splits[1], splits[2], notes)
@@ -93,8 +92,8 @@ def training_images(path: Path | str) -> int:
     return len(divided(classes, fractions, torch.Generator().manual_seed(0))[-1])
 
 
-def _parts(file: dict[str, Any], examples: int | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pixels and targets for training, validation and test."""
+def _parts(file: dict[str, Any], examples: int | None) -> tuple[list[tuple[np.ndarray, np.ndarray]], int]:
+    """Pixels and targets for training, validation and test; and how many images there are for training in all."""
     generator = torch.Generator().manual_seed(0)
     classes = {name: _classes(file[name]) for name in file if name.startswith("y")}
     if "jpeg_train" in file:
@@ -111,7 +110,7 @@ def _parts(file: dict[str, Any], examples: int | None) -> list[tuple[np.ndarray,
         order = indices.sort().values.numpy()
         pixels = _decoded(file[f"jpeg{part}"], file[f"off{part}"], order) if part else file["x"][order]
         read.append((pixels, file[f"y{part}"][order]))
-    return read
+    return read, len(train)
 
 
 def _classes(targets: np.ndarray) -> torch.Tensor:

@@ -265,7 +265,6 @@ class _Walk:
         if need.padding:
             padded = self.graph.call_function(functional.pad, (source, need.padding), {"value": need.padding_value})
             self.values[padded] = functional.pad(self.values[source], need.padding, value=need.padding_value)
-            self.origins[padded] = self.builder.key_of(("pad", self.origins[source], need.padding))
             return padded
         return source
 

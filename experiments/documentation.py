@@ -121,6 +121,28 @@ def _reduced_widths() -> str:
     return markdown_table(titles, rows)
 
 
+def _few_epochs() -> str:
+    """By task and threshold: epochs, their rank correlation with convergence, and how many designs had begun to learn."""
+    rows = []
+    for task in ("digits-convnet", "vgg16-cifar10-1-4", "googlenet-cifar10-1-8", "unet-isic18-1-8"):
+        folder = f"few-epochs-{task}"
+        (slow,) = rows_of(_lines(folder, "## Designs whose median batch"))
+        by_epoch = {row["epochs"]: row for row in rows_of(_lines(folder, "## After so many epochs"))}
+        for row in rows_of(_lines(folder, "## By the threshold")):
+            if row["f"] in ("0.5", "0.75", "0.9"):
+                label, shares = (
+                    ("", "")
+                    if row["f"] != "0.5"
+                    else (f"[{task}](results/{folder}/report.md)", " / ".join(slow.values()))
+                )
+                learning = by_epoch[f"{float(row['epochs, mean']):.0f}"]["99% bound above chance"]
+                rows.append(
+                    [label, row["f"], row["epochs, mean"], row["rank correlation of accuracy"], learning, shares]
+                )
+    header = ["task", "f", "epochs, mean", "rank correlation with converged accuracy", "designs above chance"]
+    return markdown_table([*header, "batch longer than 1.25 / 1.5 / 2 times"], rows)
+
+
 def _overhead() -> str:
     columns = {
         "learner_exploration_ms_per_episode": "learner exploring, ms/episode",
@@ -447,6 +469,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-two-objectives/hypervolume": partial(_copied, "compare-two-objectives", _HYPERVOLUME),
     "compare-two-objectives/overall": partial(_copied, "compare-two-objectives", _OVERALL),
     "compare-two-objectives/motpe": _motpe,
+    "few-epochs/thresholds": _few_epochs,
     "ablation/overall": partial(_copied, "ablation", "# Ablation"),
     "ablation/in-words": _ablation_in_words,
     "live/digits-convnet": partial(_copied, "live", "## digits-convnet"),

@@ -20,18 +20,19 @@ MOST_EPOCHS = 10
 FEWEST_EPOCHS = 3
 CALIBRATION_DESIGNS = 3
 
-THRESHOLD_FRACTION = 0.5
+THRESHOLD_FRACTION = 0.75
 """Of the way from guessing to the original's loss after the last of its epochs."""
 
 
-def loss_threshold(guessing: float, original: Trial) -> float:
+def loss_threshold(guessing: float, original: Trial, fraction: float = THRESHOLD_FRACTION) -> float:
     """The training loss that says enough of a design.
 
     Args:
         guessing: the loss of a network that guesses.
         original: the original network's completed trial, of `MOST_EPOCHS` where the budget is not given.
+        fraction: of the way.
     """
-    return guessing - THRESHOLD_FRACTION * (guessing - original.history[-1]["train_loss"])
+    return guessing - fraction * (guessing - original.history[-1]["train_loss"])
 
 
 def epochs_to(threshold: float, history: Sequence[Mapping[str, float]]) -> int | None:

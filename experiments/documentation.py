@@ -130,10 +130,9 @@ def _few_epochs() -> str:
         by_epoch = {row["epochs"]: row for row in rows_of(_lines(folder, "## After so many epochs"))}
         for row in rows_of(_lines(folder, "## By the threshold")):
             if row["f"] in ("0.5", "0.75", "0.9"):
+                first = row["f"] == "0.5"
                 label, shares = (
-                    ("", "")
-                    if row["f"] != "0.5"
-                    else (f"[{task}](results/{folder}/report.md)", " / ".join(slow.values()))
+                    (f"[{task}](results/{folder}/report.md)", " / ".join(slow.values())) if first else ("", "")
                 )
                 learning = by_epoch[f"{float(row['epochs, mean']):.0f}"]["99% bound above chance"]
                 rows.append(

@@ -81,13 +81,15 @@ def report(task: Task, original: Trial, designs: Sequence[Trial]) -> str:
     by_fraction = []
     for fraction in FRACTIONS:
         budget = mean_budget(task.guessing_loss, original, designs, fraction)
-        correlation = float(np.interp(budget, *zip(*correlations.items(), strict=True)))
+        correlation = float(np.interp(budget, list(correlations), list(correlations.values())))
         by_fraction.append([f"{fraction:g}", f"{budget:.1f}", f"{correlation:.2f}", f"{correlation / budget:.3f}"])
     text = [
         markdown_section(
             "After so many epochs",
-            ["epochs", "accuracy, with converged", "reward, with converged", "reward, with converged accuracy"]
-            + ["mean accuracy %", "99% bound above chance"],
+            [
+                *("epochs", "accuracy, with converged", "reward, with converged", "reward, with converged accuracy"),
+                *("mean accuracy %", "99% bound above chance"),
+            ],
             per_epoch,
         ),
         "Rank correlations over the designs.\n",

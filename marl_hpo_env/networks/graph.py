@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
-import inspect
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.networks.rules import WIDTHS, is_depthwise, sets_width
+from marl_hpo_env.networks.rules import WIDTHS, argument_names, is_depthwise, sets_width
 from marl_hpo_env.networks.trace import Traced
 from marl_hpo_env.space import Layer, SearchSpace
 
@@ -19,18 +20,18 @@ FOLLOW_THE_INPUT = ("in_channels", "in_features", "num_features", "num_channels"
 """Constructor arguments that are what reaches the module."""
 
 _SIZES = {*WIDTHS, "kernel_size", "stride", "dilation", "groups"}
-_NOT_HYPERPARAMETERS = {*FOLLOW_THE_INPUT, "self", "device", "dtype"}
 
 Choices = Mapping[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None]
 """Hyperparameter values by module type or by name pattern (`"features.*"`); the last key that matches a module counts,
 and None leaves the module out. Hyperparameters are the module's constructor arguments."""
 
 
-def search_space(traced: Traced, choices: Choices) -> SearchSpace:
+def search_space(traced: Traced, choices: Choices, units: Mapping[str, int] | None = None) -> SearchSpace:
     """The search space of a traced network.
 
     Layers are the modules that `choices` matches, in the order of their first call; a module called at several places is
-    one layer. The width of a module that reaches the output (the classes) is not tunable.
+    one layer. The width of a module that reaches the output (the classes) is not tunable. Widths that are no multiple of what
+    the network takes them apart into (`units`, as in `default_choices`) are left out, with a warning.
 
     Raises:
         InputError: if a key matches nothing, a hyperparameter is no constructor argument, or nothing is left to choose.
@@ -48,6 +49,7 @@ def search_space(traced: Traced, choices: Choices) -> SearchSpace:
         matching = [value for key, value in choices.items() if _matches(key, name, module)]
         if matching and matching[-1] is not None:
             chosen = _hyperparameters(name, module, matching[-1], fixed_width=name in final)
+            chosen = _divisible(name, chosen, (units or {}).get(name, 1))
             if chosen:
                 tunable[name] = chosen
     if not tunable:
@@ -61,17 +63,22 @@ def search_space(traced: Traced, choices: Choices) -> SearchSpace:
     )
 
 
-def default_choices(traced: Traced) -> Choices:
+def default_choices(traced: Traced, units: Mapping[str, int] | None = None) -> Choices:
     """A quarter, a half, three quarters and all of each width, and each odd kernel size from 3 with the next smaller one.
 
     Ours: no layer ever gets wider. Where the widths of a residual block's branches come to differ, a projection adds some
     parameters.
+
+    Args:
+        traced: the network.
+        units: what a module's width is to be a multiple of, by its name, where that is not 1 (`reshapes.granularity`).
     """
+    units = units or {}
     choices: dict[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None] = {}
     for name, module in traced.modules.items():
         values: dict[str, Sequence[Any]] = {}
         if isinstance(module, _ConvNd):
-            groups = module.groups
+            groups = math.lcm(module.groups, units.get(name, 1))
             if not is_depthwise(module):
                 quarters = {max(1, module.out_channels * i // (4 * groups)) * groups for i in range(1, 5)}
                 values["out_channels"] = tuple(sorted(quarters))
@@ -81,7 +88,9 @@ def default_choices(traced: Traced) -> Choices:
                 if size >= 3 and size % 2:
                     values["kernel_size"] = (size - 2, size)
         elif isinstance(module, nn.Linear):
-            values["out_features"] = tuple(sorted({max(1, module.out_features * i // 4) for i in range(1, 5)}))
+            unit = units.get(name, 1)
+            quarters = {max(1, module.out_features * i // (4 * unit)) * unit for i in range(1, 5)}
+            values["out_features"] = tuple(sorted(quarters))
         values = {key: options for key, options in values.items() if len(options) > 1}
         if values:
             choices[_literal(name)] = values
@@ -104,7 +113,7 @@ def _kinds(modules: Mapping[str, nn.Module]) -> str:
 def _hyperparameters(
     name: str, module: nn.Module, choices: Mapping[str, Sequence[Any]], fixed_width: bool
 ) -> dict[str, Sequence[Any]]:
-    known = [n for n in inspect.signature(type(module).__init__).parameters if n not in _NOT_HYPERPARAMETERS]
+    known = [n for n in argument_names(module) if n not in FOLLOW_THE_INPUT]
     for hyperparameter in choices:
         if hyperparameter in FOLLOW_THE_INPUT:
             raise InputError(f"{hyperparameter!r} of {name!r} follows what feeds it; choose among {', '.join(known)}.")
@@ -122,6 +131,24 @@ def _hyperparameters(
     if is_depthwise(module) or fixed_width:
         return {key: values for key, values in choices.items() if key not in WIDTHS}
     return dict(choices)
+
+
+def _divisible(name: str, chosen: dict[str, Sequence[Any]], unit: int) -> dict[str, Sequence[Any]]:
+    """The choices without widths that are no multiple of the unit."""
+    kept = {
+        key: tuple(v for v in values if key not in WIDTHS or v % unit == 0) if unit > 1 else values
+        for key, values in chosen.items()
+    }
+    for key, values in chosen.items():
+        left_out = [value for value in values if value not in kept[key]]
+        if left_out:
+            rest = f"; {len(kept[key])} are left" if kept[key] else "; none is left, so it stays as it is"
+            warnings.warn(
+                f"Of {name!r} the {key} {', '.join(map(str, left_out))} are left out: the network takes this width apart into "
+                f"multiples of {unit}{rest}.",
+                stacklevel=5,
+            )
+    return {key: values for key, values in kept.items() if values or not chosen[key]}
 
 
 def _reaching_output(traced: Traced) -> set[str]:

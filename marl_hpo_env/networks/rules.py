@@ -1,17 +1,20 @@
 """What each type of torch module needs so that it fits a new input and takes new hyperparameters.
 
-A rule gets the constructor arguments that a module had in the original network, the hyperparameters chosen for it, and
-the shape of the tensor that now reaches it; it returns the constructor arguments of its replacement and, where the
-module cannot pad unevenly by itself, padding to put before it. Padding and what is clamped are ours; the paper is silent.
+A rule gets a module of the original network, the hyperparameters chosen for it, and what now reaches it; it returns what
+replaces the module and, where that cannot pad unevenly by itself, padding to put before it. `register_rule` adds a type.
+Padding and what is clamped are ours; the paper is silent.
 """
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -22,39 +25,120 @@ from marl_hpo_env.errors import InputError
 WIDTHS = {"out_channels", "out_features"}
 """Constructor arguments that set the width of a module's output."""
 
+KEEPS_SHAPE = (_NormBase, nn.ReLU, nn.Dropout, nn.Identity)
+"""Types whose output has the shape of their input, which is slow to compute for batch norm on the meta device."""
+
+LAYERS = (_ConvNd, nn.Linear, _NormBase, nn.GroupNorm, nn.LayerNorm)
+"""Types whose subclasses are layers, too, whatever their forward pass does beside."""
+
+
+class Incoming(NamedTuple):
+    """A tensor that reaches a module.
+
+    Args:
+        shape: now, batch first.
+        original: in the original network; the same while that is built itself.
+    """
+
+    shape: tuple[int, ...]
+    original: tuple[int, ...]
+
 
 class Replacement(NamedTuple):
     """What replaces a module.
 
     Args:
-        kind: its type.
-        arguments: of its constructor, by name.
+        kind: its type, or a function that makes it.
+        arguments: by name, what `kind` is called with. What stays as it is has those of `constructor_arguments`.
         padding: what to pad the input with beforehand, in `torch.nn.functional.pad`'s order; empty for nothing.
         padding_value: what to pad it with.
         clamped: whether a kernel larger than its input was made to fit.
     """
 
-    kind: type[nn.Module]
+    kind: Callable[..., nn.Module]
     arguments: dict[str, Any]
     padding: tuple[int, ...] = ()
     padding_value: float = 0.0
     clamped: bool = False
 
 
+Rule = Callable[[Any, Mapping[str, Any], Sequence[Incoming]], Replacement]
+"""From a module, the hyperparameters chosen for it by constructor argument (empty where it is not tunable), and the tensors
+that reach it, to its replacement."""
+
+_RULES: dict[type[nn.Module], Rule] = {}
+
+
+def register_rule(kind: type[nn.Module], rule: Rule) -> None:
+    """Says how modules of a type, and of types derived from it, follow what reaches them; they are not traced into.
+
+    The rule of the nearest type counts, the latest one of a type:
+
+        class Scale(nn.Module):
+            def __init__(self, width):
+                super().__init__()
+                self.weight = nn.Parameter(torch.ones(width))
+
+            def forward(self, x):
+                return x * self.weight[:, None, None]
+
+        register_rule(Scale, lambda module, chosen, inputs: Replacement(Scale, {"width": inputs[0].shape[1]}))
+
+    `marl_hpo_env.testing.RuleConformance` tests a rule.
+    """
+    _RULES[kind] = rule
+
+
+def rule_for(module: nn.Module) -> Rule | None:
+    """The rule of the nearest of a module's types; None where there is none."""
+    return next((_RULES[kind] for kind in type(module).__mro__ if kind in _RULES), None)
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is a layer by itself: it has a rule of a user's own, or it is derived from torch's layers."""
+    return isinstance(module, LAYERS) or any(kind in _RULES for kind in type(module).__mro__ if not _is_torchs(kind))
+
+
+def _is_torchs(kind: type) -> bool:
+    return kind.__module__.startswith("torch.nn")
+
+
+def torchs_type(module: nn.Module) -> type[nn.Module]:
+    """The nearest of a module's types that is torch's own."""
+    return next(kind for kind in type(module).__mro__ if _is_torchs(kind))
+
+
 def constructor_arguments(module: nn.Module) -> dict[str, Any]:
     """The arguments that would construct `module`, read off its attributes of the same names.
 
-    An argument that is no attribute is left out, so its default stands.
+    An argument that is no attribute is left out, so its default stands. Where a type derived from torch's layers does not
+    show all of its arguments, they are those of torch's type.
     """
     arguments = {}
-    for name, parameter in inspect.signature(type(module).__init__).parameters.items():
-        if name in ("self", "device", "dtype") or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
+    for name in argument_names(module):
         if name == "bias":
             arguments[name] = getattr(module, "bias", None) is not None
         elif hasattr(module, name):
             arguments[name] = getattr(module, name)
     return arguments
+
+
+def argument_names(module: nn.Module) -> list[str]:
+    """The names of what `constructor_arguments` reads, whether they are attributes or not."""
+    kind = torchs_type(module) if isinstance(module, LAYERS) and not _shows_all(module) else type(module)
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    named = [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return [name for name in named if name not in ("self", "device", "dtype")]
+
+
+def _shows_all(module: nn.Module) -> bool:
+    """Whether every argument of a module's constructor is an attribute of it."""
+    if _is_torchs(type(module)):
+        return True
+    parameters = dict(inspect.signature(type(module).__init__).parameters)
+    if any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters.values()):
+        return False
+    return all(name in ("self", "device", "dtype", "bias") or hasattr(module, name) for name in parameters)
 
 
 def sets_width(module: nn.Module) -> bool:
@@ -67,37 +151,120 @@ def is_depthwise(module: nn.Module) -> bool:
     return isinstance(module, _ConvNd) and 1 < module.groups == module.in_channels
 
 
-def replacement(module: nn.Module, chosen: Mapping[str, Any], shape: Sequence[int]) -> Replacement:
-    """The replacement of `module` for an input of `shape`, batch first, with the `chosen` hyperparameters.
+def replacement(module: nn.Module, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    """The replacement of `module` for what now reaches it, with the `chosen` hyperparameters.
 
     Args:
         module: the original.
         chosen: hyperparameter values by constructor argument, and `"type"`; empty where the module is not tunable.
-        shape: of the input that now reaches it.
+        inputs: the tensors that now reach it.
     """
     arguments = constructor_arguments(module)
     kind = chosen.get("type", type(module))
-    new = {**arguments, **{name: value for name, value in chosen.items() if name != "type"}}
     if kind is not type(module):
+        new = {**arguments, **{name: value for name, value in chosen.items() if name != "type"}}
         known = inspect.signature(kind.__init__).parameters
         return Replacement(kind, {name: value for name, value in new.items() if name in known})
-    if isinstance(module, nn.Linear):
-        new["in_features"] = shape[-1]
-    elif isinstance(module, _NormBase):
-        new["num_features"] = shape[1]
-    elif isinstance(module, nn.GroupNorm):
-        new |= {"num_channels": shape[1], "num_groups": math.gcd(new["num_groups"], shape[1])}
-    elif isinstance(module, nn.LayerNorm):
-        new["normalized_shape"] = tuple(shape[-len(module.normalized_shape) :])
-    elif isinstance(module, nn.PReLU) and module.num_parameters > 1:
-        new["num_parameters"] = shape[1]
-    elif isinstance(module, _ConvTransposeNd):
-        return Replacement(kind, _transposed(arguments, _channels(module, new, shape), len(shape) - 2))
-    elif isinstance(module, _ConvNd):
-        return _padded(module, arguments, chosen, _channels(module, new, shape), shape)
-    elif isinstance(module, _MaxPoolNd | _AvgPoolNd):
-        return _padded(module, arguments, chosen, new, shape)
-    return Replacement(kind, new)
+    chosen = {name: value for name, value in chosen.items() if name != "type"}
+    rule = rule_for(module)
+    if rule is None:
+        return Replacement(kind, {**arguments, **chosen})
+    need = rule(module, chosen, inputs)
+    if need.kind is kind and isinstance(module, LAYERS) and not _shows_all(module):
+        need = need._replace(kind=partial(_resized, module))
+    return need
+
+
+def _resized(module: Any, **arguments: Any) -> nn.Module:
+    """A copy of a module derived from one of torch's layers, with the tensors that torch's has for these arguments.
+
+    Tensors of its own that are as long as its old width get the new one, their values repeated.
+    """
+    layer: Any = torchs_type(module)(**arguments)
+    old, new = _width(module), _width(layer)
+    standing = own_tensors(layer)
+    memo: dict[int, Any] = {}
+    for name, tensor in own_tensors(module).items():
+        value = standing.get(name)
+        if value is None:
+            value = tensor.detach().to(torch.get_default_device())
+            if tensor.dim() and tensor.shape[0] == old != new:
+                value = value[torch.arange(new) % old]
+            if isinstance(tensor, nn.Parameter):
+                value = nn.Parameter(value.clone(), tensor.requires_grad)
+        memo[id(tensor)] = value
+    copied = copy.deepcopy(module, memo)
+    for name in (
+        *arguments,
+        "_reversed_padding_repeated_twice",
+    ):  # the last is what torch makes of a convolution's padding
+        if name != "bias" and hasattr(layer, name):
+            setattr(copied, name, getattr(layer, name))
+    return copied
+
+
+def _width(module: nn.Module) -> int:
+    """Of a layer's output; of a normalisation, what it normalises."""
+    names = ("out_channels", "out_features", "num_features", "num_channels")
+    return next((getattr(module, name) for name in names if hasattr(module, name)), 0) or module.normalized_shape[0]  # type: ignore[index, return-value]
+
+
+def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters and buffers that a module holds itself, by name."""
+    return {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+
+
+def _linear(module: nn.Linear, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    return _with(module, chosen, in_features=inputs[0].shape[-1])
+
+
+def _norm(module: _NormBase, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    return _with(module, chosen, num_features=inputs[0].shape[1])
+
+
+def _group_norm(module: nn.GroupNorm, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    groups, channels = chosen.get("num_groups", module.num_groups), inputs[0].shape[1]
+    return _with(module, chosen, num_channels=channels, num_groups=math.gcd(groups, channels))
+
+
+def _layer_norm(module: nn.LayerNorm, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    """It normalises the last dimensions; a type derived from it may normalise the channels of an image."""
+    incoming, normalized = inputs[0], tuple(module.normalized_shape)
+    last, channels = (slice(-len(normalized), None), slice(1, 2))
+    derived = type(module) is not nn.LayerNorm and incoming.original[channels] == normalized
+    # Where both would do, the one that changes is what it is about.
+    changed = incoming.original[last] != normalized or incoming.shape[channels] != normalized
+    where = channels if derived and changed else last
+    shape = incoming.shape[where]
+    return _with(module, chosen, normalized_shape=tuple(shape))
+
+
+def _prelu(module: nn.PReLU, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    return _with(module, chosen, num_parameters=inputs[0].shape[1] if module.num_parameters > 1 else 1)
+
+
+def _transposed_convolution(
+    module: _ConvTransposeNd, chosen: Mapping[str, Any], inputs: Sequence[Incoming]
+) -> Replacement:
+    shape, arguments = inputs[0].shape, constructor_arguments(module)
+    return Replacement(
+        type(module), _transposed(arguments, _channels(module, {**arguments, **chosen}, shape), len(shape) - 2)
+    )
+
+
+def _convolution(module: _ConvNd, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    shape, arguments = inputs[0].shape, constructor_arguments(module)
+    return _padded(module, arguments, chosen, _channels(module, {**arguments, **chosen}, shape), shape)
+
+
+def _pool(module: nn.Module, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    arguments = constructor_arguments(module)
+    return _padded(module, arguments, chosen, {**arguments, **chosen}, inputs[0].shape)
+
+
+def _with(module: nn.Module, chosen: Mapping[str, Any], **follows: Any) -> Replacement:
+    """The same type with what was chosen, and with what follows the input."""
+    return Replacement(type(module), {**constructor_arguments(module), **chosen, **follows})
 
 
 def _channels(module: _ConvNd, new: dict[str, Any], shape: Sequence[int]) -> dict[str, Any]:
@@ -198,3 +365,17 @@ def _each(value: Any, dimensions: int) -> tuple[int, ...]:
     if len(values) != dimensions:
         raise InputError(f"The size {value!r} does not fit a module of {dimensions} dimensions; give an int.")
     return values
+
+
+_OURS: dict[type[nn.Module], Rule] = {
+    nn.Linear: _linear,
+    _NormBase: _norm,
+    nn.GroupNorm: _group_norm,
+    nn.LayerNorm: _layer_norm,
+    nn.PReLU: _prelu,
+    _ConvNd: _convolution,
+    _ConvTransposeNd: _transposed_convolution,
+    _MaxPoolNd: _pool,
+    _AvgPoolNd: _pool,
+}
+_RULES.update(_OURS)

@@ -77,16 +77,16 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
         layer: {name: _value(value, own_types) for name, value in chosen.items()}
         for layer, chosen in json.loads(metadata["hyperparameters"]).items()
     }
-    traced = Traced(model, lambda module, name: name in hyperparameters)
+    inputs = [
+        torch.empty((2, *shape), dtype=getattr(torch, dtype), device="meta")
+        for shape, dtype in json.loads(metadata["inputs"])
+    ]
+    traced = Traced(model, inputs, lambda module, name: name in hyperparameters)
     missing = [layer for layer in hyperparameters if layer not in traced.modules]
     if missing:
         raise InputError(
             f"The saved network has a layer {missing[0]!r}, the given model does not; give the model it was made of."
         )
-    inputs = [
-        torch.empty((2, *shape), dtype=getattr(torch, dtype), device="meta")
-        for shape, dtype in json.loads(metadata["inputs"])
-    ]
     meta = torch.device("meta")
     original = NetworkBuilder(traced, inputs, {}, meta)
     original.build()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.networks import sequence_rules, verification  # noqa: F401
 from marl_hpo_env.networks.builder import NetworkBuilder
 from marl_hpo_env.networks.graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
-from marl_hpo_env.networks.rules import constructor_arguments
+from marl_hpo_env.networks.reshapes import granularity
+from marl_hpo_env.networks.rules import constructor_arguments, rule_for
 from marl_hpo_env.networks.trace import Traced
+from marl_hpo_env.networks.trials import trial_builds
 from marl_hpo_env.space import SearchSpace
 
 
@@ -27,12 +31,19 @@ class TunableNetwork:
             module counts, and None leaves it out. Hyperparameters are constructor arguments, or `"type"` for the module
             type itself, such as `{nn.ReLU: {"type": (nn.ReLU, nn.SiLU)}}`. Where None, fractions of the original's own
             widths and kernel sizes.
+        verify: whether the network is compared with what was traced of it, on one batch in both modes, and some designs are
+            built without values before anything is trained.
 
     Attributes:
         space: the search space.
+        fixed: names of what has weights that no design changes, although it is no normalisation: tensors of the model's own that
+            `forward` computes with, and modules of types that have no rule (see `register_rule`).
 
     Raises:
-        InputError: if the network cannot be traced, or the choices do not fit it.
+        InputError: if the network cannot be traced, is another than what was traced, or the choices do not fit it.
+
+    Warns:
+        UserWarning: of weights that no design changes, of widths that are left out, and where some designs cannot be built.
     """
 
     def __init__(
@@ -40,17 +51,38 @@ class TunableNetwork:
         model: nn.Module,
         example_input: torch.Tensor | tuple[torch.Tensor, ...],
         choices: Choices | None = None,
+        verify: bool = True,
     ) -> None:
         leaves = tuple(key for key in choices or () if isinstance(key, type))
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-        self._traced = Traced(model, lambda module, name: isinstance(module, leaves))
         self._inputs = [torch.empty((2, *x.shape[1:]), dtype=x.dtype, device="meta") for x in inputs]
-        self.space: SearchSpace = search_space(
-            self._traced, default_choices(self._traced) if choices is None else choices
-        )
+        self._traced = Traced(model, self._inputs, lambda module, name: isinstance(module, leaves))
         original = NetworkBuilder(self._traced, self._inputs, {}, torch.device("meta"))
         original.build()
         self._shapes = original.shapes
+        self._check_example(original, inputs)
+        units = granularity(self._traced, self._shapes)
+        chosen = default_choices(self._traced, units) if choices is None else choices
+        self.space: SearchSpace = search_space(self._traced, chosen, units)
+        self.fixed: tuple[str, ...] = self._without_rule()
+        if verify:
+            verification.verify(model, lambda: self.build(None, _device_of(model)), inputs)
+            if self.fixed:
+                warnings.warn(f"No design changes the weights of {_names(self.fixed)}.", stacklevel=2)
+            trial_builds(self.space, lambda hyperparameters: self.build_with(hyperparameters, "meta"))
+
+    def _without_rule(self) -> tuple[str, ...]:
+        """Names of what `fixed` is said of."""
+        modules = [
+            name
+            for name, module in self._traced.modules.items()
+            if rule_for(module) is None and name not in self.space.names and next(module.parameters(), None) is not None
+        ]
+        tensors = [name for name, tensor in self._traced.tensors.items() if isinstance(tensor, nn.Parameter)]
+        return (*modules, *tensors)
+
+    def _check_example(self, original: NetworkBuilder, inputs: Sequence[torch.Tensor]) -> None:
+        """Whether the example has the size that the network is made for."""
         for name, need in original.needs.items():
             arguments = constructor_arguments(self._traced.modules[name])
             differing = [
@@ -119,3 +151,13 @@ class TunableNetwork:
 def _plain(value: Any) -> Any:
     """Sizes as torch takes them: a list as a tuple."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def _device_of(model: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), None)
+
+
+def _names(names: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    shown = ", ".join(repr(name) for name in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.networks.rules import Replacement, is_depthwise, replacement, sets_width
+from marl_hpo_env.networks.rules import Incoming, Replacement, is_depthwise, replacement, sets_width
 
 
 def replace(module: nn.Module, shape: tuple[int, ...], **chosen) -> Replacement:
-    return replacement(module, chosen, shape)
+    return replacement(module, chosen, [Incoming(shape, shape)])
 
 
 def output_shape(module: nn.Module, shape: tuple[int, ...], **chosen) -> tuple[int, ...]:

@@ -24,6 +24,7 @@ Shapes = Mapping[fx.Node, Sequence[int]]
 _RESHAPES = {"view", "reshape", torch.reshape}
 _SPLITS = {"split", torch.split, "split_with_sizes", torch.split_with_sizes}
 _EXPANDS = {"expand"}
+_REDUCTIONS = {"sum", "mean", "amax", "amin", torch.sum, torch.mean, torch.amax, torch.amin}
 _TRANSPOSES = {"transpose", torch.transpose, "swapaxes", torch.swapaxes}
 _PERMUTES = {"permute", torch.permute}
 
@@ -66,6 +67,9 @@ def fit(new: fx.Node, node: fx.Node, original: Shapes, values: Mapping[fx.Node, 
         return
     sizes = _sizes(new)
     known = [values[size] if isinstance(size, fx.Node) else size for size in sizes]
+    if len(known) == 1 and isinstance(known[0], list | tuple):  # a computed list of sizes
+        known = list(known[0])
+        sizes = [sizes[0]] * len(known)
     if not known or not all(isinstance(size, int) for size in known):
         return
     if node.target in _EXPANDS:
@@ -89,6 +93,11 @@ def _sizes(call: fx.Node) -> list[Any]:
 
 def _set_sizes(call: fx.Node, sizes: Sequence[Any], known: Sequence[int], wanted: Sequence[int]) -> None:
     """Writes the sizes that differ into the call; what follows by itself stays."""
+    if list(known) == list(wanted):
+        return
+    if len(set(sizes)) == 1 < len(sizes) and isinstance(sizes[0], fx.Node):
+        sizes = [-1, *wanted[1:]]  # the batch is any
+        known = sizes
     written = tuple(size if was in (-1, now) else now for size, was, now in zip(sizes, known, wanted, strict=True))
     call.args = (
         (call.args[0], written)
@@ -139,7 +148,8 @@ def _expected(
         if inside == list(before[i]):
             wanted += outside
             continue
-        flexible = _flexible(outside, sizes[o], known[o])
+        changed = {old for old, new in zip(before[i], inside, strict=True) if old != new}
+        flexible = _flexible(outside, sizes[o], known[o], changed)
         rest = math.prod(outside) // max(1, outside[flexible])
         if math.prod(inside) % rest:
             raise Indivisible(
@@ -152,12 +162,13 @@ def _expected(
     return wanted
 
 
-def _flexible(outside: Sequence[int], sizes: Sequence[Any], known: Sequence[int]) -> int:
-    """Which dimension of a group follows."""
+def _flexible(outside: Sequence[int], sizes: Sequence[Any], known: Sequence[int], changed: set[int]) -> int:
+    """Which dimension of a group follows: one that was written as the number that changes, one that was not written as a number,
+    or the first."""
+    numbers = [p for p in range(len(outside)) if outside[p] in changed and not isinstance(sizes[p], fx.Node)]
     free = [p for p in range(len(outside)) if isinstance(sizes[p], fx.Node) or known[p] == -1]
     large = [p for p in range(len(outside)) if outside[p] > 1]
-    both = [p for p in free if p in large]
-    return (both or large or free or [0])[0]
+    return ([p for p in numbers if p in large] or [p for p in free if p in large] or large or free or [0])[0]
 
 
 def _fit_split(new: fx.Node, values: Mapping[fx.Node, Any], before: Sequence[int], now: Sequence[int]) -> None:
@@ -178,26 +189,46 @@ def _fit_split(new: fx.Node, values: Mapping[fx.Node, Any], before: Sequence[int
     new.args, new.kwargs = (new.args[0], parts, dimension), {}
 
 
-def moved_dimension(node: fx.Node, channels: Mapping[fx.Node, int], rank: int) -> int | None:
-    """Where a transposition puts the channels; None where the call is none.
+def moved_dimension(node: fx.Node, channels: Mapping[fx.Node, int], shapes: Shapes) -> int | None:
+    """Where a call that moves dimensions puts the channels; None where it moves none.
 
     Args:
         node: the call.
         channels: the dimension of the channels of its operands.
-        rank: of its output.
+        shapes: of its operands and of itself.
     """
-    if node.target not in _TRANSPOSES | _PERMUTES or not channels:
+    if not channels:
         return None
-    before = channels[next(iter(channels))]
+    source = next(iter(channels))
+    before, rank = channels[source], len(shapes[node])
     numbers: list[Any] = [*node.args[1:], *node.kwargs.values()]
     if len(numbers) == 1 and isinstance(numbers[0], list | tuple):
         numbers = list(numbers[0])
-    if not all(isinstance(n, int) for n in numbers):
+    if node.target is torch.stack:
+        return before + (isinstance(numbers[0], int) and numbers[0] % rank <= before) if numbers else before + 1
+    if node.target in _REDUCTIONS and rank < len(shapes[source]):
+        first = numbers[0] if numbers else None
+        dropped = [
+            n % len(shapes[source]) for n in (first if isinstance(first, list | tuple) else [first]) if type(n) is int
+        ]
+        return None if before in dropped else before - sum(n < before for n in dropped)
+    if node.target in _RESHAPES and rank > 2:
+        return _reshaped_dimension(before, shapes[source], shapes[node])
+    if node.target not in _TRANSPOSES | _PERMUTES or not all(isinstance(n, int) for n in numbers):
         return None
     order = [int(n) % rank for n in numbers]
     if node.target in _PERMUTES:
         return order.index(before) if before in order else None
     return {order[0]: order[1], order[1]: order[0]}.get(before, before)
+
+
+def _reshaped_dimension(channel: int, before: Sequence[int], after: Sequence[int]) -> int | None:
+    """The last of the dimensions that the channels are taken apart into, beside those of one."""
+    for i, o in _groups(before, after):
+        if i.start <= channel < i.stop and i.stop - i.start == 1:
+            large = [p for p in range(o.start, o.stop) if after[p] > 1]
+            return large[-1] if large else None
+    return None
 
 
 def granularity(traced: Traced, shapes: Mapping[bool, Shapes]) -> dict[str, int]:
@@ -237,7 +268,7 @@ def _units(traced: Traced, node: fx.Node, shapes: Shapes) -> Iterator[tuple[fx.N
             inside, outside = [size for size in before[i] if size > 1], list(after[o])
             if i.start == 1 and len(inside) == 1 and sum(size > 1 for size in outside) > 1:
                 known = [size if isinstance(size, int) else 0 for size in sizes[o]]
-                yield source, inside[0] // outside[_flexible(outside, sizes[o], known)]
+                yield source, inside[0] // outside[_flexible(outside, sizes[o], known, set())]
 
 
 def _setting_width(traced: Traced, node: fx.Node, shapes: Shapes) -> set[str]:

@@ -188,7 +188,11 @@ def _resized(module: Any, **arguments: Any) -> nn.Module:
         value = standing.get(name)
         if value is None:
             value = tensor.detach().to(torch.get_default_device())
-            if tensor.dim() and tensor.shape[0] == old != new:
+            weight, its = getattr(module, "weight", None), getattr(layer, "weight", None)
+            if weight is not None and its is not None and tensor.shape == weight.shape:  # such as a mask of it
+                for dimension, size in enumerate(its.shape):
+                    value = value.index_select(dimension, torch.arange(size) % tensor.shape[dimension])
+            elif tensor.dim() and tensor.shape[0] == old != new:
                 value = value[torch.arange(new) % old]
             if isinstance(tensor, nn.Parameter):
                 value = nn.Parameter(value.clone(), tensor.requires_grad)
@@ -277,6 +281,12 @@ def _channels(module: _ConvNd, new: dict[str, Any], shape: Sequence[int]) -> dic
     return {**new, "in_channels": channels, "groups": groups}
 
 
+def _pads_itself(module: nn.Module) -> bool:
+    """Whether a convolution's own forward pass may pad its input."""
+    methods = ("forward", "_conv_forward")
+    return any(getattr(type(module), name, None) is not getattr(torchs_type(module), name, None) for name in methods)
+
+
 def _padded(
     module: nn.Module,
     arguments: Mapping[str, Any],
@@ -321,7 +331,7 @@ def _padded(
             clamped = clamped or largest < k
             kernel = (*kernel[:i], largest, *kernel[i + 1 :])
             pad[i] = min(pad[i], largest // 2)
-        else:
+        elif not _pads_itself(module):
             missing = d * (k - 1) + 1 - (size + 2 * pad[i] + extra[i])
             clamped = clamped or missing > 0
             extra[i] += max(0, missing)

@@ -7,6 +7,7 @@ from, so that whoever builds another network can ask again (`answer_of`). Only v
 
 from __future__ import annotations
 
+import builtins
 import copy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,20 @@ from torch import fx, nn
 from torch.fx.proxy import TraceError
 
 _VALUE, _ANSWER = "value", "answer"
-_FACTORIES = ("zeros", "ones", "empty", "full", "rand", "randn", "randint", "arange", "linspace", "eye", "tensor")
+_FACTORIES = (
+    "as_tensor",
+    "zeros",
+    "ones",
+    "empty",
+    "full",
+    "rand",
+    "randn",
+    "randint",
+    "arange",
+    "linspace",
+    "eye",
+    "tensor",
+)
 _INDEXED = ("__getitem__", "expand", "repeat", "tile", "narrow")
 _PARAMETERS = ("_parameters", "_buffers")
 
@@ -36,23 +50,12 @@ def answer_of(node: fx.Node) -> Any:
 
 
 class _ShapedProxy(fx.Proxy):
-    """A proxy that knows its value for the example, and passes for one of its type."""
-
-    _is_param = False
+    """A proxy that knows its value for the example; to `isinstance`, while it is traced, it is one of its value's types."""
 
     @property
     def known(self) -> Any:
         """The value; `UNKNOWN` where it hangs on values of tensors."""
         return self.node.meta.get(_VALUE, UNKNOWN)
-
-    @property
-    def __class__(self) -> Any:
-        value = self.known
-        return type(self) if value is UNKNOWN else type(value)
-
-    @__class__.setter
-    def __class__(self, value: Any) -> None:
-        raise TypeError("The type of a traced value stays.")
 
     def __getattr__(self, name: str) -> Any:
         value = self.known
@@ -318,11 +321,33 @@ def _recorded(tracer: ShapeTracer) -> Iterator[None]:
         call.__name__ = name
         return call
 
+    isinstance_before = builtins.isinstance
+    apply_before = vars(torch.autograd.Function)["apply"]
+
+    def is_of(value: Any, kind: Any) -> bool:
+        # A proxy cannot say so by itself: torch's own C++ code would believe it, and read it as a tensor.
+        if isinstance_before(value, kind):
+            return True
+        if tracer._computing or not isinstance_before(value, _ShapedProxy):
+            return False
+        known = value.known
+        return known is not UNKNOWN and isinstance_before(known, kind)
+
+    def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        # A function with a backward pass of its own is one call: traced into, it would have another gradient.
+        if tracer._computing or not any(issubclass(type(a), fx.Proxy) for a in _leaves((args, kwargs))):
+            return apply_before.__get__(None, cls)(*args, **kwargs)
+        return tracer.create_proxy("call_function", apply_before.__get__(None, cls), args, kwargs)
+
     try:
         for owner, name, kind in places:
             setattr(owner, name, wrapped(before[owner, name], name, kind))
+        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+        builtins.isinstance = is_of  # type: ignore[assignment]
         yield
     finally:
+        builtins.isinstance = isinstance_before
+        torch.autograd.Function.apply = apply_before  # type: ignore[method-assign]
         for owner, name, _ in places:
             if inherited[owner, name]:
                 setattr(owner, name, before[owner, name])

@@ -36,6 +36,8 @@ _ELEMENTWISE = {
     *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "addcmul", "where", "view_as", "max", "min"),
     *("maximum", "minimum", "lerp", "expand_as"),
 }
+_PRODUCTS = {torch.matmul, torch.bmm, operator.matmul, "matmul", "bmm", "__matmul__"}
+_EQUALITIES = {operator.eq, operator.ne}
 _LIKE_THE_LAST = {"view_as", "expand_as"}
 _CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.conv3d}
 _WITH_CHANNELS = {
@@ -107,7 +109,9 @@ class Walk:
     def _ask_again(self, node: fx.Node, value: Any) -> None:
         """What the original's forward pass was told must hold for this network, too."""
         answer = answer_of(node)
-        if answer is not UNKNOWN and value != answer:
+        # Whether two branches are of one size is answered as in the original: they are brought to one where they merge.
+        sizes = node.target in _EQUALITIES and sum(isinstance(operand, fx.Node) for operand in node.args) == 2
+        if answer is not UNKNOWN and not sizes and value != answer:
             raise InputError(
                 f"The network cannot be built: forward{line_of(node)} asks for {node.name!r}, which was {answer} in the original "
                 f"and is {value} now; let it follow the shapes, or leave the layers before it out of the choices."
@@ -136,6 +140,8 @@ class Walk:
                 self._fit_held(node, operands, self.original_shapes)
             if self._is_merge(node):
                 self._fit_merge(node, operands, self.original_shapes)
+            elif node.target in _PRODUCTS:
+                self._fit_product(node, operands, self.original_shapes)
         new = self.graph.node_copy(node, lambda n: operands[n])
         if node.op in ("call_function", "call_method") and self.original_shapes and self.builder.chosen:
             try:
@@ -191,7 +197,8 @@ class Walk:
                 return 1
         if node.op != "placeholder" and node.all_input_nodes:
             before = [n for n in node.all_input_nodes if n in self.shapes]
-            moved = reshapes.moved_dimension(node, {n: self.channels.get(n, 1) for n in before}, rank)
+            shapes = {n: self.shapes[n] for n in before} | {node: value.shape}
+            moved = reshapes.moved_dimension(node, {n: self.channels.get(n, 1) for n in before}, shapes)
             if moved is not None:
                 return moved
             same = [self.channels[n] for n in before if n in self.channels and len(self.shapes[n]) == rank]
@@ -237,6 +244,19 @@ class Walk:
                 if n not in masks and self.values[operands[n]].shape[channel] != channels:
                     operands[n] = self._project(operands[n], channels, channel)
 
+    def _fit_product(self, node: fx.Node, operands: dict[fx.Node, fx.Node], original: Shapes) -> None:
+        """Of a product of matrices, whose inner sizes were one, the channels of one are brought to those of the other."""
+        a, b = (list(node.all_input_nodes) * 2)[:2]
+        if a not in original or b not in original or min(len(original[a]), len(original[b])) < 3:
+            return
+        inner = self.values[operands[a]].shape[-1], self.values[operands[b]].shape[-2]
+        if inner[0] == inner[1] or original[a][-1] != original[b][-2]:
+            return
+        for n, at, wanted in ((b, len(original[b]) - 2, inner[0]), (a, len(original[a]) - 1, inner[1])):
+            if self.channels.get(n, 1) == at:
+                operands[n] = self._project(operands[n], wanted, at)
+                return
+
     def _follow(self, operands: dict[fx.Node, fx.Node], node: fx.Node, like: fx.Node) -> None:
         """Brings one operand to the size and channels of another."""
         value, wanted = self.values[operands[node]], self.values[operands[like]]
@@ -256,7 +276,7 @@ class Walk:
                 shape = self.original_shapes[n]
                 if len(shape) > 2 and shape[2:] == self.original_shapes[pixels][2:]:
                     operands[n] = self._resize(new, self.nodes[pixels], interpolate_to)
-            if value.dim() == 0 or value.shape[0] != 2:
+            if value.dim() and value.shape[0] != 2:  # a number by itself is a loss
                 # A reshape with a fixed size can fold features into the batch without any error.
                 raise InputError(
                     f"The network's output {n.name!r} has shape {tuple(value.shape)} for a batch of 2: a reshape with fixed "
@@ -287,12 +307,28 @@ class Walk:
         return self.resized[source, how, like]
 
     def _project(self, source: fx.Node, channels: int, dimension: int) -> fx.Node:
-        name = self.builder.projection((self.origins[source],), self.values[source].shape, channels, dimension)
+        """`source` with another number of channels, once per producer."""
+        between = 1 < dimension < self.values[source].dim() - 1
+        if between:  # no convolution has its channels there
+            source = self._moved(source, dimension, -1)
+        shape = self.values[source].shape
+        name = self.builder.projection(
+            (self.origins[source],), shape, channels, len(shape) - 1 if between else dimension
+        )
         key = source, name, ()
         if key not in self.resized:
             new = self.graph.call_module(name, (source,))
             self.values[new] = self.builder.twins[name](self.values[source])
             self.origins[new] = self.builder.key_of((name,))
+            self.resized[key] = new
+        return self._moved(self.resized[key], -1, dimension) if between else self.resized[key]
+
+    def _moved(self, source: fx.Node, before: int, after: int) -> fx.Node:
+        key = source, before, after
+        if key not in self.resized:
+            new = self.graph.call_method("movedim", (source, before, after))
+            self.values[new] = self.values[source].movedim(before, after)
+            self.origins[new] = self.builder.key_of(("movedim", self.origins[source], before, after))
             self.resized[key] = new
         return self.resized[key]
 

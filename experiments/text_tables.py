@@ -24,13 +24,20 @@ SHORTEST_NAME = 22
 NARROWEST_SENTENCES = 16
 """A column of sentences, cells of more than two words, is no narrower."""
 
+NARROWEST_CUT = 8
+"""A column of rows of one line is cut to no less."""
+
 _FIGURE = r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?(e[-+]?\d+)?"
 _NUMBER = re.compile(rf"{_FIGURE}%?|-")
 _NUMBERS = re.compile(rf"\[{_FIGURE},{_FIGURE}\]|{_NUMBER.pattern}")
 
 
 def print_table(
-    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], console: Console | None = None
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    console: Console | None = None,
+    one_line: bool = False,
 ) -> None:
     """Shows a table in the terminal, in as many parts as it needs to fit.
 
@@ -39,11 +46,16 @@ def print_table(
         header: of each column.
         rows: a cell for each column.
         console: where; the standard output where None.
+        one_line: whether every row has one line, in which what is too long is cut in the middle.
     """
     console = console or Console()
+    if one_line:
+        rows = _cut_rows([header, *rows], console.width)[1:]
     columns = [_Column(*cells) for cells in zip(header, *rows, strict=True)]
     lines = [Text(line, "italic") for line in _broken(title, console.width) if line]
-    for part in _parts(columns, console.width):
+    if one_line:
+        lines += [*_lines(columns, [column.whole for column in columns], 1, whole=True), Text()]
+    for part in [] if one_line else _parts(columns, console.width):
         lines += [*_lines(part, *_widths(part, console.width)), Text()]
     for line in lines:
         console.print(line, soft_wrap=True)
@@ -58,6 +70,14 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def markdown_section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """For a file, under a heading."""
     return f"## {title}\n\n{markdown_table(header, rows)}"
+
+
+def _cut_rows(rows: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    """The cells, so cut in the middle that a row fits into one line; the longest columns are cut first."""
+    whole = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    least = [min(size, NARROWEST_CUT) for size in whole]
+    widths = _filled(least, whole, width - len(whole) + 1)
+    return [[_shortened(cell, room) for cell, room in zip(row, widths, strict=True)] for row in rows]
 
 
 class _Column:
@@ -130,10 +150,10 @@ def _filled(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
     return list(least)
 
 
-def _lines(columns: Sequence[_Column], widths: Sequence[int], gap: int) -> Iterator[Text]:
-    """The lines of a table, the header's above a rule."""
+def _lines(columns: Sequence[_Column], widths: Sequence[int], gap: int, whole: bool = False) -> Iterator[Text]:
+    """The lines of a table, the header's above a rule; with `whole` no cell is broken."""
     for row, cells in enumerate(zip(*(column.cells for column in columns), strict=True)):
-        broken = [_broken(cell, width) for cell, width in zip(cells, widths, strict=True)]
+        broken = [[cell] if whole else _broken(cell, width) for cell, width in zip(cells, widths, strict=True)]
         for number in range(max(map(len, broken))):
             pieces = [lines[number] if number < len(lines) else "" for lines in broken]
             aligned = [

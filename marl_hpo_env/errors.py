@@ -7,11 +7,14 @@ lets any other exception through with its traceback.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import operator
 import os
 import sys
+import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 
@@ -34,6 +37,15 @@ class InputError(ValueError):
         else:
             hint = f"there are {', '.join(repr(n) for n in names)}."
         return cls(f"There is no {what} {str(name)!r}; {hint}")
+
+
+def warn(message: str) -> None:
+    """Warns of what is no error, at the line outside this package that it comes from."""
+    ours = str(Path(__file__).parent)
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((ours, functools.__file__)):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def whole_number(what: str, value: Any, least: int) -> int:

@@ -231,7 +231,9 @@ def show(
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     network = _task(task_name, model, options, choices, {}, needs_data=False).network
-    print_table(*search_space(network))
+    layers, sets = search_space(network)
+    print_table(*layers, one_line=True)
+    print_table(*sets)
     picture.parent.mkdir(parents=True, exist_ok=True)
     layer_graph(network.space, picture)
     typer.echo(f"Layer graph: {picture}")

@@ -140,8 +140,13 @@ def predicted_masks(network: nn.Module, examples: Examples, path: Path, count: i
     plt.close(figure)
 
 
+_DEPTH_PER_ROW = 24
+_LONGEST_NAME = 24
+
+
 def layer_graph(space: SearchSpace, path: Path) -> None:
-    """The layers of a search space and what feeds what, from the input on the left to the output on the right.
+    """The layers of a search space and what feeds what, from the input on the left to the output on the right; a deep network
+    goes on in a row below.
 
     Args:
         space: the layers.
@@ -151,16 +156,31 @@ def layer_graph(space: SearchSpace, path: Path) -> None:
     for producers in space.feeding:
         depth.append(1 + max((depth[i] for i in producers), default=-1))
     columns = [[i for i, d in enumerate(depth) if d == column] for column in range(max(depth) + 1)]
-    places = {i: (c, row - (len(column) - 1) / 2) for c, column in enumerate(columns) for row, i in enumerate(column)}
     tallest = max(map(len, columns))
-    figure, axis = plt.subplots(figsize=(min(80, 2 + 0.9 * len(columns)), min(40, 1.6 + 0.8 * tallest)))
+    places = {
+        i: (c % _DEPTH_PER_ROW, row - (len(column) - 1) / 2 - c // _DEPTH_PER_ROW * (tallest + 0.5))
+        for c, column in enumerate(columns)
+        for row, i in enumerate(column)
+    }
+    rows = -(-len(columns) // _DEPTH_PER_ROW)
+    height = 1.2 + (0.8 * tallest + 0.6) * rows
+    figure, axis = plt.subplots(figsize=(2 + 0.9 * min(len(columns), _DEPTH_PER_ROW), min(120, height)))
     for i, j in space.pairs:
         bend = 0 if depth[j] - depth[i] == 1 else 0.25
-        style = {"arrowstyle": "-|>", "color": "0.6", "connectionstyle": f"arc3,rad={bend}", "shrinkA": 6, "shrinkB": 6}
+        style = {
+            "arrowstyle": "-|>",
+            "color": "0.7",
+            "linewidth": 0.7,
+            "connectionstyle": f"arc3,rad={bend}",
+            "shrinkA": 6,
+            "shrinkB": 6,
+        }
         axis.annotate("", places[j], places[i], arrowprops=style)
     for i, layer in enumerate(space.layers):
-        axis.plot(*places[i], "o", color="tab:blue", markersize=8)
-        axis.annotate(layer.name, places[i], (0, 8), textcoords="offset points", fontsize=6, rotation=30)
+        axis.plot(*places[i], "o", color="tab:blue", markersize=12, zorder=3)
+        axis.annotate(str(i + 1), places[i], ha="center", va="center", fontsize=6, color="white", zorder=4)
+        name = layer.name if len(layer.name) <= _LONGEST_NAME else f"…{layer.name[1 - _LONGEST_NAME :]}"
+        axis.annotate(name, places[i], (0, 8), textcoords="offset points", fontsize=6, rotation=30, zorder=5)
     axis.margins(0.05, 0.3)
     axis.axis("off")
     figure.savefig(path, dpi=100, bbox_inches="tight")

@@ -102,17 +102,24 @@ def front_table(
     return ["design", *map(str, objectives)], rows
 
 
-def search_space(network: TunableNetwork) -> TextTable:
-    """A network's layers: the original's values, the choices, and what feeds each."""
+def search_space(network: TunableNetwork) -> tuple[TextTable, TextTable]:
+    """A network's layers, by number, with the original's values and what feeds each; and the sets of choices, by letter."""
     space = network.space
+    sets: dict[str, str] = {}
     rows = []
-    for layer in space.layers:
+    for number, (layer, feeding) in enumerate(zip(space.layers, space.feeding, strict=True), start=1):
         choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
-        rows.append(
-            [layer.name, layer.kind, _values(network.original[layer.name]), choices, ", ".join(layer.inputs) or "-"]
-        )
+        letter = sets.setdefault(choices, _letters(len(sets)))
+        fed_by = ", ".join(str(position + 1) for position in feeding)
+        rows.append([str(number), layer.name, layer.kind, _values(network.original[layer.name]), letter, fed_by or "-"])
     title = f"{len(space)} layers, {len(space.pairs)} pairs of connected layers, {space.size_text} designs"
-    return title, ["layer", "kind", "original", "choices", "fed by"], rows
+    layers = title, ["#", "layer", "kind", "original", "choices", "fed by"], rows
+    return layers, ("", ["choices", "values"], [[letter, choices] for choices, letter in sets.items()])
+
+
+def _letters(number: int) -> str:
+    """A, B, ... Z, AA, AB, ..."""
+    return ("" if number < 26 else _letters(number // 26 - 1)) + chr(ord("A") + number % 26)
 
 
 def measured_alone(device: torch.device, time_taken: str) -> str:

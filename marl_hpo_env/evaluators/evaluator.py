@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from marl_hpo_env.errors import warn
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.trial import TIME_METRICS, Request, Trial
@@ -130,10 +130,9 @@ class StoredEvaluator:
             return
         others = self.store.introduce(self.fingerprint, name)
         if others:
-            warnings.warn(
+            warn(
                 f"The store {self.store.name} holds {others} trials of the task {name!r} that were made with another network, "
-                "data, choices, recipe, limits or kind of device; they do not count here.",
-                stacklevel=3,
+                "data, choices, recipe, limits or kind of device; they do not count here."
             )
 
     def _lacks_time(self, trial: Trial) -> bool:

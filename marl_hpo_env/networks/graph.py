@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.networks.rules import WIDTHS, argument_names, is_depthwise, sets_width
 from marl_hpo_env.networks.trace import Traced
 from marl_hpo_env.space import Layer, SearchSpace
@@ -143,10 +142,9 @@ def _divisible(name: str, chosen: dict[str, Sequence[Any]], unit: int) -> dict[s
         left_out = [value for value in values if value not in kept[key]]
         if left_out:
             rest = f"; {len(kept[key])} are left" if kept[key] else "; none is left, so it stays as it is"
-            warnings.warn(
+            warn(
                 f"Of {name!r} the {key} {', '.join(map(str, left_out))} are left out: the network takes this width apart into "
-                f"multiples of {unit}{rest}.",
-                stacklevel=5,
+                f"multiples of {unit}{rest}."
             )
     return {key: values for key, values in kept.items() if values or not chosen[key]}
 

@@ -342,12 +342,12 @@ def _recorded(tracer: ShapeTracer) -> Iterator[None]:
     try:
         for owner, name, kind in places:
             setattr(owner, name, wrapped(before[owner, name], name, kind))
-        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
-        builtins.isinstance = is_of  # type: ignore[assignment]
+        torch.autograd.Function.apply = classmethod(apply)
+        builtins.isinstance = is_of
         yield
     finally:
         builtins.isinstance = isinstance_before
-        torch.autograd.Function.apply = apply_before  # type: ignore[method-assign]
+        torch.autograd.Function.apply = apply_before
         for owner, name, _ in places:
             if inherited[owner, name]:
                 setattr(owner, name, before[owner, name])

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.space import Design, SearchSpace
 
 RANDOM = 4
@@ -49,9 +48,8 @@ def trial_builds(space: SearchSpace, build: Callable[[Hyperparameters], Any]) ->
     if refusals and not built:
         raise InputError(_none(space, build, refusals[0]))
     if refusals:
-        warnings.warn(
-            f"{len(refusals)} of {built + len(refusals)} designs that were tried cannot be built, such as: {refusals[0]}",
-            stacklevel=3,
+        warn(
+            f"{len(refusals)} of {built + len(refusals)} designs that were tried cannot be built, such as: {refusals[0]}"
         )
 
 

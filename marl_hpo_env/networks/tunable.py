@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.networks import sequence_rules, verification  # noqa: F401
 from marl_hpo_env.networks.builder import NetworkBuilder
 from marl_hpo_env.networks.graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
@@ -68,7 +67,7 @@ class TunableNetwork:
         if verify:
             verification.verify(model, lambda: self.build(None, _device_of(model)), inputs)
             if self.fixed:
-                warnings.warn(f"No design changes the weights of {_names(self.fixed)}.", stacklevel=2)
+                warn(f"No design changes the weights of {_names(self.fixed)}.")
             trial_builds(self.space, lambda hyperparameters: self.build_with(hyperparameters, "meta"))
 
     def _without_rule(self) -> tuple[str, ...]:

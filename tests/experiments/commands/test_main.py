@@ -338,8 +338,14 @@ def test_every_layer_of_googlenet_is_shown_in_80_columns(capsys, tmp_path, monke
     *lines, picture = capsys.readouterr().out.splitlines()
     assert picture == f"Layer graph: {tmp_path / 'layers.png'}"
     assert max(map(len, lines)) <= 80
-    # The layers with their choices, and a second table with what feeds each.
-    names = [line.split()[0] for line in lines if line and not line.startswith((" ", "─", "layer"))][1:]
-    layers = [layer.name for layer in task("googlenet-cifar10").space.layers]
-    assert len(layers) == 74
-    assert names == layers * 2
+    # A line for each layer, with the letter of its choices, which stand below; what feeds it by number.
+    space = task("googlenet-cifar10").space
+    first = lines.index(next(line for line in lines if line.startswith("─"))) + 1
+    numbered = lines[first : first + len(space)]
+    assert [line.split()[0] for line in numbered] == [str(n + 1) for n in range(74)]
+    for line, layer, feeding in zip(numbered, space.layers, space.feeding, strict=True):
+        name = line.split()[1]
+        assert name == layer.name or (len(name.split("…")) == 2 and layer.name.startswith(name.split("…")[0]))
+        assert line.endswith(", ".join(str(position + 1) for position in feeding) or "-")
+    below = " ".join(" ".join(lines[first + len(space) :]).split())
+    assert "A kernels 32 48 64 80 96 112 128 160 208 384; size 1 3 5; stride 1 2 B size 2 3 5 7" in below

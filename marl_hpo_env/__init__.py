@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from marl_hpo_env.data.lazy_images import ImageFiles
     from marl_hpo_env.data.splits import Data
     from marl_hpo_env.evaluators.training import TrainingEvaluator
+    from marl_hpo_env.networks.rules import Incoming, Replacement, register_rule
     from marl_hpo_env.networks.saved import load_network, save_network
     from marl_hpo_env.networks.tunable import TunableNetwork
 
@@ -50,6 +51,7 @@ __all__ = [
     "Evaluator",
     "Game",
     "ImageFiles",
+    "Incoming",
     "InputError",
     "Layer",
     "Limits",
@@ -57,6 +59,7 @@ __all__ = [
     "PaddedObservations",
     "PaperReward",
     "Recipe",
+    "Replacement",
     "Request",
     "Reward",
     "SearchSpace",
@@ -80,6 +83,7 @@ __all__ = [
     "load_network",
     "non_dominated",
     "parallel_env",
+    "register_rule",
     "register_task",
     "save_network",
     "task",
@@ -92,6 +96,9 @@ _WITH_TORCH = {
     "ImageFiles": "data.lazy_images",
     "TrainingEvaluator": "evaluators.training",
     "TunableNetwork": "networks.tunable",
+    "Incoming": "networks.rules",
+    "Replacement": "networks.rules",
+    "register_rule": "networks.rules",
     "brats18": "data.brats",
     "cifar": "data.cifar",
     "image_folder": "data.image_folder",

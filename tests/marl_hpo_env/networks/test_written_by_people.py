@@ -22,6 +22,7 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.networks import rules
 from marl_hpo_env.networks.rules import Replacement, register_rule
 from marl_hpo_env.networks.tunable import TunableNetwork
+from marl_hpo_env.testing import RuleConformance
 
 CLASSES = 3
 WIDTHS = {nn.Conv2d: {"out_channels": (2, 4, 6, 8)}, nn.Linear: {"out_features": (4, 8, 12)}}
@@ -625,14 +626,69 @@ class Gate(nn.Module):
         return x * self.weight[:, None, None] ** self.power
 
 
+def gate(module, chosen, inputs):
+    return Replacement(Gate, {"width": inputs[0].shape[1], "power": chosen.get("power", module.power)})
+
+
 @pytest.fixture
 def gate_rule():
-    def rule(module, chosen, inputs):
-        return Replacement(Gate, {"width": inputs[0].shape[1], "power": chosen.get("power", module.power)})
-
-    register_rule(Gate, rule)
+    register_rule(Gate, gate)
     yield
     del rules._RULES[Gate]
+
+
+@pytest.mark.usefixtures("gate_rule")
+class TestGate(RuleConformance):
+    chosen = {"power": 3}
+
+    def make(self):
+        return Gate(8)
+
+    def example(self):
+        return images().repeat(1, 3, 1, 1)[:, :8]
+
+
+class TestOurAttention(RuleConformance):
+    channels = 2
+
+    def make(self):
+        return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=True)
+
+    def example(self):
+        return torch.rand(2, 5, 8)
+
+
+class TestOurNorm(RuleConformance):
+    chosen = {"num_groups": 2}
+
+    def make(self):
+        return nn.GroupNorm(4, 8)
+
+    def example(self):
+        return torch.rand(2, 8, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        (lambda m, c, i: Replacement(Gate, {"width": 8}), "does not take an input of shape"),
+        (lambda m, c, i: Replacement(Gate, {"width": i[0].shape[1], "power": 1}), "'power' was chosen as 3 and is 1"),
+        (lambda m, c, i: Replacement(nn.Conv2d, {"in_channels": i[0].shape[1], "out_channels": 2, "kernel_size": 1}),
+         "makes another module"),
+        (lambda m, c, i: Replacement(lambda: copy.deepcopy(m), {}), "does not lie on the device"),
+    ],
+)  # fmt: skip
+def test_a_wrong_rule_is_told(gate_rule, rule, words):
+    register_rule(Gate, rule)
+    suite = TestGate()
+    told = []
+    for name in dir(suite):
+        if name.startswith("test_"):
+            try:
+                getattr(suite, name)()
+            except AssertionError as error:
+                told.append(str(error))
+    assert any(words in said for said in told)
 
 
 def test_a_rule_of_ones_own_makes_a_type_a_layer(gate_rule):

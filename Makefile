@@ -19,6 +19,7 @@ benchmark: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.overhead
 	$(BIN)/python -m experiments.benchmarks.tables
 	$(BIN)/python -m experiments.benchmarks.coordination_graph
+	$(BIN)/python -m experiments.benchmarks.depth
 
 # On a machine with CUDA; on another one the first command says so in a sentence.
 gpu: .venv/installed

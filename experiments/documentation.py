@@ -339,6 +339,22 @@ def _overhead_in_words() -> str:
     )
 
 
+def _depth_in_words() -> str:
+    measured = _measured("depth")
+    runs = measured["runs"]
+    every = [losses for run in runs.values() for losses in run["train_losses"]]
+    if not all(later < earlier for losses in every for earlier, later in itertools.pairwise(losses)):
+        return "The training loss of some design did not fall (`experiments/results/depth.json`)."
+    first, last = (sum(losses[place] for losses in every) / len(every) for place in (0, -1))
+    seconds = " and ".join(f"{run['seconds']:.0f} s for `{name}`" for name, run in runs.items())
+    return _wrapped(
+        f"A residual network of {measured['layers']:,} convolutions: its search space is made in {measured['space_s']:.2g} s, a "
+        f"design in {measured['design_s']:.2g} s. Three episodes took {seconds}. The training loss of every one of these designs "
+        f"was finite and fell from epoch to epoch, on average from {first:.4f} to {last:.4f} in three; memory stayed under "
+        f"{measured['peak_memory_gb']:.2g} GB (`experiments/results/depth.json`)."
+    )
+
+
 def _peer() -> str:
     peer = _measured("coordination-graph")["beside_the_peer"]
     return _wrapped(
@@ -469,6 +485,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-two-objectives/overall": partial(_copied, "compare-two-objectives", _OVERALL),
     "compare-two-objectives/motpe": _motpe,
     "few-epochs/thresholds": _few_epochs,
+    "zoo/by-zoo": partial(_copied, "zoo", "## By zoo"),
     "ablation/overall": partial(_copied, "ablation", "# Ablation"),
     "ablation/in-words": _ablation_in_words,
     "live/digits-convnet": partial(_copied, "live", "## digits-convnet"),
@@ -477,6 +494,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "reduced-widths": _reduced_widths,
     "overhead": _overhead,
     "overhead/in-words": _overhead_in_words,
+    "depth/in-words": _depth_in_words,
     "coordination-graph": _costs_of_coordination_graph,
     "coordination-graph/peer": _peer,
     "tables": _costs_of_tables,

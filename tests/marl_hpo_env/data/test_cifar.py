@@ -168,3 +168,35 @@ class TestConformance(DataConformance):
 
     def make(self):
         return cifar(self.root, self.classes)
+
+
+def test_test_images_are_normalised_by_what_is_trained_on(layout):
+    root = layout(10)
+    data = cifar(root, 10)
+
+    def pixels(name):
+        with (root / "cifar-10-batches-py" / name).open("rb") as file:
+            return pickle.load(file, encoding="latin1")["data"].astype(np.float64).reshape(-1, 3, 1024)
+
+    test, first = (
+        pixels("test_batch"),
+        pixels("data_batch_1")[0],
+    )  # which is trained on: the held-out draw is pinned below
+    for channel in range(3):
+        slope, offset = np.polyfit(test[:, channel].ravel(), data.test[0][:, channel].double().numpy().ravel(), 1)
+        ours = data.train[0][0, channel].double().numpy().ravel()
+        np.testing.assert_allclose(first[channel] * slope + offset, ours, atol=1e-4)
+
+
+def test_the_validation_images_are_always_the_same(layout):
+    targets = torch.arange(200) % 10
+    part, _ = divided(targets, [VALIDATION_FRACTION], torch.Generator().manual_seed(0))
+    data = cifar(layout(10), 10)
+    assert data.validation[1].tolist() == targets[sorted(part.tolist())].tolist()
+    first_bytes = [image[0, 0, 0].item() for image in data.validation[0]]
+    assert first_bytes == sorted(first_bytes)
+    other, _ = divided(targets, [VALIDATION_FRACTION], torch.Generator().manual_seed(1))
+    assert sorted(part.tolist()) != sorted(other.tolist())
+    everything = torch.cat([data.train[0][:, 0, 0, 0], data.validation[0][:, 0, 0, 0]]).sort().values
+    places = torch.searchsorted(everything, data.validation[0][:, 0, 0, 0])
+    assert places.tolist() == sorted(part.tolist())

@@ -8,6 +8,7 @@ layer found, is `build(None)` the original to the bit, do random designs build, 
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import dataclasses
 import importlib
@@ -549,7 +550,7 @@ def compare(model: nn.Module, built: nn.Module, inputs: tuple[torch.Tensor, ...]
     Raises:
         SilentFault: if it does not.
     """
-    state = {key: value.clone() for key, value in model.state_dict().items()}
+    state = copy.deepcopy(model.state_dict())  # with what it says of its version
     # What forward never reaches need not be built.
     needed = built.state_dict()
     kept = {key: state[key] for key in state if key in needed or key.rpartition(".")[0] in reached.modules}

@@ -14,6 +14,7 @@ import typer
 from marl_hpo_env import InputError, Task
 from marl_hpo_env import task as named_task
 from marl_hpo_env.catalog.narrow import narrow_task
+from marl_hpo_env.catalog.paper import own_training_images
 from marl_hpo_env.catalog.registry import takes_folder
 
 Images = Annotated[
@@ -57,8 +58,8 @@ class TaskOptions(NamedTuple):
         data: the folder with the task's data.
         images: a file of images in its place, as `image_arrays` reads it.
         image_size: height and width to which they are scaled; the task's where None.
-        examples: as many for training; all where None, or where there are no more. The loss limit then tolerates more epochs,
-            in proportion.
+        examples: as many for training; all where None, or where there are no more. Where the task's own data have more, the loss
+            limit tolerates more epochs, in proportion.
         divisor: of every width.
     """
 
@@ -98,9 +99,11 @@ class TaskOptions(NamedTuple):
             size = size or sides[0]
             shape = (3, size, size)
         limits = task.limits
-        if self.examples is not None and limits.loss is not None:
-            # An epoch of few images has few steps: the limit tolerates as many steps as with all of them.
-            share = max(1.0, training_images(images) / self.examples)
+        if limits.loss is not None:
+            # An epoch of few images has few steps: the limit tolerates as many steps as with the task's own data.
+            there = training_images(images)
+            trained_on = min(self.examples or there, there)
+            share = max(1.0, (own_training_images(name) or there) / trained_on)
             limits = replace(limits, loss_epochs=math.ceil(limits.loss_epochs * share))
         data = partial(image_arrays, images, size, self.examples)
         return replace(task, data=data, input_shape=shape, limits=limits)

@@ -120,6 +120,15 @@ _SHAPES = {
     "ISIC'18": (3, 128, 128),
 }
 
+_TRAINED_ON = {"cifar10": 45_000, "cifar100": 45_000, "imagenet": 1_281_167, "isic18": 1_816}
+"""By the end of a task's name, how many images its own data are trained on."""
+
+
+def own_training_images(name: str) -> int | None:
+    """How many images the named task's own data have for training; None where that is not known."""
+    return _TRAINED_ON.get(name.rpartition("-")[2])
+
+
 _HOLDS = {
     "CIFAR-10": "a folder that holds cifar-10-batches-py, or into which it is downloaded",
     "CIFAR-100": "a folder that holds cifar-100-python, or into which it is downloaded",

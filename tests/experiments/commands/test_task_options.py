@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -163,9 +164,11 @@ def test_a_narrow_task_on_images_is_tuned_fitted_and_shown(marl_hpo, photos, tmp
     assert "kernels 2 4 8" in out
 
 
-def test_the_paper_s_tasks_take_images(tmp_path):
-    options = TaskOptions(images=tmp_path / "not-read-yet.npz", divisor=4)
-    for name in ("vgg16-cifar10", "unet-isic18", "googlenet-imagenet"):
+def test_the_paper_s_tasks_take_images_and_tolerate_as_many_steps_above_the_loss_limit_as_with_their_own(photos):
+    options = TaskOptions(images=photos, examples=40, divisor=4)
+    # 40 images in place of so many, whose limit tolerates 2 epochs
+    for name, trained_on in {"vgg16-cifar10": 45_000, "unet-isic18": 1_816, "googlenet-imagenet": 1_281_167}.items():
         task = options.task(name)
+        assert task.limits.loss_epochs == math.ceil(2 * trained_on / 40)
         assert task.name == f"{name}-1-4"
         assert task.input_shape == named_task(name).input_shape

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx, nn
@@ -17,6 +19,44 @@ from marl_hpo_env.networks.walk import Shapes, Walk
 
 _CONVOLUTION = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 _META = torch.device("meta")
+
+
+class Network(fx.GraphModule):
+    """A built network. It is read from a file as it was written, by its code: torch would trace it again."""
+
+    def __reduce__(self) -> Any:
+        code = self._graph.python_code("self")
+        names = {
+            key: _Imported(value.__name__) if isinstance(value, ModuleType) else value
+            for key, value in code.globals.items()
+        }
+        return _restored, (code.src, names, {key: value for key, value in self.__dict__.items() if key != "_graph"})
+
+
+class _Imported(NamedTuple):
+    """A module of Python by its name."""
+
+    name: str
+
+
+class _Restored(nn.Module):
+    """A built network that was read from a file: its code, and no graph."""
+
+    def __reduce__(self) -> Any:
+        return _restored, (self._source, self._names, dict(self.__dict__))
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        return self.__dict__["_forward"](self, *inputs, **named)
+
+
+def _restored(source: str, names: dict[str, Any], state: dict[str, Any]) -> nn.Module:
+    network = _Restored()
+    scope = {key: import_module(value.name) if isinstance(value, _Imported) else value for key, value in names.items()}
+    exec(source, scope)
+    network.__dict__.update(state)
+    network.__dict__.pop("_forward", None)
+    network.__dict__ |= {"_source": source, "_names": names, "_forward": scope["forward"]}
+    return network
 
 
 class TwoModes(nn.Module):
@@ -105,7 +145,7 @@ class NetworkBuilder:
                 if passes and graph is self.traced.graphs[True]:
                     continue
                 walk = Walk(self, graph, None if self.original_shapes is None else self.original_shapes[training])
-                passes[training] = fx.GraphModule(self.root, walk.run(), class_name=self.traced.name)
+                passes[training] = Network(self.root, walk.run(), class_name=self.traced.name)
                 self.shapes[training] = walk.shapes
         self.shapes.setdefault(False, self.shapes[True])
         two = len(passes) == 2
@@ -183,7 +223,14 @@ class NetworkBuilder:
         return owner
 
     def hold(self, name: str) -> torch.Tensor:
-        """Gives the new network a tensor that a graph uses by itself; returns it on the meta device."""
+        """Gives the new network a tensor that a graph uses by itself; returns it on the meta device.
+
+        A tensor of a module that a graph calls is that module's, of the size that it has now.
+        """
+        owner, _, last = name.rpartition(".")
+        if owner in self.needs:
+            own: torch.Tensor = getattr(self.twins[owner], last)
+            return own
         if name not in self.held:
             self._hold(name, self.traced.tensors[name].detach())
         return self.held[name]

@@ -13,6 +13,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.networks.rules import WIDTHS, argument_names, is_depthwise, sets_width
 from marl_hpo_env.networks.trace import Traced
+from marl_hpo_env.networks.tracer import is_tensor
 from marl_hpo_env.space import Layer, SearchSpace
 
 FOLLOW_THE_INPUT = ("in_channels", "in_features", "num_features", "num_channels", "normalized_shape")
@@ -156,7 +157,7 @@ def _reaching_output(traced: Traced) -> set[str]:
     waiting = [node for graph in traced.graphs.values() for node in graph.nodes if node.op == "output"]
     while waiting:
         for node in waiting.pop().all_input_nodes:
-            if node in seen:
+            if node in seen or not is_tensor(node):
                 continue
             seen.add(node)
             if node.op == "call_module" and sets_width(traced.modules[str(node.target)]):

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn import functional
 
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.networks.rules import sets_width
@@ -253,6 +254,8 @@ def _units(traced: Traced, node: fx.Node, shapes: Shapes) -> Iterator[tuple[fx.N
     """The values that a call takes apart, each with the unit."""
     if node.op == "call_module":
         module = traced.modules[str(node.target)]
+        if isinstance(module, nn.Unflatten) and all(isinstance(size, int) for size in module.unflattened_size):
+            yield node.all_input_nodes[0], max(1, math.prod(module.unflattened_size[1:]))
         heads = module.num_heads if isinstance(module, nn.MultiheadAttention) else None
         if isinstance(module, nn.TransformerEncoderLayer):
             heads = module.self_attn.num_heads
@@ -280,8 +283,11 @@ def _setting_width(traced: Traced, node: fx.Node, shapes: Shapes) -> set[str]:
         if current.op == "call_module" and sets_width(traced.modules[str(current.target)]):
             names.add(str(current.target))
             continue
+        unfolds = current.target is functional.unfold or (
+            current.op == "call_module" and isinstance(traced.modules[str(current.target)], nn.Unfold)
+        )
         for before in current.all_input_nodes:
-            if before not in seen and before in shapes:
+            if before not in seen and before in shapes and not unfolds:
                 seen.add(before)
                 waiting.append(before)
     return names

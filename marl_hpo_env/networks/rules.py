@@ -247,6 +247,20 @@ def _prelu(module: nn.PReLU, chosen: Mapping[str, Any], inputs: Sequence[Incomin
     return _with(module, chosen, num_parameters=inputs[0].shape[1] if module.num_parameters > 1 else 1)
 
 
+def _unflatten(module: nn.Unflatten, chosen: Mapping[str, Any], inputs: Sequence[Incoming]) -> Replacement:
+    """The first of its sizes takes what the others leave."""
+    total, sizes = inputs[0].shape[module.dim], tuple(module.unflattened_size)
+    rest = math.prod(sizes[1:])
+    if not all(isinstance(size, int) and size > 0 for size in sizes) or math.prod(sizes) == total:
+        return _with(module, chosen)
+    if total % rest:
+        raise InputError(
+            f"The network cannot be built: Unflatten takes {total} apart into groups of {rest}, which do not divide it; leave "
+            "out widths that are no multiple of them."
+        )
+    return _with(module, chosen, unflattened_size=(total // rest, *sizes[1:]))
+
+
 def _transposed_convolution(
     module: _ConvTransposeNd, chosen: Mapping[str, Any], inputs: Sequence[Incoming]
 ) -> Replacement:
@@ -317,6 +331,8 @@ def _padded(
     else:
         before = _each(0 if padding == "valid" else padding, dimensions)
         growth = [d * (k - o) for d, k, o in zip(dilation, kernel, old_kernel, strict=True)]
+        if _pads_itself(module) and not any(before):
+            growth = [0] * dimensions  # by the size of the image, not by its argument
         halves, extra = _halves(growth)
         # A kernel that shrinks by more than there is padding leaves a larger output, it does not crop.
         extra = [e if b + h >= 0 else 0 for b, h, e in zip(before, halves, extra, strict=True)]
@@ -383,6 +399,7 @@ _OURS: dict[type[nn.Module], Rule] = {
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
     nn.PReLU: _prelu,
+    nn.Unflatten: _unflatten,
     _ConvNd: _convolution,
     _ConvTransposeNd: _transposed_convolution,
     _MaxPoolNd: _pool,

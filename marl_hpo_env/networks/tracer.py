@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import builtins
 import copy
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +36,7 @@ _FACTORIES = (
     "tensor",
 )
 _INDEXED = ("__getitem__", "expand", "repeat", "tile", "narrow")
+_LEN = len  # while a model is traced, `len` is another function
 _PARAMETERS = ("_parameters", "_buffers")
 
 
@@ -47,6 +50,14 @@ UNKNOWN = Unknown()
 def answer_of(node: fx.Node) -> Any:
     """What the forward pass was told of this node's value, which the graph does not hold; `UNKNOWN` where it did not ask."""
     return node.meta.get(_ANSWER, UNKNOWN)
+
+
+def is_tensor(node: fx.Node) -> bool:
+    """Whether a node's value may be a tensor, or hold some; sizes are none."""
+    value = node.meta.get(_VALUE, UNKNOWN)
+    if isinstance(value, tuple | list | dict) and not isinstance(value, torch.Size):
+        return any(isinstance(part, torch.Tensor) for part in _leaves(value))
+    return value is UNKNOWN or isinstance(value, torch.Tensor)
 
 
 class _ShapedProxy(fx.Proxy):
@@ -64,7 +75,10 @@ class _ShapedProxy(fx.Proxy):
         return _ShapedAttribute(self, name)
 
     def __len__(self) -> int:
-        return int(self._ask(self.tracer.create_proxy("call_function", len, (self,), {})))
+        return int(self._ask(self.tracer.create_proxy("call_function", _LEN, (self,), {})))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.tracer.create_proxy("call_function", operator.setitem, (self, key, value), {})
 
     def __int__(self) -> int:
         return int(self._ask(self))
@@ -147,6 +161,7 @@ class ShapeTracer(fx.Tracer):
             TraceError: where it depends on the values of tensors.
             Exception: whatever `forward` raises.
         """
+        self._grad = torch.is_grad_enabled()
         with _recorded(self):
             graph = super().trace(root, concrete_args)
         self._settle()
@@ -184,7 +199,20 @@ class ShapeTracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _ShapedProxy(node, self)
 
+    def create_proxy(self, kind: str, target: Any, *more: Any, **settings: Any) -> Any:
+        proxy = super().create_proxy(kind, target, *more, **settings)
+        if kind.startswith("call") and self._grad and not torch.is_grad_enabled() and is_tensor(proxy.node):
+            # Under `no_grad`, which no node shows. Where there is no gradient, what comes out is detached.
+            known = proxy.node.meta.get(_VALUE, UNKNOWN)
+            if isinstance(known, torch.Tensor):
+                return super().create_proxy("call_method", "detach", (proxy,), {})
+        return proxy
+
     def create_arg(self, a: Any) -> Any:
+        if isinstance(a, torch.device) and a.type == "meta":
+            # Taken from a parameter of the traced copy: where the input lies, its weights lie, too.
+            first = next(node for node in self.graph.nodes if node.op == "placeholder")
+            return self.create_node("call_function", getattr, (first, "device"), {})
         return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
 
     def create_node(
@@ -321,7 +349,7 @@ def _recorded(tracer: ShapeTracer) -> Iterator[None]:
         call.__name__ = name
         return call
 
-    isinstance_before = builtins.isinstance
+    isinstance_before, len_before = builtins.isinstance, builtins.len
     apply_before = vars(torch.autograd.Function)["apply"]
 
     def is_of(value: Any, kind: Any) -> bool:
@@ -333,26 +361,48 @@ def _recorded(tracer: ShapeTracer) -> Iterator[None]:
         known = value.known
         return known is not UNKNOWN and isinstance_before(known, kind)
 
+    def len_of(value: Any) -> Any:
+        if tracer._computing or not isinstance_before(value, _ShapedProxy):
+            return len_before(value)
+        return tracer.create_proxy("call_function", len_before, (value,), {})
+
     def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
         # A function with a backward pass of its own is one call: traced into, it would have another gradient.
         if tracer._computing or not any(issubclass(type(a), fx.Proxy) for a in _leaves((args, kwargs))):
             return apply_before.__get__(None, cls)(*args, **kwargs)
-        return tracer.create_proxy("call_function", apply_before.__get__(None, cls), args, kwargs)
+        return tracer.create_proxy("call_function", _function(cls), args, kwargs)
 
     try:
         for owner, name, kind in places:
             setattr(owner, name, wrapped(before[owner, name], name, kind))
         torch.autograd.Function.apply = classmethod(apply)
         builtins.isinstance = is_of
+        builtins.len = len_of
         yield
     finally:
         builtins.isinstance = isinstance_before
+        builtins.len = len_before
         torch.autograd.Function.apply = apply_before
         for owner, name, _ in places:
             if inherited[owner, name]:
                 setattr(owner, name, before[owner, name])
             else:
                 delattr(owner, name)
+
+
+@cache
+def _function(kind: Any) -> Any:
+    """A call of a function with a backward pass of its own, under a name."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return kind.apply(*args, **kwargs)
+
+    call.__module__, call.__name__, call.__qualname__ = (
+        kind.__module__,
+        f"{kind.__name__}_apply",
+        f"{kind.__qualname__}_apply",
+    )
+    return call
 
 
 def attribute(value: Any, name: str) -> Any:

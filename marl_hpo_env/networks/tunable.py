@@ -77,7 +77,13 @@ class TunableNetwork:
             for name, module in self._traced.modules.items()
             if rule_for(module) is None and name not in self.space.names and next(module.parameters(), None) is not None
         ]
-        tensors = [name for name, tensor in self._traced.tensors.items() if isinstance(tensor, nn.Parameter)]
+        tensors = [
+            name
+            for name, tensor in self._traced.tensors.items()
+            if isinstance(tensor, nn.Parameter)
+            and name.rpartition(".")[0] not in self._traced.modules
+            and sum(size > 1 for size in tensor.shape) > 1  # one value per channel goes with the channels
+        ]
         return (*modules, *tensors)
 
     def _check_example(self, original: NetworkBuilder, inputs: Sequence[torch.Tensor]) -> None:

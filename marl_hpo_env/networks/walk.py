@@ -37,6 +37,7 @@ _ELEMENTWISE = {
     *("maximum", "minimum", "lerp", "expand_as"),
 }
 _PRODUCTS = {torch.matmul, torch.bmm, operator.matmul, "matmul", "bmm", "__matmul__"}
+_ATTENTION = functional.scaled_dot_product_attention
 _EQUALITIES = {operator.eq, operator.ne}
 _LIKE_THE_LAST = {"view_as", "expand_as"}
 _CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.conv3d}
@@ -100,6 +101,11 @@ class Walk:
         if dimension != 1:
             self.channels[node] = dimension
         before = (self.original_shapes or {}).get(node)
+        if before and 0 in shape and 0 not in before:
+            raise InputError(
+                f"The network cannot be built: of {node.name!r}{line_of(node)} nothing is left, since it is cut out by a number; "
+                "let it follow the shapes, or leave the layers before it out of the choices."
+            )
         if before and shape and before[0] == 2 != shape[0]:
             raise InputError(
                 f"The network cannot be built: {node.name!r}{line_of(node)} makes a batch of {shape[0]} of one of 2: a "
@@ -129,8 +135,9 @@ class Walk:
             self.held[node] = [node]
             return new
         operands = {n: self.nodes[n] for n in node.all_input_nodes}
-        if operands and all(n in self.held for n in operands) and node.op != "output":
-            self.held[node] = [*dict.fromkeys(m for n in operands for m in self.held[n]), node]
+        tensors = [n for n, new in operands.items() if isinstance(self.values[new], torch.Tensor)]
+        if tensors and all(n in self.held for n in tensors) and node.op in ("call_function", "call_method"):
+            self.held[node] = [*dict.fromkeys(m for n in tensors for m in self.held[n]), node]
         if node.op == "output":
             self._fit_output(operands)
         elif node.op == "call_module":
@@ -140,7 +147,7 @@ class Walk:
                 self._fit_held(node, operands, self.original_shapes)
             if self._is_merge(node):
                 self._fit_merge(node, operands, self.original_shapes)
-            elif node.target in _PRODUCTS:
+            elif node.target in _PRODUCTS or node.target is _ATTENTION:
                 self._fit_product(node, operands, self.original_shapes)
         new = self.graph.node_copy(node, lambda n: operands[n])
         if node.op in ("call_function", "call_method") and self.original_shapes and self.builder.chosen:
@@ -249,10 +256,11 @@ class Walk:
         a, b = (list(node.all_input_nodes) * 2)[:2]
         if a not in original or b not in original or min(len(original[a]), len(original[b])) < 3:
             return
-        inner = self.values[operands[a]].shape[-1], self.values[operands[b]].shape[-2]
-        if inner[0] == inner[1] or original[a][-1] != original[b][-2]:
+        of_b = -1 if node.target is _ATTENTION else -2
+        inner = self.values[operands[a]].shape[-1], self.values[operands[b]].shape[of_b]
+        if inner[0] == inner[1] or original[a][-1] != original[b][of_b]:
             return
-        for n, at, wanted in ((b, len(original[b]) - 2, inner[0]), (a, len(original[a]) - 1, inner[1])):
+        for n, at, wanted in ((b, len(original[b]) + of_b, inner[0]), (a, len(original[a]) - 1, inner[1])):
             if self.channels.get(n, 1) == at:
                 operands[n] = self._project(operands[n], wanted, at)
                 return
@@ -356,6 +364,10 @@ class Walk:
             elif node.target in _WITH_CHANNELS:
                 channel = -1 if node.target is functional.layer_norm else 1
                 wanted = tuple(now[channel] if size == before[channel] else size for size in shape)
+            elif node.target in _CONCATENATIONS and len(before) == len(shape):
+                along = self._concatenated(node, len(shape))
+                sizes = enumerate(zip(original[n], before, now, shape, strict=True))
+                wanted = tuple(new if i != along and size == old else mine for i, (size, old, new, mine) in sizes)
             elif node.target in _ELEMENTWISE:
                 pairs = zip(original[n][::-1], before[::-1], now[::-1], shape[::-1], strict=False)
                 wanted = tuple(new if size == old > 1 else mine for size, old, new, mine in pairs)[::-1]

@@ -297,7 +297,11 @@ def test_what_people_write_is_traced_built_and_trained(what):
     rng = np.random.default_rng(0)
     for _ in range(8):
         design = network.space.sample(rng)
-        built = network.build(design)
+        try:
+            built = network.build(design)
+        except InputError as error:  # of two channels no three parts can be made
+            assert what == "parts of fixed sizes" and "nothing is left" in str(error)  # noqa: PT017, PT018
+            continue
         output = built(images(4))
         assert output.shape == (4, CLASSES)
         output.square().sum().backward()
@@ -700,3 +704,113 @@ def test_a_rule_of_ones_own_makes_a_type_a_layer(gate_rule):
         gate = network.build(design).get_submodule("gate")
         assert (len(gate.weight), gate.power) == ((4, 6)[design[0]], (1, 2)[design[1]])
     assert network.fixed == ()
+
+
+# --- found by trying -------------------------------------------------------------------------------------------------
+
+
+class Sign(torch.autograd.Function):
+    """A sign whose gradient passes straight through."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
+def frozen(self, x):
+    with torch.no_grad():
+        x = self.frozen(x)
+    return self.conv(x)
+
+
+def moved(self, x):
+    x = self.conv(x)
+    out = torch.zeros_like(x)
+    out[:, :, :-1] = x[:, :, 1:]
+    return out
+
+
+def tokens(self, x):
+    x = self.conv(x).flatten(2).transpose(1, 2)
+    x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1)
+    return self.linear((x + self.place[:, : x.size(1)]).mean(1))
+
+
+def separate(self, x):
+    x = self.conv(x).flatten(2).transpose(1, 2)
+    return functional.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)).mean(1)
+
+
+FOUND = {
+    "a weight whose type is asked for": lambda: Written(lambda s, x: s.conv(x).to(s.conv.weight.dtype), conv=conv()),
+    "a weight that is returned to": lambda: Written(lambda s, x: s.conv(x) + 0 * (s.conv.weight**2).sum(), conv=conv()),
+    "the device of the parameters": lambda: Written(lambda s, x: s.conv(x.to(next(s.parameters()).device)), conv=conv()),
+    "a length of the batch": lambda: Written(lambda s, x: s.conv(x).view(len(x), -1), 512, conv=conv()),
+    "a function with a gradient of its own": lambda: Written(lambda s, x: Sign.apply(s.conv(x)), conv=conv()),
+    "an assignment to a slice": lambda: Written(moved, conv=conv()),
+    "an unflattened vector": lambda: Written(
+        lambda s, x: s.conv(s.apart(s.wide(x.mean((2, 3))))),
+        wide=nn.Linear(8, 32), apart=nn.Unflatten(1, (8, 2, 2)), conv=conv(),
+    ),
+    "a token and a table of positions": lambda: Written(
+        tokens, 4, conv=conv(), token=nn.Parameter(torch.rand(1, 1, 8)), place=torch.rand(1, 300, 8), linear=nn.Linear(8, 4)
+    ),
+    "queries and keys of their own widths": lambda: Written(
+        separate, conv=conv(), q=nn.Linear(8, 8), k=nn.Linear(8, 8), v=nn.Linear(8, 8)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FOUND)
+def test_what_was_found_by_trying_is_built_and_trained_and_goes_through_a_file(what):
+    torch.manual_seed(0)
+    network = TunableNetwork(FOUND[what](), images(), WIDTHS)
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        built = network.build(network.space.sample(rng))
+        output = built(images(5))
+        assert output.shape == (5, CLASSES)
+        output.square().sum().backward()
+        if what != "a function with a gradient of its own":
+            read = pickle.loads(pickle.dumps(built))
+            assert torch.equal(read(images(5)), output)
+
+
+def test_a_token_has_the_width_that_it_meets():
+    network = TunableNetwork(FOUND["a token and a table of positions"](), images(), {"conv": {"out_channels": (4, 12)}})
+    for action, width in enumerate((4, 12)):
+        built = network.build((action,))
+        assert (built.token.shape, built.place.shape) == ((1, 1, width), (1, 300, width))
+        assert built.meta["added"]["projections"] == 0
+
+
+def test_what_is_frozen_in_forward_stays_frozen():
+    model = Written(frozen, frozen=conv(), conv=conv())
+    built = TunableNetwork(model, images(), {"conv": {"out_channels": (4,)}}).build((0,))
+    built(images()).sum().backward()
+    assert {name for name, p in built.named_parameters() if p.grad is None} == {
+        "stem.weight", "stem.bias", "frozen.weight", "frozen.bias"
+    }  # fmt: skip
+
+
+def test_sizes_of_a_feature_map_on_the_way_to_the_output_fix_no_width():
+    model = Written(lambda s, x: (h := s.conv(x)).mean((2, 3)).view(h.size(0), -1), conv=conv())
+    assert TunableNetwork(model, images()).space.names == ("stem", "conv")
+
+
+def test_weights_per_channel_are_not_named_as_fixed_and_kernels_are():
+    assert TunableNetwork(PEOPLE["tensors per channel"](), images()).fixed == ()
+
+
+def test_a_convolution_that_pads_by_the_images_size_keeps_its_output_with_a_larger_kernel():
+    network = TunableNetwork(PEOPLE["padding by the image's size"](), images(), {"conv": {"kernel_size": (3, 5)}})
+    sizes = []
+    for action in (0, 1):
+        built = network.build((action,))
+        built.get_submodule("conv").register_forward_hook(lambda m, i, o: sizes.append(o.shape[2:]))
+        built(images())
+    assert sizes[0] == sizes[1]

@@ -371,8 +371,8 @@ def _claims_in_words() -> str:
         sum(verdict.startswith(word) for verdict in verdicts) for word in ("holds", "does not hold", "not tried")
     )
     return _wrapped(
-        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} do not, and {untried} have not "
-        "been tried."
+        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} do not, and {untried} "
+        f"{'has' if untried == 1 else 'have'} not been tried."
     )
 
 

@@ -11,6 +11,7 @@ import csv
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -295,6 +296,14 @@ def _deep(folder: Path) -> list[str]:
             measured = (
                 f"1,000 layers: at most {slowest:.2g} ms per episode, in proportion to the layers; rewards by formula"
             )
+    trained = folder / "depth.json"
+    if trained.exists() and verdict != "not tried":
+        depth = json.loads(trained.read_text())
+        losses = [each for run in depth["runs"].values() for each in run["train_losses"]]
+        falling = all(later < earlier for each in losses for earlier, later in pairwise(each))
+        verdict = "holds" if falling else verdict
+        fell = "in all" if falling else "not in all"
+        measured += f"; {depth['layers']:,} layers trained in {len(losses)} episodes: the loss falls {fell}"
     return ["Networks of over 1,000 layers can be designed", "V", verdict, measured, "`make benchmark`"]
 
 

@@ -209,11 +209,13 @@ class ShapeTracer(fx.Tracer):
         return proxy
 
     def create_arg(self, a: Any) -> Any:
+        if issubclass(type(a), fx.Proxy):
+            return a.node
         if isinstance(a, torch.device) and a.type == "meta":
             # Taken from a parameter of the traced copy: where the input lies, its weights lie, too.
             first = next(node for node in self.graph.nodes if node.op == "placeholder")
             return self.create_node("call_function", getattr, (first, "device"), {})
-        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+        return super().create_arg(a)
 
     def create_node(
         self, kind: str, target: Any, args: Any, kwargs: Any, name: Any = None, type_expr: Any = None

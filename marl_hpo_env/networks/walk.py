@@ -101,11 +101,6 @@ class Walk:
         if dimension != 1:
             self.channels[node] = dimension
         before = (self.original_shapes or {}).get(node)
-        if before and 0 in shape and 0 not in before:
-            raise InputError(
-                f"The network cannot be built: of {node.name!r}{line_of(node)} nothing is left, since it is cut out by a number; "
-                "let it follow the shapes, or leave the layers before it out of the choices."
-            )
         if before and shape and before[0] == 2 != shape[0]:
             raise InputError(
                 f"The network cannot be built: {node.name!r}{line_of(node)} makes a batch of {shape[0]} of one of 2: a "
@@ -315,7 +310,16 @@ class Walk:
         return self.resized[source, how, like]
 
     def _project(self, source: fx.Node, channels: int, dimension: int) -> fx.Node:
-        """`source` with another number of channels, once per producer."""
+        """`source` with another number of channels, once per producer.
+
+        Raises:
+            InputError: where there are none to begin with, or none are wanted.
+        """
+        if 0 in (channels, self.values[source].shape[dimension]):
+            raise InputError(
+                f"The network cannot be built: where {source.name!r} is merged no channels are left, since they are cut out by a "
+                "number; let it follow the shapes, or leave the layers before it out of the choices."
+            )
         between = 1 < dimension < self.values[source].dim() - 1
         if between:  # no convolution has its channels there
             source = self._moved(source, dimension, -1)

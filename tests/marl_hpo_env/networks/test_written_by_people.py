@@ -300,7 +300,7 @@ def test_what_people_write_is_traced_built_and_trained(what):
         try:
             built = network.build(design)
         except InputError as error:  # of two channels no three parts can be made
-            assert what == "parts of fixed sizes" and "nothing is left" in str(error)  # noqa: PT017, PT018
+            assert what == "parts of fixed sizes" and "no channels are left" in str(error)  # noqa: PT017, PT018
             continue
         output = built(images(4))
         assert output.shape == (4, CLASSES)
@@ -745,7 +745,16 @@ def separate(self, x):
     return functional.scaled_dot_product_attention(self.q(x), self.k(x), self.v(x)).mean(1)
 
 
+def dropped(self, x):
+    """torchvision's and others' drop connect, written out."""
+    x = self.conv(x)
+    if self.training:
+        x = x * torch.floor(0.8 + torch.rand([x.shape[0], 1, 1, 1], dtype=x.dtype, device=x.device))
+    return torch.cat([x[:, :4] * 2, x[:, 4:]], 1)
+
+
 FOUND = {
+    "a device of a feature map, and a part that may be empty": lambda: Written(dropped, conv=conv()),
     "a weight whose type is asked for": lambda: Written(lambda s, x: s.conv(x).to(s.conv.weight.dtype), conv=conv()),
     "a weight that is returned to": lambda: Written(lambda s, x: s.conv(x) + 0 * (s.conv.weight**2).sum(), conv=conv()),
     "the device of the parameters": lambda: Written(lambda s, x: s.conv(x.to(next(s.parameters()).device)), conv=conv()),
@@ -777,7 +786,7 @@ def test_what_was_found_by_trying_is_built_and_trained_and_goes_through_a_file(w
         output.square().sum().backward()
         if what != "a function with a gradient of its own":
             read = pickle.loads(pickle.dumps(built))
-            assert torch.equal(read(images(5)), output)
+            assert torch.equal(read.eval()(images(5)), built.eval()(images(5)))
 
 
 def test_a_token_has_the_width_that_it_meets():
@@ -814,3 +823,12 @@ def test_a_convolution_that_pads_by_the_images_size_keeps_its_output_with_a_larg
         built.get_submodule("conv").register_forward_hook(lambda m, i, o: sizes.append(o.shape[2:]))
         built(images())
     assert sizes[0] == sizes[1]
+
+
+def test_halves_that_are_cut_out_by_a_number_are_refused_where_nothing_is_left_of_one():
+    model = Written(lambda s, x: (y := s.conv(x))[:, :4] * y[:, 4:], 4, conv=conv())
+    network = TunableNetwork(model, images(), {"conv": {"out_channels": (4, 8)}})
+    assert network.build((1,))(images()).shape == (2, CLASSES)
+    with pytest.raises(InputError, match="no channels are left, since they are cut out by a number") as refusal:
+        network.build((0,), "meta")
+    sentence(refusal)

@@ -370,9 +370,10 @@ def _claims_in_words() -> str:
     hold, fail, untried = (
         sum(verdict.startswith(word) for verdict in verdicts) for word in ("holds", "does not hold", "not tried")
     )
+    does, has = ("does" if fail == 1 else "do"), ("has" if untried == 1 else "have")
     return _wrapped(
-        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} do not, and {untried} "
-        f"{'has' if untried == 1 else 'have'} not been tried."
+        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} {does} not, and {untried} {has} not "
+        "been tried."
     )
 
 

@@ -114,7 +114,7 @@ def test_claims_are_counted_by_their_verdicts(monkeypatch):
     table = markdown_table(["the paper's claim", "here"], [["it", verdict] for verdict in verdicts])
     monkeypatch.setattr(documentation, "_claims", lambda: table)
     assert documentation._claims_in_words() == (
-        "Of 5 claims of the paper, 3 hold on what has been run here, 1 do not, and 1 have not been tried."
+        "Of 5 claims of the paper, 3 hold on what has been run here, 1 does not, and 1 has not been tried."
     )
 
 

@@ -372,8 +372,8 @@ def _claims_in_words() -> str:
     )
     does, has = ("does" if fail == 1 else "do"), ("has" if untried == 1 else "have")
     return _wrapped(
-        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} {does} not, and {untried} {has} not "
-        "been tried."
+        f"Of {len(verdicts)} claims of the paper, {hold} hold on what has been run here, {fail} {does} not, and {untried} "
+        f"{has} not been tried."
     )
 
 

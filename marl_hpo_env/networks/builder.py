@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 
 from marl_hpo_env.errors import InputError, first_line
+from marl_hpo_env.networks import sequence_rules  # noqa: F401  (registers its rules, for whoever builds)
 from marl_hpo_env.networks.rules import LAYERS, Incoming, Replacement, constructor_arguments, replacement
 from marl_hpo_env.networks.trace import Traced, owners
 from marl_hpo_env.networks.tracer import without_values
@@ -68,16 +69,16 @@ class TwoModes(nn.Module):
         self._parameters = root._parameters
         self._buffers = root._buffers
         self._non_persistent_buffers_set = root._non_persistent_buffers_set
-        for graph_module in (training, evaluation):
-            graph_module._modules = root._modules
-            graph_module._parameters = root._parameters
-            graph_module._buffers = root._buffers
         object.__setattr__(self, "_passes", (evaluation, training))
+        self._share()
         self.meta: dict[str, Any] = {}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for graph_module in self.__dict__["_passes"]:  # copied or read from a file, they hold their own
+        self._share()  # copied or read from a file, the passes hold their own
+
+    def _share(self) -> None:
+        for graph_module in self.__dict__["_passes"]:
             graph_module._modules = self._modules
             graph_module._parameters = self._parameters
             graph_module._buffers = self._buffers
@@ -123,7 +124,6 @@ class NetworkBuilder:
         self.device = device
         self.original_shapes = original_shapes
         self.shapes: dict[bool, Shapes] = {}
-        self.granularity: dict[str, int] = {}
         self.root = nn.Module()
         self.added = {"pools": 0, "interpolations": 0, "projections": 0, "clamps": 0}
         self.needs: dict[str, Replacement] = {}
@@ -173,8 +173,6 @@ class NetworkBuilder:
     def _construct(self, name: str, original: nn.Module, need: Replacement, device: torch.device) -> nn.Module:
         """A module with these arguments and fresh weights; one that stays as it is needs no constructor."""
         if need.kind is type(original) and need.arguments == constructor_arguments(original):
-            return self._copied(original, device, need)
-        if isinstance(original, LAYERS) and need.arguments == constructor_arguments(original):
             return self._copied(original, device, need)
         try:
             with device:

@@ -170,7 +170,8 @@ def replacement(module: nn.Module, chosen: Mapping[str, Any], inputs: Sequence[I
     if rule is None:
         return Replacement(kind, {**arguments, **chosen})
     need = rule(module, chosen, inputs)
-    if need.kind is kind and isinstance(module, LAYERS) and not _shows_all(module):
+    resized = need.kind is kind and need.arguments != arguments
+    if resized and isinstance(module, LAYERS) and not _shows_all(module):
         need = need._replace(kind=partial(_resized, module))
     return need
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from marl_hpo_env.errors import InputError, warn
-from marl_hpo_env.networks import sequence_rules, verification  # noqa: F401
+from marl_hpo_env.networks import verification
 from marl_hpo_env.networks.builder import NetworkBuilder
 from marl_hpo_env.networks.graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
 from marl_hpo_env.networks.reshapes import granularity

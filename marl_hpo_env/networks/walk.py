@@ -36,8 +36,8 @@ _ELEMENTWISE = {
     *("add", "add_", "sub", "sub_", "mul", "mul_", "div", "div_", "addcmul", "where", "view_as", "max", "min"),
     *("maximum", "minimum", "lerp", "expand_as"),
 }
-_PRODUCTS = {torch.matmul, torch.bmm, operator.matmul, "matmul", "bmm", "__matmul__"}
 _ATTENTION = functional.scaled_dot_product_attention
+_PRODUCTS = {_ATTENTION, torch.matmul, torch.bmm, operator.matmul, "matmul", "bmm", "__matmul__"}
 _EQUALITIES = {operator.eq, operator.ne}
 _LIKE_THE_LAST = {"view_as", "expand_as"}
 _CONVOLUTIONS = {functional.conv1d, functional.conv2d, functional.conv3d}
@@ -142,7 +142,7 @@ class Walk:
                 self._fit_held(node, operands, self.original_shapes)
             if self._is_merge(node):
                 self._fit_merge(node, operands, self.original_shapes)
-            elif node.target in _PRODUCTS or node.target is _ATTENTION:
+            elif node.target in _PRODUCTS:
                 self._fit_product(node, operands, self.original_shapes)
         new = self.graph.node_copy(node, lambda n: operands[n])
         if node.op in ("call_function", "call_method") and self.original_shapes and self.builder.chosen:

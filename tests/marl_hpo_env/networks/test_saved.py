@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -142,3 +144,20 @@ def test_a_network_exports_with_torch_export_and_onnx(network, tmp_path):
     pytest.importorskip("onnxscript")
     torch.onnx.export(network, (x,), str(tmp_path / "net.onnx"), dynamo=True, verbose=False)
     onnx.checker.check_model(onnx.load(str(tmp_path / "net.onnx")))
+
+
+def test_a_saved_network_with_attention_is_read_by_a_process_that_made_none_tunable(tmp_path):
+    path = tmp_path / "network.safetensors"
+    model = (
+        "nn.Sequential(nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(), "
+        "nn.Linear(40, 3))"
+    )
+    choices = {"0": {"out_features": (4,)}}
+    network = TunableNetwork(eval(model, {"nn": nn}), torch.rand(2, 5, 8), choices)
+    save_network(network.build((0,)), path)
+    script = (
+        "from torch import nn; from marl_hpo_env import load_network; "
+        f"print(load_network({str(path)!r}, {model}).get_submodule('1').self_attn.embed_dim)"
+    )
+    read = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert read.stdout.strip() == "4", read.stderr

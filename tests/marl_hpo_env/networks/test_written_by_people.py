@@ -832,3 +832,11 @@ def test_halves_that_are_cut_out_by_a_number_are_refused_where_nothing_is_left_o
     with pytest.raises(InputError, match="no channels are left, since they are cut out by a number") as refusal:
         network.build((0,), "meta")
     sentence(refusal)
+
+
+def test_a_normalisation_of_another_type_with_the_same_arguments_is_made():
+    model = Written(lambda s, x: s.norm(s.conv(x)), conv=conv(), norm=nn.BatchNorm2d(8))
+    choices = {"norm": {"type": (nn.BatchNorm2d, nn.InstanceNorm2d)}}
+    network = TunableNetwork(model, images(), choices)
+    types = [type(network.build((action,)).get_submodule("norm")) for action in (0, 1)]
+    assert types == [nn.BatchNorm2d, nn.InstanceNorm2d]

@@ -77,7 +77,7 @@ class Trial:
     Args:
         request: what was asked for.
         status: whether it completed, was terminated by a limit, or failed.
-        reason: one sentence where it did not complete.
+        reason: one sentence where it did not complete, or was cut.
         metrics: a value, or None where not measured, for every name in `METRICS`.
         history: per epoch, the metrics of an epoch.
         accidental: whether it failed by what happened around it, such as too little memory, not by its key: such a trial is
@@ -95,6 +95,11 @@ class Trial:
     def design(self) -> Design | None:
         """The evaluated design; None for the original network."""
         return self.request.design
+
+    @property
+    def cut(self) -> bool:
+        """Whether it completed, but final training was cut short: with more time it is trained again."""
+        return self.status == "completed" and self.reason is not None
 
     def __str__(self) -> str:
         what = "original network" if self.design is None else f"design {self.design}"

@@ -75,9 +75,10 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
 def demo(out: Out = None, device: Device = None, workers: Workers = None) -> None:
     """Tune a real CNN on real digits with the paper's agents, and compare with random search: two minutes on two cores."""
     from agents import learner
+    from experiments.tuning.evaluators import Machines
     from experiments.tuning.session import play_both, prepare
 
-    tuning = prepare(named_task("digits-convnet"), out or Path("runs/demo"), device, workers)
+    tuning = prepare(named_task("digits-convnet"), out or Path("runs/demo"), Machines(device, workers))
     # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
     team = learner("pairwise-q", max_exploitation_episodes=100)
     play_both(tuning, "pairwise-q", team, "random", 0, None)
@@ -155,6 +156,7 @@ def tune(
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped."""
     from agents import learner as make_learner
+    from experiments.tuning.evaluators import Machines
     from experiments.tuning.session import play_both, prepare
 
     player = make_learner(learner)
@@ -172,7 +174,7 @@ def tune(
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
-    tuning = prepare(task, out, device, workers, reward(task))
+    tuning = prepare(task, out, Machines(device, workers), reward(task))
     play_both(tuning, learner, player, baseline, seed, episodes)
 
 
@@ -193,6 +195,7 @@ def fit(
     out: Out = None,
 ) -> None:
     """Train one design to convergence beside the original network, and save it."""
+    from experiments.tuning.evaluators import Machines
     from experiments.tuning.sentences import added
     from experiments.tuning.session import prepare, write_report
 
@@ -204,7 +207,7 @@ def fit(
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
     checked = task.space.check(actions)
-    tuning = prepare(task, out, device, 1)
+    tuning = prepare(task, out, Machines(device, 1))
     trials = {"original": tuning.converge("original", None)}
     trials["design"], network = tuning.take_home(checked)
     write_report(tuning, trials, {"design": checked}, added(task, "design", checked))

@@ -158,9 +158,9 @@ def deviations(table: Table, trained: Sequence[Trial]) -> tuple[float, float]:
 
 
 def _evaluator(task: Task, device: str | None, workers: int | None) -> Evaluator:
-    from experiments.tuning.evaluators import evaluator_of
+    from experiments.tuning.evaluators import Machines, evaluator_of
 
-    return evaluator_of(task, device, workers, timed=task.limits.batch_ratio is not None)
+    return evaluator_of(task, Machines(device, workers), timed=task.limits.batch_ratio is not None)
 
 
 def _table(task: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) -> Table:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from experiments.comparison.contest import Contest, Run, code_of, played
 from experiments.comparison.curves import checkpoints
 from experiments.comparison.regret import incumbents
-from experiments.tuning.evaluators import evaluator_of
+from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import Evaluator, InputError, Reward, Store, StoredEvaluator, Task, WeightedReward, env
 from marl_hpo_env.trial import CLOCK_METRICS
 
@@ -110,7 +110,9 @@ class Trainings:
 
     def _evaluator(self, name: str) -> Evaluator:
         if name not in self._evaluators:
-            self._evaluators[name] = evaluator_of(self.task(name), self._device, 1, timed=self._is_timed(name))
+            self._evaluators[name] = evaluator_of(
+                self.task(name), Machines(self._device, 1), timed=self._is_timed(name)
+            )
         return self._evaluators[name]
 
     def _is_timed(self, name: str) -> bool:

@@ -26,7 +26,7 @@ from experiments.reproduction.finds import hardware
 from experiments.reproduction.item import Findings, Item, Settings, Show
 from experiments.reproduction.report import quartiles, rank_correlation
 from experiments.reproduction.trainings import Trainings
-from experiments.tuning.evaluators import evaluator_of
+from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import Design, Request, StoredEvaluator, Trial
 
 DESIGNS = 100
@@ -40,7 +40,7 @@ def reproduce(settings: Settings, show: Show) -> None:
     trained: dict[str, dict[Design, Trial]] = {}
     for task in tasks:
         tuning = Trainings(task, settings).of(0)
-        alone = evaluator_of(tuning.task, settings.device, 1, timed=True)
+        alone = evaluator_of(tuning.task, Machines(settings.device, 1), timed=True)
         evaluator = StoredEvaluator(alone, tuning.folder.store, needs_time=True)
         search = RandomSearch()
         search.reset(task.space, 0)

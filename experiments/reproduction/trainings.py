@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from experiments.reproduction.item import Settings
+from experiments.tuning.evaluators import Machines
 from experiments.tuning.session import prepare
 from experiments.tuning.tuning import Tuning
 from marl_hpo_env import Task
@@ -35,7 +36,7 @@ class Trainings:
         settings = self._settings
         if self._first is None:
             folder = settings.out / f"reproduce-{self.task.name}"
-            self._first = prepare(self.task, folder, settings.device, settings.workers)
+            self._first = prepare(self.task, folder, Machines(settings.device, settings.workers))
         if (seed, epochs) not in self._tunings:
             # Worker processes end with their run: those of an earlier seed are not needed any more.
             self._tunings = {key: tuning for key, tuning in self._tunings.items() if key[0] == seed}
@@ -43,7 +44,7 @@ class Trainings:
             if epochs is not None:
                 task = replace(task, recipe=replace(task.recipe, epochs=epochs))
             folder = self._first.folder.path
-            self._tunings[seed, epochs] = Tuning(task, folder, device=settings.device, workers=settings.workers)
+            self._tunings[seed, epochs] = Tuning(task, folder, machines=Machines(settings.device, settings.workers))
         return self._tunings[seed, epochs]
 
 

@@ -23,7 +23,7 @@ from experiments.progress import progress_bar
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.reproduction.report import rank_correlation
 from experiments.text_tables import markdown_section
-from experiments.tuning.evaluators import evaluator_of
+from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import InputError, Limits, Request, StoredEvaluator, Task, Trial
 from marl_hpo_env.evaluators import epoch_budget
 from marl_hpo_env.evaluators.store import Store
@@ -143,7 +143,7 @@ def main(
     folder = out / f"few-epochs-{named.name}"
     folder.mkdir(parents=True, exist_ok=True)
     evaluator = StoredEvaluator(
-        evaluator_of(unlimited, device, 1, timed=True), Store(folder / "trials.sqlite"), needs_time=True
+        evaluator_of(unlimited, Machines(device, 1), timed=True), Store(folder / "trials.sqlite"), needs_time=True
     )
     rng = np.random.default_rng(seed)
     drawn = [unlimited.space.sample(rng) for _ in range(designs)]

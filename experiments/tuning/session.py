@@ -12,6 +12,7 @@ import typer
 
 from agents import Learner, learner
 from experiments.text_tables import markdown_section, print_table
+from experiments.tuning.evaluators import Machines
 from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
 from experiments.tuning.report import (
     comparison,
@@ -39,18 +40,16 @@ from marl_hpo_env import Limits, Reward, Task, Trial
 _STARTED = time.perf_counter()
 
 
-def prepare(
-    task: Task, out: Path | None, device: str | None, workers: int | None, reward: Reward | None = None
-) -> Tuning:
+def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | None = None) -> Tuning:
     """The run of a task in its folder, having said what the user should know of it.
 
     Raises:
         InputError: as `Tuning`.
     """
-    if task.limits.batch_ratio is not None and (workers or 1) > 1:
-        typer.echo(f"The batch-time limit is off: with {workers} workers no training is alone.", err=True)
+    if task.limits.batch_ratio is not None and (machines.workers or 1) > 1:
+        typer.echo(f"The batch-time limit is off: with {machines.workers} workers no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
-    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, device=device, workers=workers)
+    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
     for note in task.splits.notes:
         typer.echo(note, err=True)
     if task.limits.loss is not None and task.limits.loss_epochs > Limits().loss_epochs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import nn
 from agents import Episode, Learner, PairwiseQ, play
 from agents.playing import begin
 from experiments.progress import progress_bar
-from experiments.tuning.evaluators import evaluator_of
+from experiments.tuning.evaluators import Machines, evaluator_of
 from experiments.tuning.run_folder import RunFolder
 from marl_hpo_env import InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import load_network, save_network
@@ -69,9 +69,7 @@ class Tuning:
         task: what is tuned.
         out: the folder where it is stored; not touched before everything else is known to be right.
         reward: in place of the task's.
-        device: where to train.
-        workers: trainings side by side; by default as many as this process has cores on a CPU, one on a GPU, and one where
-            the reward sees times.
+        machines: where and how designs are trained.
         console: where progress is shown.
 
     Raises:
@@ -84,8 +82,7 @@ class Tuning:
         out: Path,
         *,
         reward: Reward | None = None,
-        device: str | None = None,
-        workers: int | None = None,
+        machines: Machines = Machines(),  # noqa: B008  # it does not change
         console: Console | None = None,
     ) -> None:
         self.task = task
@@ -93,11 +90,12 @@ class Tuning:
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
-        self.device = choose_device(device)
-        evaluator = evaluator_of(task, device, workers, timed)
+        self.device = choose_device(machines.device)
+        evaluator = evaluator_of(task, machines, timed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._alone = StoredEvaluator(evaluator_of(task, device, 1, timed=True), self.folder.store, needs_time=True)
+        self._trains_alone = evaluator_of(task, replace(machines, workers=1), timed=True)
+        self._alone = StoredEvaluator(self._trains_alone, self.folder.store, needs_time=True)
         self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
         self.reward = self.env.reward  # a running budget changes Equation 2
@@ -187,7 +185,7 @@ class Tuning:
         if stored is not None and path.exists() and self.folder.store.about("network") == made_of:
             return _completed(stored), path
         with self.console.status("training the network to take home to convergence"):
-            network, trial = self.task.trainer(self.device).train(request)
+            network, trial = self._trains_alone.fit(design)
         self.folder.store.put(self._alone.fingerprint, trial)
         _completed(trial)
         assert network is not None

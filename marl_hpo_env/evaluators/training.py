@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, whole_number
-from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.trainer import Trainer, choose_device
 from marl_hpo_env.training.workers import Workers
 from marl_hpo_env.trial import METRICS, Request, Trial
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class TrainingEvaluator:
@@ -28,7 +33,16 @@ class TrainingEvaluator:
         InputError: if there is no such device, or there is not at least one worker.
     """
 
-    def __init__(self, task: Task, device: str | None = None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        task: Task,
+        device: str | None = None,
+        workers: int = 1,
+        *,
+        timeout: float | None = None,
+        fit_timeout: float | None = None,
+        memory_gb: float | None = None,
+    ) -> None:
         self._count = whole_number("number of workers", workers, 1)
         if workers > 1 and task.limits.batch_ratio is not None:
             raise InputError(f"{task.name!r} limits the time of a batch, which is measured only alone; use one worker.")
@@ -69,6 +83,20 @@ class TrainingEvaluator:
         """
         checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
         return self._train(checked)
+
+    def fit(self, design: Design | None, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:
+        """Final training (paper VII), alone: the network with the weights of its best epoch, None where it failed.
+
+        Args:
+            design: of the space, or None for the original network.
+            seconds: after which training is cut short (`Trial.cut`).
+
+        Raises:
+            InputError: if the design is not one of the space.
+        """
+        checked = None if design is None else self.space.check(design)
+        self._trainer = self._trainer or self._task.trainer(self._device)
+        return self._trainer.train(Request(checked, self._task.seed, None), seconds)
 
     def _train(self, requests: Sequence[Request]) -> Iterator[Trial]:
         if self._count == 1:

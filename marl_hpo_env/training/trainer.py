@@ -81,10 +81,15 @@ class Trainer:
             clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
         return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
 
-    def train(self, request: Request) -> tuple[nn.Module | None, Trial]:
+    def train(self, request: Request, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:
         """The trained network and its trial; the network is None where the trial did not complete.
 
         A design that is terminated (V-E), or raises while it is built or trained, is a trial that says so.
+
+        Args:
+            request: what to train.
+            seconds: after which final training ends with the best of the epochs that it has trained, of which there is one
+                at least; the trial says so (`Trial.cut`). Episodes are not cut.
         """
         started = time.perf_counter()
         metrics: dict[str, float | None] = dict.fromkeys(METRICS)
@@ -98,11 +103,11 @@ class Trainer:
                 if not final:
                     limits = EarlyTermination(self.limits, self.loss_limit, self.original_ms)
                 try:
-                    network = self._attempt(request, 0, limits, metrics, history)
+                    network, reason = self._attempt(request, 0, limits, metrics, history, started + seconds)
                 except Restart:
                     history.clear()
                     metrics = dict.fromkeys(METRICS)
-                    network = self._attempt(request, 1, limits, metrics, history)
+                    network, reason = self._attempt(request, 1, limits, metrics, history, started + seconds)
             except Terminated as error:
                 status, reason = "terminated", str(error)
             except Exception as error:  # whatever a design does to torch or to the user's own modules
@@ -118,8 +123,9 @@ class Trainer:
         limits: EarlyTermination,
         metrics: dict[str, float | None],
         history: list[dict[str, float]],
-    ) -> nn.Module:
-        """One training from fresh weights; fills in metrics and history as it goes."""
+        deadline: float,
+    ) -> tuple[nn.Module, str | None]:
+        """One training from fresh weights, and what is to be said of its end; fills in metrics and history as it goes."""
         seed = _seed(request, attempt)
         (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
         order = torch.Generator().manual_seed(seed)
@@ -133,6 +139,7 @@ class Trainer:
         times: list[float] = []
         examples = self._examples(request)
         best = _BestEpoch(recipe) if request.epochs is None else None
+        reason = None
         for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
             changed = self._set_rate(optimizer, epoch)
             train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
@@ -153,6 +160,9 @@ class Trainer:
             limits.epoch(train_loss)
             if best is not None and best.ends(epoch, accuracy, network, changed):
                 break
+            if best is not None and epoch < recipe.max_epochs and time.perf_counter() >= deadline:
+                reason = f"Final training was cut short after {epoch} epochs: the run's time was over."
+                break
         if best is not None:
             network.load_state_dict(best.weights)
             metrics |= history[best.epoch - 1]
@@ -163,7 +173,7 @@ class Trainer:
         if self.measure_time:
             metrics["train_ms_per_batch"] = median(times[WARM_UP_BATCHES:] or times)
             metrics["inference_ms_per_batch"] = self._inference_ms(network)
-        return network
+        return network, reason
 
     def _fresh(self, design: Design | None) -> nn.Module:
         """The network with the weights that its training starts from."""

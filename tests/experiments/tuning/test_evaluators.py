@@ -9,9 +9,9 @@ import torch
 
 from experiments.provenance import cores
 from experiments.tuning import evaluators
-from experiments.tuning.evaluators import default_workers, evaluator_of
+from experiments.tuning.evaluators import Machines, default_workers, evaluator_of
 from experiments.tuning.run_folder import RunFolder
-from marl_hpo_env import Request, Trial, task
+from marl_hpo_env import Request, TrainingEvaluator, Trial, task
 from marl_hpo_env.catalog import registry
 
 
@@ -19,9 +19,9 @@ def test_times_are_measured_one_training_at_a_time_and_else_every_core_trains():
     assert default_workers(torch.device("cpu")) == cores()
     assert default_workers(torch.device("cuda")) == 1
     digits = task("digits-convnet")
-    assert evaluator_of(digits, "cpu", None, timed=True).measures_time
-    assert evaluator_of(digits, "cpu", None, timed=False).measures_time == (cores() == 1)
-    assert not evaluator_of(digits, "cpu", 2, timed=True).measures_time
+    assert evaluator_of(digits, Machines("cpu"), timed=True).measures_time
+    assert evaluator_of(digits, Machines("cpu"), timed=False).measures_time == (cores() == 1)
+    assert not evaluator_of(digits, Machines("cpu", 2), timed=True).measures_time
 
 
 def choices():
@@ -48,8 +48,12 @@ def elsewhere(monkeypatch, formula_evaluator):
     class Elsewhere(formula_evaluator):
         task_name = "tiny"
 
-        def __init__(self, task, device, workers):
+        def __init__(self, task, device, workers, **_):
             super().__init__(task.space, fingerprint="elsewhere")
+            self._trains = TrainingEvaluator(task, device)
+
+        def fit(self, design):
+            return self._trains.fit(design)
 
         def trial(self, request):
             asked.append(request)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from agents import learner
+from experiments.tuning.evaluators import Machines
 from experiments.tuning.report import front, front_objectives, front_table, improvement_table, improvements
 from experiments.tuning.session import close, play_both, play_learner, prepare
 from marl_hpo_env import Data, PaperReward, Recipe, Request, Task, Trial, WeightedReward
@@ -107,7 +108,7 @@ def bright() -> Task:
 
 
 def test_a_run_on_masks_ends_in_a_front_and_in_predicted_masks(bright, tmp_path, capsys):
-    tuning = prepare(bright, tmp_path / "run", "cpu", 1)
+    tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1))
     played = play_learner(tuning, learner("random"), "random", 0, 4)
     stopped = next(design for design in played.trials if design != played.best.design)
     played.trials[stopped] = replace(played.trials[stopped], status="terminated")
@@ -130,7 +131,7 @@ def test_a_run_on_masks_ends_in_a_front_and_in_predicted_masks(bright, tmp_path,
 
 def test_where_no_design_keeps_the_constraints_there_is_no_report(bright, tmp_path, capsys):
     reward = WeightedReward({"validation_accuracy": 1}, ["parameters <= 1"])
-    tuning = prepare(bright, tmp_path / "run", "cpu", 1, reward)
+    tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1), reward)
     with pytest.raises(SystemExit) as ended:
         play_both(tuning, "random", learner("random"), "pairwise-q", 0, 2)
     assert ended.value.code == 1
@@ -140,7 +141,7 @@ def test_where_no_design_keeps_the_constraints_there_is_no_report(bright, tmp_pa
 
 
 def test_a_baseline_plays_as_many_distinct_designs_and_has_a_row_and_bars(bright, tmp_path, capsys):
-    tuning = prepare(bright, tmp_path / "run", "cpu", 1)
+    tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1))
     team = learner("pairwise-q", exploration_episodes=2, max_exploitation_episodes=1)
     play_both(tuning, "pairwise-q", team, "random", 0, None)
     said = capsys.readouterr().out
@@ -161,7 +162,7 @@ def test_a_baseline_plays_as_many_distinct_designs_and_has_a_row_and_bars(bright
 
 
 def test_a_baseline_that_finds_nothing_has_a_line_and_no_row(bright, tmp_path):
-    tuning = prepare(bright, tmp_path / "run", "cpu", 1)
+    tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1))
     played = play_learner(tuning, learner("random"), "random", 0, 2)
     nothing = [episode._replace(terminated=True) for episode in played.episodes]
     close(tuning, played, replace(played, name="other", episodes=nothing))
@@ -173,7 +174,7 @@ def test_a_baseline_that_finds_nothing_has_a_line_and_no_row(bright, tmp_path):
 def test_under_eq_2_the_sum_as_printed_stands_beside_the_reward(bright, tmp_path):
     # All of the weight is the size's, so every sum is below 0.
     reward = PaperReward(0.0)
-    tuning = prepare(bright, tmp_path / "run", "cpu", 1, reward)
+    tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1), reward)
     play_both(tuning, "random", learner("random"), None, 0, 3)
     with (tmp_path / "run" / "episodes-random.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -188,7 +189,7 @@ def test_under_eq_2_the_sum_as_printed_stands_beside_the_reward(bright, tmp_path
 
 def test_each_play_of_a_running_budget_begins_with_ten_epochs(bright, tmp_path):
     task = replace(bright, recipe=replace(bright.recipe, epochs="running"), reward=PaperReward())
-    tuning = prepare(task, tmp_path / "run", "cpu", 1)
+    tuning = prepare(task, tmp_path / "run", Machines("cpu", 1))
     assert tuning.reward.accuracy_score == "per_epoch"
     first = [play_learner(tuning, learner("random"), name, 0, 3) for name in ("random", "again")]
     assert first[0].episodes == first[1].episodes

@@ -386,7 +386,7 @@ def _seed(request: Request, attempt: int) -> int:
 def _failure(error: Exception) -> tuple[str, bool]:
     """The reason of a failed trial, and whether it is an accident."""
     first = first_line(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in first:
         return f"Out of memory: {first}.", True
     return f"{first}." if isinstance(error, InputError | Diverged) else f"{type(error).__name__}: {first}.", False
 

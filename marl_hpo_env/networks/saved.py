@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.files import whole_file
 from marl_hpo_env.networks.builder import NetworkBuilder
 from marl_hpo_env.networks.trace import Traced
 
@@ -38,10 +38,9 @@ def save_network(network: nn.Module, path: Path | str) -> None:
         "inputs": json.dumps([[list(x.shape[1:]), str(x.dtype).removeprefix("torch.")] for x in meta["inputs"]]),
     }
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    partial = Path(f"{path}.partial")
     try:
-        save_file(tensors, str(partial), metadata)
-        os.replace(partial, path)  # a file of this name is whole, whenever the process may end
+        with whole_file(path) as partial:
+            save_file(tensors, str(partial), metadata)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The network cannot be written to {str(path)!r}: {error}.") from error
 

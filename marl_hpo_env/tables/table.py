@@ -15,7 +15,6 @@ training that was restarted or terminated by a limit (V-E) counts as such, howev
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -26,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.files import whole_file
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.tables.file import Column, pack, unpack
@@ -168,10 +168,9 @@ class Table:
         """
         if Path(path).suffix != ".npz":
             raise InputError(f"The name of a table's file ends in .npz; got {str(path)!r}.")
-        partial = Path(f"{path}.partial")
         try:
-            partial.write_bytes(self.content)
-            os.replace(partial, path)  # a file of this name is whole, whenever the process may end
+            with whole_file(path) as partial:
+                partial.write_bytes(self.content)
         except OSError as error:
             raise InputError(f"The table cannot be written to {str(path)!r}: {error.strerror}.") from error
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn, Self
 import typer
 
 from marl_hpo_env import InputError
-from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once_when_told
+from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once, end_at_once_when_told
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs side by side.", show_default="one per core")]
 Device = Annotated[
@@ -82,8 +82,8 @@ class _Stopping:
     """While it is entered, Ctrl-C and SIGTERM raise `_Stopped` in the command; the second time the process ends at once.
 
     Never within an import: a module that is half imported fails later, elsewhere, and a library takes what its import raises for
-    a part that is not installed. Then the exception waits for the import's end. Nor is it lost where Python can raise nothing, as
-    in `__del__`: it is raised again a moment later.
+    a part that is not installed. Then the exception waits for the import's end; after `_PATIENCE` the process ends at once.
+    Nor is it lost where Python can raise nothing, as in `__del__`: it is raised again a moment later.
 
     Attributes:
         asked: whether it was asked to stop.
@@ -92,8 +92,8 @@ class _Stopping:
     _MOMENT = 0.02
     """Seconds between two looks at whether an import is over."""
 
-    _PATIENCE = 10
-    """Seconds of an import after which it is broken off all the same: a module can train in its import."""
+    _PATIENCE = 3
+    """Seconds that an import is waited for: a module of the user's own may do anything in it."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -111,14 +111,15 @@ class _Stopping:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._broken_off_at = time.monotonic() + self._PATIENCE
+        self._latest = time.monotonic() + self._PATIENCE
         end_at_once_when_told()  # whoever asks twice does not want to wait
         self._stop(number, frame)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if _importing(frame) and time.monotonic() < self._broken_off_at and self._look_again(self._MOMENT):
-            return
-        raise _Stopped
+        if not _importing(frame):
+            raise _Stopped
+        if time.monotonic() > self._latest or not self._look_again(self._MOMENT):
+            end_at_once()
 
     def _lost(self, unraisable: Any) -> None:
         if unraisable.exc_type is not _Stopped:

@@ -28,11 +28,11 @@ def is_command() -> bool:
 def end_at_once_when_told() -> None:
     """From here on Ctrl-C and SIGTERM end the process in one word, whatever it is doing."""
     for number in SIGNALS:
-        signal.signal(number, _end)
+        signal.signal(number, lambda number, frame: end_at_once())
 
 
-def _end(number: int, frame: object) -> NoReturn:
-    # An exception would be lost in some imports, and be a traceback in others.
+def end_at_once() -> NoReturn:
+    """Ends the process. An exception would be lost in some imports, and be a traceback in others."""
     os.write(2, b"\nStopped.\n")
     os._exit(EXIT_CODE)
 

@@ -11,6 +11,9 @@ import torch.
 
 from __future__ import annotations
 
+import marl_hpo_env.stopping  # noqa: F401 - before all that takes time to import
+
+# isort: split
 from typing import TYPE_CHECKING, Any
 
 from marl_hpo_env.catalog.registry import task, tasks
@@ -18,7 +21,7 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
 from marl_hpo_env.environments.padded import PaddedObservations
 from marl_hpo_env.environments.registration import env, parallel_env, register, register_task
-from marl_hpo_env.errors import InputError, import_object, whole_number
+from marl_hpo_env.errors import InputError, first_line, import_object, is_number, whole_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.evaluators.table import TableEvaluator
@@ -75,10 +78,12 @@ __all__ = [
     "brats18",
     "cifar",
     "env",
+    "first_line",
     "hypervolume",
     "image_folder",
     "imagenet",
     "import_object",
+    "is_number",
     "isic18",
     "load_network",
     "non_dominated",

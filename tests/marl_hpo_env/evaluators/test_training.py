@@ -119,13 +119,19 @@ def test_workers_end_with_their_evaluator(faulty):
     assert not wait_until_gone(started)
 
 
-def test_workers_end_when_their_parent_is_killed(faulty):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_workers_end_when_their_parent_is_killed_whatever_they_are_at(number):
     script = """
-import multiprocessing, time
+import multiprocessing, threading, time
 import faulty_task
 from marl_hpo_env import Request, TrainingEvaluator
 
-next(TrainingEvaluator(faulty_task.task(), "cpu", 2).evaluate([Request(None, 0, 1)]))
+evaluator = TrainingEvaluator(faulty_task.task(), "cpu", 3)
+idle = evaluator.evaluate([Request(None, seed, 1) for seed in range(3)])
+list(idle)
+busy = evaluator.evaluate([Request(faulty_task.HANGS, 0, 1), Request(faulty_task.SPINS, 0, 1)])
+threading.Thread(target=next, args=(busy,)).start()
+time.sleep(1)
 print(*[process.pid for process in multiprocessing.active_children()], flush=True)
 time.sleep(600)
 """
@@ -135,10 +141,10 @@ time.sleep(600)
     )
     try:
         started = {int(pid) for pid in parent.stdout.readline().split()}
-        assert len(started) == 2
+        assert len(started) == 3
         assert all(Path(f"/proc/{pid}").exists() for pid in started)
     finally:
-        parent.kill()
+        parent.send_signal(number)
         parent.wait()
         parent.stdout.close()
     assert not wait_until_gone(started)

@@ -66,7 +66,8 @@ def check_answers(evaluator: Evaluator, seed: int, epochs: int) -> None:
 class StoredEvaluator:
     """An evaluator that asks its inner one only for what its store does not have, and stores each trial as it ends.
 
-    Requests that are equal are evaluated once and answered once each. Where the store has trials of the same task that were
+    Requests that are equal are evaluated once and answered once each. A stored trial whose training was cut short counts as
+    missing. Where the store has trials of the same task that were
     made under other conditions, and none under these, a warning says so before the first is evaluated.
 
     Args:
@@ -112,7 +113,7 @@ class StoredEvaluator:
         missing: dict[Request, int] = {}
         for request in requests:
             trial = None if request in missing else self.store.get(self.fingerprint, request)
-            if trial is None or self._lacks_time(trial):
+            if trial is None or trial.cut or self._lacks_time(trial):
                 missing[request] = missing.get(request, 0) + 1
             else:
                 yield trial

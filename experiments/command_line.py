@@ -55,18 +55,18 @@ def run_command(app: typer.Typer, name: str, arguments: Sequence[str] | None = N
             f"{name}: {error.filename or 'A file'} cannot be written or read: {error.strerror or error}.", err=True
         )
         sys.exit(2)
-    except _Stopped:
+    except Stopped:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         typer.echo("\nStopped; what was finished is stored, and the same command continues.", err=True)
         sys.exit(130)
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """The user, or the system, asks the command to stop."""
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    raise _Stopped
+    raise Stopped
 
 
 def _warn_in_a_sentence(name: str) -> None:

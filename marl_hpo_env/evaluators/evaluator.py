@@ -112,8 +112,8 @@ class StoredEvaluator:
             self._introduce()
         missing: dict[Request, int] = {}
         for request in requests:
-            trial = None if request in missing else self.store.get(self.fingerprint, request)
-            if trial is None or trial.cut or self._lacks_time(trial):
+            trial = None if request in missing else self.stored(request)
+            if trial is None:
                 missing[request] = missing.get(request, 0) + 1
             else:
                 yield trial
@@ -122,6 +122,11 @@ class StoredEvaluator:
                 self.store.put(self.fingerprint, trial)
             for _ in range(missing[trial.request]):
                 yield trial
+
+    def stored(self, request: Request) -> Trial | None:
+        """The stored trial that answers a request; None where there is none, it was cut short, or it lacks times."""
+        trial = self.store.get(self.fingerprint, request)
+        return None if trial is None or trial.cut or self._lacks_time(trial) else trial
 
     def _introduce(self) -> None:
         """Tells the store whose trials these are, and the user of those that do not count."""

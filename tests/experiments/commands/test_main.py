@@ -74,11 +74,12 @@ def uninterrupted(tmp_path_factory):
 
 def test_tune_ends_in_a_table_a_picture_and_its_files(uninterrupted):
     folder, out = uninterrupted
-    for text in ("original", "random", "test %", "conv3", "best reward", str(folder / "rewards-random.png")):
+    run = folder / "random-seed0"
+    for text in ("original", "random", "test %", "conv3", "best reward", str(run / "rewards-random.png")):
         assert text in out
-    assert (folder / "rewards-random.png").read_bytes().startswith(b"\x89PNG")
-    assert len((folder / "episodes-random.csv").read_text().splitlines()) == 1 + 10
-    report = (folder / "report.md").read_text()
+    assert (run / "rewards-random.png").read_bytes().startswith(b"\x89PNG")
+    assert len((run / "episodes-random.csv").read_text().splitlines()) == 1 + 10
+    report = (run / "report.md").read_text()
     assert "| original |" in report
     command = " ".join(["python -m experiments.commands.main", *TUNE, "--out", str(folder)])
     assert f"Measured by `{command}` with marl-hpo-env " in report
@@ -106,7 +107,8 @@ def test_a_run_that_was_stopped_continues_to_the_same_store_and_report(uninterru
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert rows(tmp_path) == rows(uninterrupted[0])
-    assert (tmp_path / "episodes-random.csv").read_text() == (uninterrupted[0] / "episodes-random.csv").read_text()
+    episodes = "random-seed0/episodes-random.csv"
+    assert (tmp_path / episodes).read_text() == (uninterrupted[0] / episodes).read_text()
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,13 @@ import re
 from dataclasses import replace
 
 import pytest
-import torch
-from torch import nn
 
 from agents import learner
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.report import front, front_objectives, front_table, improvement_table, improvements
 from experiments.tuning.session import close, play_both, prepare
-from marl_hpo_env import Data, PaperReward, Recipe, Request, Task, Trial, WeightedReward
+from marl_hpo_env import PaperReward, Request, Trial, WeightedReward
 from marl_hpo_env.reward import Objective
 
 ACCURACY, SIZE = Objective("validation_accuracy", False), Objective("model_size_mb", False)
@@ -83,29 +81,6 @@ def test_improvements_over_the_original_by_hand():
 
 
 # --- a run that ends -------------------------------------------------------------------------------------------------
-
-
-def _network() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
-
-
-@pytest.fixture(scope="module")
-def bright() -> Task:
-    """Finding the bright quarter of 8x8 images."""
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.zeros(24, 1, 8, 8)
-    for number, mask in enumerate(masks):
-        top, left = 4 * (number % 2), 4 * (number // 2 % 2)
-        mask[0, top : top + 4, left : left + 4] = 1
-    images = masks + 0.1 * torch.randn(masks.shape, generator=generator)
-    splits = Data(*zip(images.split(8), masks.split(8), strict=True))
-    return Task(
-        "bright",
-        _network,
-        splits,
-        choices={"0": {"out_channels": (2, 4), "kernel_size": (1, 3)}},
-        recipe=Recipe(batch_size=8, epochs=1, learning_rate=0.05, patience=2, max_epochs=3),
-    )
 
 
 def test_a_run_on_masks_ends_in_a_front_and_in_predicted_masks(bright, tmp_path, capsys):

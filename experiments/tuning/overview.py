@@ -100,8 +100,9 @@ def _sentences(stands: Standing) -> list[str]:
         lines.append(f"The best network so far: {stands.network}")
     elif stands.plays and stands.designs:
         episodes = next(iter(stands.plays.values()))
-        enough = f"; with --episodes {len(episodes)} behind it, now" if " tune " in settings["command"] else ""
-        lines.append(f"The best network so far is not trained yet; the same command trains it at its end{enough}.")
+        lines.append("The best network so far is not trained yet; the same command trains it at its end.")
+        if " tune " in settings["command"]:
+            lines.append(f"To end the search here and train it, put --episodes {len(episodes)} behind that command.")
     lines.append(f"The run goes on by the same command: {settings['command']}")
     return lines
 

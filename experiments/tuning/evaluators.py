@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -30,13 +31,14 @@ class Machines:
     trial_memory: float | None = None
 
 
-def evaluator_of(task: Task, machines: Machines, timed: bool) -> TrainingEvaluator:
+def evaluator_of(task: Task, machines: Machines, timed: bool, output: Path | None = None) -> TrainingEvaluator:
     """What turns a task's designs into trials.
 
     Args:
         task: whose designs.
         machines: where they are trained.
         timed: whether times matter, as to a limit or a reward that sees them.
+        output: a file for what designs print.
 
     Raises:
         InputError: if there is no such device, or times are limited and several workers asked for.
@@ -49,6 +51,7 @@ def evaluator_of(task: Task, machines: Machines, timed: bool) -> TrainingEvaluat
         timeout=machines.trial_timeout,
         fit_timeout=machines.fit_timeout,
         memory_gb=machines.trial_memory,
+        output=output,
     )
 
 

@@ -99,10 +99,10 @@ class Tuning:
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
         self.device = choose_device(machines.device)
-        evaluator = evaluator_of(task, machines, timed)
+        evaluator = evaluator_of(task, machines, timed, out / "output.txt")
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._trains_alone = evaluator_of(task, replace(machines, workers=1), timed=True)
+        self._trains_alone = evaluator_of(task, replace(machines, workers=1), True, out / "output.txt")
         self._alone = StoredEvaluator(self._trains_alone, self.folder.store, needs_time=True)
         self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped

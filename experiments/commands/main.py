@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import Device, Workers, new_app, run_command
+from experiments.command_line import Device, Ray, Workers, new_app, run_command
 from experiments.commands.compare import compare
 from experiments.commands.reproduce import reproduce
 from experiments.commands.reward_options import read_reward
@@ -152,6 +152,7 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    ray: Ray = None,
     out: Out = None,
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped."""
@@ -174,7 +175,7 @@ def tune(
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
-    tuning = prepare(task, out, Machines(device, workers), reward(task))
+    tuning = prepare(task, out, Machines(device, workers, ray=ray), reward(task))
     play_both(tuning, learner, player, baseline, seed, episodes)
 
 

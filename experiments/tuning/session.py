@@ -46,8 +46,9 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     Raises:
         InputError: as `Tuning`.
     """
-    if task.limits.batch_ratio is not None and (machines.workers or 1) > 1:
-        typer.echo(f"The batch-time limit is off: with {machines.workers} workers no training is alone.", err=True)
+    if task.limits.batch_ratio is not None and (machines.ray or (machines.workers or 1) > 1):
+        where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
+        typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
     tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
     for note in task.splits.notes:

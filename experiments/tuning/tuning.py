@@ -14,7 +14,7 @@ from torch import nn
 from agents import Episode, Learner, PairwiseQ, play
 from agents.playing import begin
 from experiments.progress import progress_bar
-from experiments.tuning.evaluators import Machines, evaluator_of
+from experiments.tuning.evaluators import Machines, evaluator_of, pace
 from experiments.tuning.run_folder import RunFolder
 from marl_hpo_env import InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import load_network, save_network
@@ -90,12 +90,15 @@ class Tuning:
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
-        self.device = choose_device(machines.device)
+        self.device = None if machines.ray else choose_device(machines.device)  # None: those of a cluster
         evaluator = evaluator_of(task, machines, timed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._trains_alone = evaluator_of(task, replace(machines, workers=1), timed=True)
-        self._alone = StoredEvaluator(self._trains_alone, self.folder.store, needs_time=True)
+        # On a cluster no training is known to be alone on its machine.
+        self._trains_alone = evaluator if machines.ray else evaluator_of(task, replace(machines, workers=1), timed=True)
+        self._alone = StoredEvaluator(
+            self._trains_alone, self.folder.store, needs_time=self._trains_alone.measures_time
+        )
         self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
         self.reward = self.env.reward  # a running budget changes Equation 2
@@ -141,7 +144,8 @@ class Tuning:
                 phases.append(phase)
                 best = max(best, episode.reward)
                 description = f"{name} {phase}".strip()
-                progress.update(bar, completed=len(phases), description=description, note=f"best {best:.4g}")
+                note = f"best {best:.4g} {pace(self._stored)}"
+                progress.update(bar, completed=len(phases), description=description, note=note)
 
             played = play(
                 self.env,

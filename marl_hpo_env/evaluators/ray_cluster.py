@@ -184,15 +184,13 @@ class RayEvaluator:
                     training = waiting.popleft()
                     running[self._start(training)] = training
                 for stream in _ready(running):
-                    training = running[stream]
-                    answer = self._heard(training, stream)
-                    if answer is None and not training.lost:
+                    try:
+                        answer = self._heard(running[stream], stream)
+                    except _Lost:
+                        waiting.appendleft(running.pop(stream))
                         continue
-                    del running[stream]
-                    if answer is None:
-                        waiting.appendleft(training)
-                        training.lost = False
-                    else:
+                    if answer is not None:
+                        del running[stream]
                         yield self._counted(answer)
                 for stream in [each for each, training in running.items() if training.deadline <= time.monotonic()]:
                     ray.cancel(stream, force=True)
@@ -218,30 +216,32 @@ class RayEvaluator:
             options["memory"] = self._memory
         if environment:
             options["runtime_env"] = {"env_vars": environment}
+        training.deadline = math.inf
         seconds = training.until - time.monotonic()
         remote = ray.remote(trained).options(**options)
         return remote.remote([self._held], self._device, training.request, seconds, training.keep, self._memory)
 
     def _heard(self, training: _Training, stream: Any) -> tuple[Weights | None, Trial] | None:
-        """What came of a training of which there is something to hear; None where it has begun, or is to be tried again."""
+        """What came of a training of which there is something to hear; None where it has begun.
+
+        Raises:
+            _Lost: if it came to nothing, and is to be tried again.
+        """
         import ray
         from ray import exceptions
 
         try:
             said: tuple[Weights | None, Trial] | None = ray.get(next(stream))
-        except (exceptions.NodeDiedError, exceptions.ObjectLostError):
-            training.lost = True
-        except exceptions.WorkerCrashedError:
+        except (exceptions.NodeDiedError, exceptions.ObjectLostError) as error:
+            raise _Lost from error
+        except (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError) as error:
             training.deaths += 1
-            if training.deaths == 2:
+            if training.deaths < 2:
+                raise _Lost from error
+            if isinstance(error, exceptions.WorkerCrashedError):
                 return None, _failed(training.request, "Its process died, twice.")
-            training.lost = True
-        except exceptions.OutOfMemoryError:
-            training.deaths += 1
-            if training.deaths == 2:
-                reason = "Out of memory: the machine ended its process, twice."
-                return None, replace(_failed(training.request, reason), accidental=True)
-            training.lost = True
+            reason = "Out of memory: the machine ended its process, twice."
+            return None, replace(_failed(training.request, reason), accidental=True)
         except exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, InputError) else error  # noqa: B904
         except exceptions.RayError as error:
@@ -270,7 +270,6 @@ class _Training:
         keep: whether the weights are sent back.
         deaths: how many of its processes have died, the machine not.
         deadline: when it is given up; known once it has begun.
-        lost: whether it came to nothing, and is to be tried again.
     """
 
     request: Request
@@ -278,7 +277,10 @@ class _Training:
     keep: bool = False
     deaths: int = 0
     deadline: float = math.inf
-    lost: bool = False
+
+
+class _Lost(Exception):
+    """A training came to nothing through what happened around it."""
 
 
 def _ready(running: Mapping[Any, _Training]) -> list[Any]:

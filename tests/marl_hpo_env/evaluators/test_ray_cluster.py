@@ -41,6 +41,8 @@ class Faulty(nn.Module):
             os.kill(os.getpid(), signal.SIGKILL)
         if self.training and self.fault == "hang":
             time.sleep(1000)
+        if self.training and self.fault == "eat":
+            torch.ones(10**9)
         return x
 
 
@@ -55,13 +57,21 @@ def data():
 
 
 def choices():
-    return {Faulty: {"fault": ("none", "kill", "hang")}}
+    return {Faulty: {"fault": ("none", "kill", "hang", "eat")}}
 
 
 def task():
     return Task("faulty", model, data, choices, Recipe(50, 1, "adam", 0.01, max_epochs=3), PaperReward())
+
+
+def widths():
+    return {nn.Linear: {"out_features": tuple(range(1, 41))}}
+
+
+def slow():
+    return Task("slow", model, data, widths, Recipe(50, 60, "adam", 0.01, max_epochs=3))
 """
-GOOD, KILLS, HANGS = (0,), (1,), (2,)
+GOOD, KILLS, HANGS, EATS = (0,), (1,), (2,), (3,)
 ENDLESS = 10**9
 
 
@@ -165,29 +175,42 @@ def test_what_an_abandoned_evaluation_had_under_way_is_ended(evaluator_on, fault
     trials = evaluator.evaluate([Request(GOOD, 0, 1), *[Request(GOOD, seed, ENDLESS) for seed in (1, 2, 3)]])
     assert next(trials).request.epochs == 1
     trials.close()
+    deadline = time.monotonic() + 30
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == 2
+
+
+def test_a_training_that_wants_more_memory_than_it_may_take_fails_by_accident(evaluator_on, faulty_task):
+    evaluator = evaluator_on(faulty_task, memory_gb=1)
+    (trial,) = evaluator.evaluate([Request(EATS, 0, 1)])
+    assert (trial.status, trial.accidental) == ("failed", True)
+    assert trial.reason.startswith("Out of memory")
     assert [trial.status for trial in evaluator.evaluate([Request(GOOD, 0, 1)])] == ["completed"]
 
 
-def test_memory_that_a_training_may_not_take_makes_it_fail_by_accident(evaluator_on, faulty_task):
-    assert [t.status for t in evaluator_on(faulty_task, memory_gb=1).evaluate([Request(GOOD, 0, 1)])] == ["completed"]
-
-
-def test_a_node_that_dies_costs_no_trial(cluster, evaluator_on, faulty_task):
-    node = cluster.add_node(num_cpus=1)
+def test_a_node_that_dies_costs_no_trial(cluster, evaluator_on, faulty_task, monkeypatch):
     evaluator = evaluator_on(faulty_task)
-    requests = [Request(GOOD, seed, 150) for seed in range(12)]
+    started = []
+    start = evaluator._start
+    monkeypatch.setattr(evaluator, "_start", lambda training: started.append(training) or start(training))
+    requests = [Request(GOOD, seed, 60) for seed in range(12)]
     trials = evaluator.evaluate(requests)
-    first = next(trials)
+    finished = [next(trials) for _ in range(3)]  # both nodes are at work
+    (node,) = cluster.worker_nodes
     cluster.remove_node(node, allow_graceful=False)
-    rest = list(trials)
-    assert Counter(trial.request for trial in (first, *rest)) == Counter(requests)
-    assert {trial.status for trial in (first, *rest)} == {"completed"}
+    cluster.add_node(num_cpus=1)
+    finished += trials
+    assert Counter(trial.request for trial in finished) == Counter(requests)
+    assert {trial.status for trial in finished} == {"completed"}
+    assert len(started) > len(requests)  # what ran there was tried again
 
 
 def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_path):
-    store = tmp_path / "trials.sqlite"
-    arguments = ["tune", "--task", "digits-convnet", "--learner", "random", "--episodes", "24", "--epochs", "2"]
-    arguments += ["--ray", cluster.address, "--device", "cpu", "--out", str(tmp_path)]
+    (tmp_path / "mine.py").write_text(FAULTY)
+    store = tmp_path / "out" / "trials.sqlite"
+    arguments = ["tune", "--task", "mine:slow", "--learner", "random", "--episodes", "30"]
+    arguments += ["--ray", cluster.address, "--device", "cpu", "--out", "out"]
     command = [sys.executable, "-m", "marl_hpo_env", *arguments]
 
     def stored():
@@ -199,21 +222,21 @@ def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_p
             except sqlite3.OperationalError:  # it has just been made
                 return {}
 
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     deadline = time.monotonic() + 100
     while len(stored()) < 6 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     process.wait()
     before = stored()
-    assert 6 <= len(before) < 25
-    ended = subprocess.run(command, capture_output=True, text=True)
+    assert 6 <= len(before) < 30
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     after = stored()
     assert before.items() <= after.items()  # nothing was trained again: the seconds are those of before
-    assert len(after) >= 25
+    assert len(after) == 1 + 30 + 2  # the original and every design, the original and the best to convergence
     assert "(raylet)" not in ended.stdout + ended.stderr
-    assert "on a Ray cluster" in (tmp_path / "report.md").read_text()
+    assert "on a Ray cluster" in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_what_cannot_be_used_is_one_sentence(evaluator_on, faulty_task, refused):
@@ -223,24 +246,28 @@ def test_what_cannot_be_used_is_one_sentence(evaluator_on, faulty_task, refused)
     for device in ("cuda", "cuda:0", "mps"):
         with refused("GPU"):
             marl_hpo_env.RayEvaluator(faulty_task, device=device)
-    with pytest.raises(InputError, match="Action 3"):
-        evaluator_on(faulty_task).evaluate([Request((3,), 0, 1)])
+    with pytest.raises(InputError, match="Action 4"):
+        evaluator_on(faulty_task).evaluate([Request((4,), 0, 1)])
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "auto"])
-def test_a_cluster_that_is_not_there_is_one_sentence(address):
-    script = f"""
+def test_a_cluster_that_is_not_there_is_one_sentence():
+    script = """
 import signal, marl_hpo_env
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-try:
-    marl_hpo_env.RayEvaluator(marl_hpo_env.task("digits-convnet"), {address!r})
-except marl_hpo_env.InputError as error:
-    print(error)
+for address in ("127.0.0.1:1", "nonsense", "auto"):
+    try:
+        marl_hpo_env.RayEvaluator(marl_hpo_env.task("digits-convnet"), address)
+    except marl_hpo_env.InputError as error:
+        print(error)
 print(signal.getsignal(signal.SIGTERM) == signal.SIG_IGN)
 """
     environment = os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
-    assert re.fullmatch(r"There is no Ray cluster at '[^']+' \(.+\); start one with .+\.\nTrue\n", ended.stdout), ended
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    *sentences, kept = ended.stdout.splitlines()
+    assert kept == "True"
+    assert len(sentences) == 3
+    for sentence in sentences:
+        assert re.fullmatch(r"There is no Ray cluster at '[^']+' \(.+\); start one with .+\.", sentence)
 
 
 def test_without_ray_the_sentence_says_how_to_install_it(monkeypatch, refused):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from types import FrameType
+from typing import Annotated, Any, NoReturn, Self
 
 import typer
 
 from marl_hpo_env import InputError
+from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once, end_at_once_when_told
 
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs side by side.", show_default="one per core")]
 Device = Annotated[
@@ -39,42 +42,116 @@ def new_app(**settings: Any) -> typer.Typer:
     return typer.Typer(add_completion=False, pretty_exceptions_enable=False, **settings)
 
 
-def run_command(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> None:
+def run_command(app: typer.Typer, name: str, arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs a command to its end, which is an exit.
 
-    Bad input is one sentence on the error stream and exit code 2, Ctrl-C is exit code 130. A warning is one sentence.
+    Bad input is one sentence on the error stream and exit code 2; Ctrl-C and SIGTERM are one and exit code 130. A warning is
+    one sentence.
 
     Args:
         app: the command.
         name: how it is called, such as `marl-hpo`.
         arguments: what stands behind the name; what this process was started with where None.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    with _Stopping() as stopping:
+        try:
+            code, sentence = _ended(app, name, arguments)
+            end_at_once_when_told()
+        except BaseException:  # whatever became of the exception that stops, on its way through others' code
+            if not stopping.asked:
+                raise
+        if stopping.asked:
+            code, sentence = EXIT_CODE, "\nStopped; what was finished is stored, and the same command continues."
+    if sentence:
+        typer.echo(sentence, err=True)
+    sys.exit(code)
+
+
+def _ended(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> tuple[Any, str]:
+    """The exit code of a command that has come to its end, and what is to be said of it."""
     try:
         with warnings.catch_warnings():
             _warn_in_a_sentence(name)
             app(arguments, prog_name=name)
     except InputError as error:
-        typer.echo(f"{name}: {error}", err=True)
-        sys.exit(2)
+        return 2, f"{name}: {error}"
     except OSError as error:  # such as a full disk, or a picture in a folder that does not exist
-        typer.echo(
-            f"{name}: {error.filename or 'A file'} cannot be written or read: {error.strerror or error}.", err=True
-        )
-        sys.exit(2)
-    except _Stopped:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        typer.echo("\nStopped; what was finished is stored, and the same command continues.", err=True)
-        sys.exit(130)
+        return 2, f"{name}: {error.filename or 'A file'} cannot be written or read: {error.strerror or error}."
+    except SystemExit as ended:
+        return ended.code, ""
+    return 0, ""
 
 
 class _Stopped(BaseException):
     """The user, or the system, asks the command to stop."""
 
 
-def _stop(number: int, frame: object) -> NoReturn:
-    raise _Stopped
+class _Stopping:
+    """While it is entered, Ctrl-C and SIGTERM raise `_Stopped` in the command; the second time the process ends at once.
+
+    Never within an import: a module that is half imported fails later, elsewhere, and a library takes what its import raises for
+    a part that is not installed. Then the exception waits for the import's end; after `_PATIENCE` the process ends at once.
+    Nor is it lost where Python can raise nothing, as in `__del__`: it is raised again a moment later.
+
+    Attributes:
+        asked: whether it was asked to stop.
+    """
+
+    _MOMENT = 0.02
+    """Seconds between two looks at whether an import is over."""
+
+    _PATIENCE = 3
+    """Seconds that an import is waited for: a module of the user's own may do anything in it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> Self:
+        self._unraisable = sys.unraisablehook
+        sys.unraisablehook = self._lost
+        for number in SIGNALS:
+            signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._look_again(0)
+        sys.unraisablehook = self._unraisable
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        self._latest = time.monotonic() + self._PATIENCE
+        end_at_once_when_told()  # whoever asks twice does not want to wait
+        self._stop(number, frame)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if not _importing(frame):
+            raise _Stopped
+        if time.monotonic() > self._latest or not self._look_again(self._MOMENT):
+            end_at_once()
+
+    def _lost(self, unraisable: Any) -> None:
+        if unraisable.exc_type is not _Stopped:
+            self._unraisable(unraisable)
+        else:
+            self._look_again(self._MOMENT)
+
+    def _look_again(self, seconds: float) -> bool:
+        """Has `_stop` called in as many seconds, 0 for never; False where the system has no such clock."""
+        if not hasattr(signal, "setitimer"):
+            return False
+        if self.asked:
+            signal.signal(signal.SIGALRM, self._stop)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+        return True
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether an import is going on where this frame is."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _warn_in_a_sentence(name: str) -> None:

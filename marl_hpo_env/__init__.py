@@ -11,6 +11,9 @@ import torch.
 
 from __future__ import annotations
 
+import marl_hpo_env.stopping  # noqa: F401 - before all that takes time to import
+
+# isort: split
 from typing import TYPE_CHECKING, Any
 
 from marl_hpo_env.catalog.registry import task, tasks

@@ -13,12 +13,15 @@ from importlib.abc import InspectLoader
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from marl_hpo_env.stopping import end_at_once_when_told
+
 PARTS = ("agents", "experiments")
 """The packages of the distribution `marl-hpo-env` that stand above this one."""
 
 
 def main() -> None:
     """Starts the command line; one sentence and exit code 2 where a package that it needs is not ours."""
+    end_at_once_when_told()
     for package in PARTS:
         fault = _fault(package)
         if fault is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import math
+import numbers
 import operator
 import os
 import sys
@@ -66,6 +68,43 @@ def whole_number(what: str, value: Any, least: int) -> int:
     if number is None or number < least:
         raise InputError(f"The {what} is {value!r}; it is a whole number from {least}.")
     return number
+
+
+def number(
+    what: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> float:
+    """`value`, if it is a finite number within these bounds.
+
+    Args:
+        what: what it is, such as `"recipe's momentum"`.
+        value: what was given.
+        least, most: the bounds, if they are right themselves.
+        above, below: the bounds, if they are not.
+
+    Raises:
+        InputError: if it is no number, not finite, or out of bounds.
+    """
+    bounds = [
+        (least, operator.ge, "at least"),
+        (most, operator.le, "at most"),
+        (above, operator.gt, "above"),
+        (below, operator.lt, "below"),
+    ]
+    told = [(bound, holds, word) for bound, holds, word in bounds if bound is not None]
+    if not (_is_number(value) and math.isfinite(value) and all(holds(value, bound) for bound, holds, _ in told)):
+        right = " and ".join(f"{word} {bound:g}" for bound, _, word in told)
+        raise InputError(f"The {what} is {value!r}; it is a number{f' {right}' if right else ''}.")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def import_object(name: str, what: str) -> Any:

@@ -21,6 +21,9 @@ from marl_hpo_env.errors import InputError
 Design = tuple[int, ...]
 """One action index per layer, in network order."""
 
+MOST_ACTIONS = 1_000_000
+"""Of a layer. No learner goes through more, and they are held in memory."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:
@@ -55,6 +58,12 @@ class Layer:
                 raise InputError(f"Layer {self.name!r} has no values for {hyperparameter!r}; give at least one.")
             if any(value in frozen[hyperparameter][:i] for i, value in enumerate(frozen[hyperparameter])):
                 raise InputError(f"Layer {self.name!r} has a value of {hyperparameter!r} twice: {list(values)}.")
+        actions = math.prod(map(len, frozen.values()))
+        if actions > MOST_ACTIONS:
+            raise InputError(
+                f"Layer {self.name!r} has {actions:,} actions, the product of its numbers of values; {MOST_ACTIONS:,} are the "
+                "most, so give fewer values."
+            )
         object.__setattr__(self, "choices", frozen)
         object.__setattr__(self, "inputs", tuple(self.inputs))
 
@@ -282,7 +291,7 @@ class SearchSpace:
                 )
                 for layer in description
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
             raise InputError(
                 f"The description of a search space cannot be read: {error}; use what describe() made."
             ) from error

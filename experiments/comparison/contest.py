@@ -26,6 +26,7 @@ from agents import Episode, Learner, learner, play
 from experiments.progress import progress_bar
 from experiments.provenance import cores, software
 from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
+from marl_hpo_env.errors import warn
 from marl_hpo_env.pareto import hypervolume
 from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
 from marl_hpo_env.training.workers import Workers
@@ -272,25 +273,27 @@ class Runs:
         self._basis = basis
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / "runs.jsonl").open("a+")
+            self._file = (folder / "runs.jsonl").open("a+", encoding="utf-8", errors="replace")
         except OSError as error:
             raise InputError(
                 f"The folder {str(folder)!r} cannot be written: {error.strerror}; choose another --out."
             ) from error
         self._file.seek(0)
         self._finished: dict[Contest, tuple[Run, str]] = {}
-        line = "\n"
+        line, foreign = "\n", 0
         for line in self._file:
             try:
-                learner_name, table, weights, constraints, seed, evaluations, *outcome, played_on = json.loads(line)
-                designs, ms_per_episode, played_with = outcome
-            except ValueError:  # the line at which the last command was killed, or one of an earlier version
-                continue
-            weighed = tuple((name, weight) for name, weight in weights)
-            contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
-            self._finished[contest] = Run(contest, designs, ms_per_episode, played_with), played_on
+                finished, played_on = _read(line)
+            except (TypeError, ValueError, RecursionError):
+                # One that begins as a run and has no end is that at which an earlier command was killed.
+                foreign += not line.startswith("[") or line.rstrip().endswith("]")
+            else:
+                self._finished[finished.contest] = finished, played_on
         if not line.endswith("\n"):  # what comes next is a line of its own
             self._file.write("\n")
+        if foreign:
+            lines = "a line that is no run" if foreign == 1 else f"{foreign} lines that are no runs"
+            warn(f"The file {self._file.name!r} has {lines} of this version, or damaged; their contests are run again.")
 
     def get(self, contest: Contest) -> Run | None:
         """The finished run, or None."""
@@ -302,9 +305,38 @@ class Runs:
         played_on = self._basis(finished.contest)
         self._finished[finished.contest] = finished, played_on
         outcome = list(finished.designs), finished.ms_per_episode, finished.played_with
-        line = json.dumps([*finished.contest, *outcome, played_on])
-        self._file.write(f"{line}\n")
+        values = [*finished.contest, *outcome, played_on]
+        self._file.write(f"{json.dumps([*values, _checksum(values)])}\n")
         self._file.flush()
+
+
+_VALUES = len(Contest._fields) + 4
+"""Of a line, without its checksum: the contest, the run's own, and what it was played on."""
+
+
+def _read(line: str) -> tuple[Run, str]:
+    """A run and what it was played on.
+
+    Raises:
+        TypeError, ValueError, RecursionError: if the line is no run, or does not fit its checksum.
+    """
+    values = json.loads(line)
+    if len(values) > _VALUES and values.pop() != _checksum(values):  # those of before 0.2 have none
+        raise ValueError("damaged")
+    learner_name, table, weights, constraints, seed, evaluations, designs, ms_per_episode, played_with, played_on = (
+        values
+    )
+    texts, counts = [learner_name, table, played_with, played_on, *constraints], [seed, evaluations, *designs]
+    if not (all(type(text) is str for text in texts) and all(type(count) is int and count >= 0 for count in counts)):
+        raise TypeError("no run")
+    weighed = tuple((str(name), float(weight)) for name, weight in weights)
+    contest = Contest(learner_name, table, weighed, tuple(constraints), seed, evaluations)
+    return Run(contest, designs, float(ms_per_episode), played_with), played_on
+
+
+def _checksum(values: Sequence[Any]) -> str:
+    """Of a line's values."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
 
 
 def run_all(

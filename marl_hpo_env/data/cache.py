@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from marl_hpo_env.files import whole_file
+
 
 def kept_or_made(
     path: Path, settings: list[object], sources: Iterable[Path], make: Callable[[], Mapping[str, Any]]
@@ -38,14 +40,9 @@ def kept_or_made(
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         pass  # not there, or broken
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in make().items()}
-    unfinished = path.with_name(f"{path.stem}.{os.getpid()}.tmp")
-    try:
-        with unfinished.open("wb") as output:
-            np.savez(output, key=np.asarray(key), **arrays)
-        unfinished.replace(path)
-    except OSError:  # a full or read-only disk
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
+    # A full or read-only disk keeps nothing.
+    with contextlib.suppress(OSError), whole_file(path) as partial, partial.open("wb") as output:
+        np.savez(output, key=np.asarray(key), **arrays)
     return arrays
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,10 +13,15 @@ from typing import Any
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.trial import Request, Trial
 
-VERSION = 2
+VERSION = 3
 """Of the schema: `pragma user_version` of the file, which was 0 in the first."""
 
-_TASKS = "create table tasks (fingerprint text primary key, name text not null) without rowid"
+_COLUMNS = {
+    "trials": "fingerprint, design, seed, epochs, status, reason, metrics, history, accidental",
+    "about": "name, value",
+    "tasks": "fingerprint, name",
+}
+"""Of each table; beside them stands the row's checksum, of what they hold in this order."""
 
 _SCHEMA = (
     """
@@ -29,11 +35,12 @@ _SCHEMA = (
         metrics text not null,     -- JSON object, units in the names
         history text not null,     -- JSON list, one object per epoch
         accidental integer not null default 0,
+        checksum text,
         primary key (fingerprint, design, seed, epochs)
     ) without rowid
     """,
-    "create table about (name text primary key, value text not null) without rowid",
-    _TASKS,
+    "create table about (name text primary key, value text not null, checksum text) without rowid",
+    "create table tasks (fingerprint text primary key, name text not null, checksum text) without rowid",
 )
 
 _FROM_VERSION_1 = (
@@ -42,7 +49,7 @@ _FROM_VERSION_1 = (
     update trials set accidental = 1
     where status = 'failed' and (reason like 'Out of memory%' or reason like 'The worker process died%')
     """,
-    _TASKS,
+    "create table tasks (fingerprint text primary key, name text not null) without rowid",
     # Version 1 says in `about` which task it holds, as NAME FINGERPRINT, the latter of 16 characters.
     """
     insert into tasks select distinct fingerprint, substr(value, 1, length(value) - 17) from trials join about
@@ -50,7 +57,14 @@ _FROM_VERSION_1 = (
     """,
 )
 
-_COLUMNS = "fingerprint, design, seed, epochs, status, reason, metrics, history, accidental"
+_FROM_VERSION_2 = tuple(
+    statement
+    for table, columns in _COLUMNS.items()
+    for statement in (
+        f"alter table {table} add column checksum text",
+        f"update {table} set checksum = checksum_of({columns})",
+    )
+)
 
 
 class Store:
@@ -59,10 +73,10 @@ class Store:
     Args:
         path: the database file, made where absent; None keeps the trials in memory.
 
-    A file of an older version is brought forward when it is opened.
+    A file of an older version is brought forward when it is opened. Every row has a checksum, and all are read once then.
 
     Raises:
-        InputError: if the file cannot be written, is not a store, or is one of a newer version.
+        InputError: if the file cannot be written, is not a store, is damaged, or is one of a newer version.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
@@ -71,12 +85,13 @@ class Store:
             if path is not None:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
+            self._database.create_function("checksum_of", -1, _checksum, deterministic=True)
             # Write-ahead logging lets readers look while the writer writes; a killed process loses nothing that was
             # committed, and every trial is a commit of its own.
             self._database.execute("pragma journal_mode=wal")
             self._bring_forward()
-            self._database.execute(f"select {_COLUMNS} from trials")
-        except (OSError, sqlite3.Error) as error:
+            self._verify()
+        except (OSError, sqlite3.Error, MemoryError) as error:
             raise InputError(f"The store {str(path)!r} cannot be opened: {_reason(error)}.") from error
 
     def _bring_forward(self) -> None:
@@ -92,18 +107,56 @@ class Store:
         (version,) = self._database.execute("pragma user_version").fetchone()
         if version < VERSION:
             old = self._database.execute("select 1 from sqlite_master where name = 'trials'").fetchone()
-            for statement in _FROM_VERSION_1 if old else _SCHEMA:
+            steps = (*(_FROM_VERSION_1 if version < 2 else ()), *_FROM_VERSION_2) if old else _SCHEMA
+            for statement in steps:
                 self._database.execute(statement)
             self._database.execute(f"pragma user_version = {VERSION}")
         self._database.commit()
 
+    def _verify(self) -> None:
+        """Reads every row once: a trial that cannot be found under its key would be trained again without a word."""
+        (fault,) = self._database.execute("pragma quick_check(1)").fetchone()
+        if fault != "ok":
+            raise self._damaged(fault.splitlines()[-1])
+        for table, columns in _COLUMNS.items():
+            for _ in self._rows(table, f"select {columns}, checksum from {table}"):
+                pass
+
+    def _rows(self, table: str, query: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
+        """What a query for a table's columns and their checksum finds, without the checksum.
+
+        Raises:
+            InputError: if a row does not fit its checksum.
+        """
+        for *row, checksum in self._database.execute(query, values):
+            if checksum != _checksum(*row):
+                raise self._damaged(f"in its {table} {' '.join(map(str, row[: 4 if table == 'trials' else 1]))!r}")
+            yield row
+
+    def _write(self, table: str, *row: Any) -> None:
+        """Puts a row in a table, in the place of an older one with the same key."""
+        holders = ", ".join("?" * (len(row) + 1))
+        with _errors(), self._database:
+            self._database.execute(
+                f"insert or replace into {table} ({_COLUMNS[table]}, checksum) values ({holders})",
+                (*row, _checksum(*row)),
+            )
+
+    def _damaged(self, where: str) -> InputError:
+        return InputError(
+            f"The store {self.name} is damaged ({where}); put a copy from before in its place, or move it away to train its "
+            "designs again."
+        )
+
     def get(self, fingerprint: str, request: Request) -> Trial | None:
-        """The stored trial of this request, or None."""
+        """The stored trial of this request, or None.
+
+        Raises:
+            InputError: if it is damaged, or the file cannot be read.
+        """
+        query = "where fingerprint = ? and design = ? and seed = ? and epochs = ?"
         with _errors():
-            row = self._database.execute(
-                f"select {_COLUMNS} from trials where fingerprint = ? and design = ? and seed = ? and epochs = ?",
-                (fingerprint, *_key(request)),
-            ).fetchone()
+            row = next(self._trial_rows(query, (fingerprint, *_key(request))), None)
         return None if row is None else _trial(row)[1]
 
     def put(self, fingerprint: str, trial: Trial) -> None:
@@ -112,23 +165,24 @@ class Store:
         Raises:
             InputError: if it cannot be written, such as on a full disk.
         """
-        row = (
+        self._write(
+            "trials",
+            fingerprint,
+            *_key(trial.request),
             trial.status,
             trial.reason,
             json.dumps(dict(trial.metrics)),
             json.dumps([dict(e) for e in trial.history]),
             int(trial.accidental),
         )
-        with _errors(), self._database:
-            self._database.execute(
-                f"insert or replace into trials ({_COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (fingerprint, *_key(trial.request), *row),
-            )
 
     def trials(self) -> Iterator[tuple[str, Trial]]:
         """Every (fingerprint, trial), ordered by key."""
-        rows = self._database.execute(f"select {_COLUMNS} from trials order by fingerprint, design, seed, epochs")
-        yield from map(_trial, rows)
+        with _errors():
+            yield from map(_trial, self._trial_rows("order by fingerprint, design, seed, epochs"))
+
+    def _trial_rows(self, which: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
+        return self._rows("trials", f"select {_COLUMNS['trials']}, checksum from trials {which}", values)
 
     def introduce(self, fingerprint: str, task: str) -> int:
         """Keeps which task a fingerprint is of.
@@ -136,8 +190,8 @@ class Store:
         Returns:
             How many trials of this task there are under other fingerprints, if there are none under this one; else 0.
         """
-        with _errors(), self._database:
-            self._database.execute("insert or replace into tasks values (?, ?)", (fingerprint, task))
+        self._write("tasks", fingerprint, task)
+        with _errors():
             counted = dict(
                 self._database.execute(
                     "select fingerprint, count(*) from trials join tasks using (fingerprint) where name = ? group by 1",
@@ -149,13 +203,13 @@ class Store:
     def about(self, name: str) -> str | None:
         """What the store says of `name`, such as the task that it belongs to; None where it says nothing."""
         with _errors():
-            row = self._database.execute("select value from about where name = ?", (name,)).fetchone()
-        return None if row is None else str(row[0])
+            rows = self._rows("about", "select name, value, checksum from about where name = ?", (name,))
+            _, value = next(rows, (name, None))
+        return value
 
     def set_about(self, name: str, value: str) -> None:
         """Writes what the store says of `name`."""
-        with _errors(), self._database:
-            self._database.execute("insert or replace into about values (?, ?)", (name, value))
+        self._write("about", name, value)
 
     def close(self) -> None:
         """Closes the database; the store cannot be used afterwards."""
@@ -172,7 +226,7 @@ def _errors() -> Iterator[None]:
 
 
 def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
-    """The fingerprint and the trial of a row of `_COLUMNS`."""
+    """The fingerprint and the trial of a row of `trials`."""
     fingerprint, design, seed, epochs, status, reason, metrics, history, accidental = row
     actions = json.loads(design)
     request = Request(None if actions is None else tuple(actions), seed, json.loads(epochs))
@@ -183,6 +237,11 @@ def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
 
 def _key(request: Request) -> tuple[str, int, str]:
     return json.dumps(request.design), request.seed, json.dumps(request.epochs)
+
+
+def _checksum(*row: Any) -> str:
+    """Of a row's values, whatever types damage has made of them."""
+    return hashlib.sha256(json.dumps(row, default=repr).encode()).hexdigest()[:16]
 
 
 def _reason(error: Exception) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line
+from marl_hpo_env.files import whole_file
 from marl_hpo_env.networks.builder import NetworkBuilder
 from marl_hpo_env.networks.trace import Traced
 
@@ -24,7 +25,7 @@ def save_network(network: nn.Module, path: Path | str) -> None:
     """Writes a network that `TunableNetwork.build` or `Task.fit` made.
 
     The file is a safetensors file: its tensors are the state dict, its metadata the hyperparameters by layer name and the
-    shapes of the inputs.
+    shapes of the inputs, and a checksum of all that.
 
     Raises:
         InputError: if the network was not made so, or the file cannot be written.
@@ -38,10 +39,10 @@ def save_network(network: nn.Module, path: Path | str) -> None:
         "inputs": json.dumps([[list(x.shape[1:]), str(x.dtype).removeprefix("torch.")] for x in meta["inputs"]]),
     }
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    partial = Path(f"{path}.partial")
+    metadata["checksum"] = _checksum(metadata, tensors)
     try:
-        save_file(tensors, str(partial), metadata)
-        os.replace(partial, path)  # a file of this name is whole, whenever the process may end
+        with whole_file(path) as partial:
+            save_file(tensors, str(partial), metadata)
     except (OSError, SafetensorError) as error:
         raise InputError(f"The network cannot be written to {str(path)!r}: {error}.") from error
 
@@ -68,19 +69,23 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"The file {str(path)!r} cannot be read as a saved network: {error}.") from error
+    except (OSError, SafetensorError, ValueError, KeyError, MemoryError, RuntimeError) as error:
+        raise InputError(f"The file {str(path)!r} cannot be read as a saved network: {first_line(error)}.") from error
     if metadata.get("format") != _FORMAT:
         raise InputError(f"The file {str(path)!r} is no saved network of this package; write one with save_network.")
+    checksum = metadata.pop("checksum", None)  # which files of before 0.2 lack
+    if checksum not in (None, _checksum(metadata, tensors)):
+        raise InputError(
+            f"The saved network {str(path)!r} is damaged: its checksum does not fit; get it, or save it, anew."
+        )
     own_types = {_type_name(kind)["type"]: kind for kind in types}
-    hyperparameters = {
-        layer: {name: _value(value, own_types) for name, value in chosen.items()}
-        for layer, chosen in json.loads(metadata["hyperparameters"]).items()
-    }
-    inputs = [
-        torch.empty((2, *shape), dtype=getattr(torch, dtype), device="meta")
-        for shape, dtype in json.loads(metadata["inputs"])
-    ]
+    try:
+        hyperparameters = _hyperparameters(metadata, own_types)
+        inputs = _inputs(metadata)
+    except InputError:
+        raise
+    except (AttributeError, KeyError, RecursionError, RuntimeError, TypeError, ValueError) as error:
+        raise _no_content(path, error) from error
     traced = Traced(model, inputs, lambda module, name: name in hyperparameters)
     missing = [layer for layer in hyperparameters if layer not in traced.modules]
     if missing:
@@ -90,7 +95,19 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
     meta = torch.device("meta")
     original = NetworkBuilder(traced, inputs, {}, meta)
     original.build()
-    network = NetworkBuilder(traced, inputs, hyperparameters, torch.device("cpu"), original.shapes).build()
+    try:
+        # First without memory, of which a damaged file may ask for any amount.
+        for device in (meta, torch.device("cpu")):
+            network = NetworkBuilder(traced, inputs, hyperparameters, device, original.shapes).build()
+            _load(network, {name: tensor.to(device) for name, tensor in tensors.items()}, path)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a module makes of the values that it is given
+        raise _no_content(path, error) from error
+    return network.eval()
+
+
+def _load(network: nn.Module, tensors: Mapping[str, torch.Tensor], path: Path | str) -> None:
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -99,7 +116,39 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
             f"The weights in {str(path)!r} do not fit the given model; give the model it was made of, with as many classes: "
             f"{differing}."
         ) from error
-    return network.eval()
+
+
+def _no_content(path: Path | str, error: Exception) -> InputError:
+    return InputError(
+        f"The file {str(path)!r} does not hold what a saved network holds ({type(error).__name__}: {first_line(error)}); "
+        "write one with save_network."
+    )
+
+
+def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Of all that a file holds."""
+    digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _hyperparameters(metadata: Mapping[str, str], own_types: Mapping[str, type]) -> dict[str, dict[str, Any]]:
+    """The hyperparameters by layer name."""
+    return {
+        layer: {name: _value(value, own_types) for name, value in chosen.items()}
+        for layer, chosen in json.loads(metadata["hyperparameters"]).items()
+    }
+
+
+def _inputs(metadata: Mapping[str, str]) -> list[torch.Tensor]:
+    """Examples of the inputs, without memory."""
+    return [
+        torch.empty((2, *shape), dtype=getattr(torch, dtype), device="meta")
+        for shape, dtype in json.loads(metadata["inputs"])
+    ]
 
 
 def _type_name(value: Any) -> dict[str, str]:

@@ -30,19 +30,39 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import re
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line, whole_number
 
 VERSION = 1
 
 Column = npt.NDArray[np.float64]
+
+MOST_BYTES = 2**28
+"""Of all arrays of a table; beyond it a file is not read."""
+
+UNREADABLE = (
+    *(
+        ArithmeticError,
+        AttributeError,
+        EOFError,
+        LookupError,
+        MemoryError,
+        NotImplementedError,
+        RecursionError,
+        RuntimeError,
+    ),
+    *(TypeError, ValueError, zipfile.BadZipFile, zlib.error),
+)
+"""What is raised where a file is no table after all."""
 
 _COMMENT = f"marl-hpo-env table {VERSION} sha256 "
 _DIGEST_LENGTH = 64
@@ -95,13 +115,45 @@ def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Column]
     if digest.encode() != comment[2]:
         raise InputError(f"The table {name!r} is damaged: its checksum does not fit; get it, or build it, anew.")
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {entry: archive[entry] for entry in archive.files}
+        arrays = _arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
         columns = {entry: _decode(array, header["scales"][entry]) for entry, array in arrays.items()}
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-        raise InputError(f"The table {name!r} does not hold what a table holds: {error}.") from error
+    except UNREADABLE as error:
+        raise no_content(name, error) from error
     return header, columns, digest
+
+
+def no_content(name: str, error: Exception) -> InputError:
+    """For a file whose checksum fits, but which holds something else: somebody made it so."""
+    return InputError(f"The table {name!r} does not hold what a table holds: {first_line(error)}.")
+
+
+def _arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an `.npz` file by name, if they are of sensible size."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        size = sum(entry.file_size for entry in entries)
+        if size > MOST_BYTES:
+            raise ValueError(f"it claims {size:,} bytes, and a table has at most {MOST_BYTES:,}")
+        arrays = {}
+        for entry in entries:
+            with archive.open(entry) as file:
+                # What was not read is not there, whatever the array's own header claims.
+                inside = io.BytesIO(file.read(entry.file_size))
+            arrays[entry.filename.removesuffix(".npy")] = _array(inside)
+    return arrays
+
+
+def _array(file: io.BytesIO) -> npt.NDArray[Any]:
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("an array of another version of NumPy's format")
+    shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
+    if kind.kind not in "uf":
+        raise ValueError(f"a column of {kind}")
+    held = (len(file.getbuffer()) - file.tell()) // kind.itemsize
+    if math.prod(shape) != held:
+        raise ValueError(f"an array claims the shape {shape} and has {held} values")
+    return np.frombuffer(file.getbuffer(), kind, held, file.tell()).reshape(shape, order="F" if fortran else "C")
 
 
 def _encode(column: Column, scales: Iterable[int]) -> tuple[npt.NDArray[Any], int]:
@@ -122,9 +174,8 @@ def _encode(column: Column, scales: Iterable[int]) -> tuple[npt.NDArray[Any], in
     return column, 1
 
 
-def _decode(array: npt.NDArray[Any], scale: int) -> Column:
+def _decode(array: npt.NDArray[Any], scale: Any) -> Column:
+    scale = whole_number("scale of a column", scale, 1)
     if array.dtype.kind == "u":
         return np.where(array == np.iinfo(array.dtype).max, np.nan, array / scale)
-    if array.dtype.kind != "f":
-        raise ValueError(f"a column of {array.dtype}")
     return array.astype(np.float64) / scale

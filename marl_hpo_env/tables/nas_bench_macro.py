@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, first_line, number
 from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.tables.table import Table
 from marl_hpo_env.trial import Request, Trial
@@ -54,8 +54,8 @@ def nas_bench_macro(path: Path | str) -> Table:
         trials = list(_trials(networks))
     except OSError as error:
         raise InputError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"The file {str(path)!r} is not that of NAS-Bench-Macro: {error}.") from error
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(f"The file {str(path)!r} is not that of NAS-Bench-Macro: {first_line(error)}.") from error
     designs = map(space.design_at, range(space.size))
     first: dict[Design, int] = {}
     return Table.from_trials(
@@ -86,7 +86,10 @@ def network(design: Design) -> Design:
 def _trials(networks: dict[str, dict[str, Any]]) -> Iterator[Trial]:
     for digits, measured in networks.items():
         design = tuple(map(int, digits))
+        for name in ("params", "flops"):
+            number(f"{name} of {digits}", measured[name], above=0)
         for seed, accuracy in zip(SEEDS, measured["test_acc"], strict=True):
+            number(f"test_acc of {digits}", accuracy, least=0, most=100)
             metrics = {
                 "validation_accuracy": accuracy / 100,
                 "test_accuracy": accuracy / 100,

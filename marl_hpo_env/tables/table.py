@@ -15,7 +15,6 @@ training that was restarted or terminated by a limit (V-E) counts as such, howev
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -25,10 +24,11 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, whole_number
+from marl_hpo_env.files import whole_file
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.space import SearchSpace
-from marl_hpo_env.tables.file import Column, pack, unpack
+from marl_hpo_env.tables.file import UNREADABLE, Column, no_content, pack, unpack
 from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Status, Trial
 
 IntArray = npt.NDArray[np.int64]
@@ -62,8 +62,16 @@ class Table:
         self.about, columns, self.digest = unpack(content, name)
         try:
             self.space = SearchSpace.described(self.about["space"])
-            self.seeds: tuple[int, ...] = tuple(self.about["seeds"])
-            self.epochs: int = self.about["epochs"]
+            self.seeds = tuple(whole_number("seed", seed, 0) for seed in self.about["seeds"])
+            self.epochs = whole_number("number of epochs", self.about["epochs"], 1)
+            self.task_name = str(self.about["task"])
+            if self.about["statuses"] != list(_STATUSES):
+                raise ValueError(f"its statuses are {self.about['statuses']} in place of {list(_STATUSES)}")
+            if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+                raise ValueError(f"its seeds are {list(self.seeds)}")
+            for text in ("reasons", "notes"):
+                if not all(isinstance(line, str) for line in self.about.get(text, ())):
+                    raise ValueError(f"its {text} are {self.about[text]}")
             rows = (len(self.seeds), self.space.size + 1)
             shapes = {"history": (rows[0], self.epochs, rows[1]), "network": (self.space.size,)}
             for entry, column in columns.items():
@@ -82,9 +90,8 @@ class Table:
             self.networks = _indices(
                 columns.get("network", np.arange(self.space.size, dtype=float)), self.space.size - 1
             )
-            self.task_name: str = self.about["task"]
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise InputError(f"The table {name!r} does not hold what a table holds: {error}.") from error
+        except UNREADABLE as error:
+            raise no_content(name, error) from error
         self._after_training, self._history = (
             {entry.removeprefix(kind): column for entry, column in columns.items() if entry.startswith(kind)}
             for kind in ("metric/", "history/")
@@ -168,10 +175,9 @@ class Table:
         """
         if Path(path).suffix != ".npz":
             raise InputError(f"The name of a table's file ends in .npz; got {str(path)!r}.")
-        partial = Path(f"{path}.partial")
         try:
-            partial.write_bytes(self.content)
-            os.replace(partial, path)  # a file of this name is whole, whenever the process may end
+            with whole_file(path) as partial:
+                partial.write_bytes(self.content)
         except OSError as error:
             raise InputError(f"The table cannot be written to {str(path)!r}: {error.strerror}.") from error
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -66,3 +69,66 @@ def test_a_warning_for_users_is_one_sentence_and_others_say_where_they_come_from
     assert (code, err) == (0, "marl-hpo: The store holds others; they do not count.\n")
     assert len(shown) == 1
     assert warnings.showwarning is show
+
+
+# --- stopped at any moment -------------------------------------------------------------------------------------------
+
+
+def swallow():
+    """As code that takes whatever is raised in it for a failure of its own."""
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException as error:
+        raise InputError("The network cannot be traced.") from error
+
+
+class Collected:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def collect():
+    """Python cannot raise what is raised in a destructor."""
+    Collected()
+    time.sleep(60)
+
+
+def import_what_is_stopped():
+    sys.path.insert(0, os.environ["MODULES"])
+    import stopped_within  # its import is not broken off
+
+    Path(os.environ["MODULES"], "imported").write_text(str(stopped_within.whole))
+    time.sleep(60)
+
+
+@pytest.mark.parametrize("work", [swallow, collect])
+def test_no_code_that_it_meets_makes_a_stop_something_else(run_app, work):
+    code, out, err = run_app(command(work))
+    assert (code, out, err) == (130, "", "\nStopped; what was finished is stored, and the same command continues.\n")
+
+
+def test_a_stop_waits_for_the_end_of_an_import(run_app, tmp_path, monkeypatch):
+    monkeypatch.setenv("MODULES", str(tmp_path))
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "stopped_within.py").write_text("import os\nos.kill(os.getpid(), 15)\nwhole = True\n")
+    code, _, err = run_app(command(import_what_is_stopped))
+    assert (code, "the same command continues" in err) == (130, True)
+    assert (tmp_path / "imported").read_text() == "True"
+
+
+def test_whoever_asks_twice_is_not_made_to_wait(tmp_path):
+    code = """
+import os, signal, time
+from experiments.command_line import new_app, run_command
+app = new_app()
+@app.command()
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+run_command(app, "marl-hpo", [])
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\nStopped.\n")

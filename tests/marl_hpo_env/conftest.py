@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,3 +24,20 @@ def resizes() -> Callable[..., int]:
         return sum(shape != resized.meta["tensor_meta"].shape for resized, shape in results)
 
     return count
+
+
+@pytest.fixture(scope="session")
+def damaged() -> Callable[[bytes], Iterator[bytes]]:
+    """Makes forty damaged copies of a file's content: with a few bytes changed, or with its end cut off."""
+
+    def copies(content: bytes) -> Iterator[bytes]:
+        draw = random.Random(0)
+        for _ in range(25):
+            changed = bytearray(content)
+            for place in draw.sample(range(len(content)), draw.choice((1, 1, 4))):
+                changed[place] ^= draw.randint(1, 255)
+            yield bytes(changed)
+        for _ in range(15):
+            yield content[: draw.randrange(len(content))]
+
+    return copies

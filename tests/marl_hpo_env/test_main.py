@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -100,3 +101,61 @@ finally:
     print("torch" in sys.modules, "matplotlib" in sys.modules)
 """
     assert run(ROOT, cwd=tmp_path, code=code).stdout.endswith("False False\n")
+
+
+STOPPED_IN_AN_IMPORT = """
+import os, sys
+from importlib.abc import MetaPathFinder
+
+class Stop(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == os.environ["WHEN_IMPORTED"]:
+            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
+
+sys.meta_path.insert(0, Stop())
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [
+        ("numpy", signal.SIGINT),
+        ("pettingzoo", signal.SIGTERM),
+        ("experiments.commands.main", signal.SIGINT),
+        ("torch", signal.SIGTERM),
+        ("torch._dynamo", signal.SIGINT),
+        ("matplotlib.pyplot", signal.SIGTERM),
+    ],
+)
+def test_a_command_that_is_stopped_in_an_import_ends_in_a_sentence(tmp_path, module, number):
+    (tmp_path / "sitecustomize.py").write_text(STOPPED_IN_AN_IMPORT)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
+        "WHEN_IMPORTED": module,
+        "SIGNAL": str(int(number)),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "marl_hpo_env",
+        "tune",
+        "--task",
+        "digits-convnet",
+        "--out",
+        "run",
+        "--workers",
+        "1",
+    ]
+    ended = subprocess.run(
+        [*command, "--epochs", "1", "--episodes", "1"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 130, ended.stderr
+    (sentence,) = ended.stderr.strip().splitlines()
+    assert sentence.startswith("Stopped")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -170,6 +172,25 @@ def test_what_comes_after_a_line_that_was_cut_off_is_kept(chain, tmp_path, kept)
     ]
     continued = Runs(tmp_path, basis)
     assert [continued.get(contest).designs for contest in wanted] == [played.designs for played in whole]
+
+
+FOREIGN = ["{}", "[]", "3", "null", '"text"', "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]", "no JSON", "[" * 100_000, ""]
+
+
+def test_foreign_lines_are_counted_in_a_sentence_and_left_out(chain, tmp_path):
+    wanted = contests(chain, "random")
+    whole = list(run_all(run, wanted, Runs(tmp_path, basis), 1))
+    path = tmp_path / "runs.jsonl"
+    one, two = path.read_text().splitlines()
+    damaged = (
+        two.replace("[0, ", "[1, ", 1) if "[0, " in two else two.replace("]", " ]", 1).replace("5, [", "5, [1, ", 1)
+    )
+    old = json.dumps(json.loads(one)[:-1])  # as before lines had a checksum
+    path.write_bytes("\n".join([old, *FOREIGN, damaged, ""]).encode() + b"\xff\x00\n")
+    with pytest.warns(UserWarning, match=r"runs.jsonl' has 10 lines that are no runs") as warned:
+        kept = Runs(tmp_path, basis)
+    assert len(warned) == 1
+    assert [kept.get(contest) for contest in wanted] == [whole[0], None]
 
 
 def test_two_jobs_come_to_the_same_as_one(chain, tmp_path):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl_hpo_env import METRICS, Request, Store, Trial
+from marl_hpo_env import METRICS, InputError, Request, Store, Trial
+from marl_hpo_env.evaluators import store as store_file
 
 METRIC_VALUES = {name: index / 7 for index, name in enumerate(METRICS)} | {
     "peak_memory_mb": None,
@@ -268,15 +271,89 @@ def test_a_store_of_version_1_is_brought_forward_and_loses_nothing(old):
         assert stored == Trial(Request((1, 0, 2), 7, 4), "completed", None, {"epochs": 4})
         store.close()
     with sqlite3.connect(old) as database:
-        assert database.execute("pragma user_version").fetchone() == (2,)
-        known = database.execute("select * from tasks").fetchall()
+        assert database.execute("pragma user_version").fetchone() == (3,)
+        known = database.execute("select fingerprint, name from tasks").fetchall()
         assert known == [("7f1b8355f84a46ff-cpu-1-thread", "digits-convnet")]
+
+
+def test_a_store_of_version_2_is_brought_forward_and_loses_nothing(old):
+    with sqlite3.connect(old) as database:
+        for statement in store_file._FROM_VERSION_1:
+            database.execute(statement)
+        database.execute("pragma user_version = 2")
+    for _ in range(2):
+        store = Store(old)
+        assert [trial.accidental for _, trial in store.trials()] == [False, True, False]
+        assert store.about("task") == "digits-convnet 7f1b8355f84a46ff"
+        assert store.introduce("new", "digits-convnet") == 2
+        store.close()
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+def everything(store):
+    return list(store.trials()), store.about("task"), store.about("run of random")
+
+
+def test_a_damaged_store_is_read_as_it_was_or_refused(tmp_path, damaged, refused):
+    path = tmp_path / "trials.sqlite"
+    store = Store(path)
+    for seed in range(40):
+        store.put("task", replace(COMPLETED, request=Request((1, 0, seed), seed, 4)))
+    store.set_about("task", "digits 0123")
+    store.set_about("run of random", "random, seed 0")
+    store.introduce("task", "digits")
+    whole = everything(store)
+    store.close()
+    content, read, sentences = path.read_bytes(), 0, []
+    for number, copy in enumerate(damaged(content)):
+        broken = tmp_path / f"{number}.sqlite"
+        broken.write_bytes(copy)
+        try:
+            found = everything(Store(broken))
+        except InputError as error:
+            sentences.append(str(error))
+        else:
+            read += 1
+            assert found == whole or copy == b"", number  # SQLite takes a file of no bytes for a new one
+    assert all(re.fullmatch(r"The store '.*\.", sentence) for sentence in sentences), sentences
+    assert read < 15
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update trials set metrics = '{}'",
+        "update trials set reason = 'no'",
+        "update trials set seed = 8",
+        "update trials set design = x'00'",
+        "update trials set checksum = null",
+        "update about set value = 'other'",
+        "update tasks set name = 'other'",
+    ],
+)
+def test_a_row_that_does_not_fit_its_checksum_is_refused_when_the_store_is_opened_and_when_it_is_read(
+    path, refused, statement
+):
+    store = Store(path)
+    store.put("task", COMPLETED)
+    store.set_about("run", "mine")
+    store.introduce("task", "mine")
+    with sqlite3.connect(path) as database:
+        database.execute(statement)
+    with refused(str(path), "is damaged", "put a copy"):
+        Store(path)
+    with refused("is damaged"):
+        list(store.trials())
+        store.about("run")
+        Store(path)
 
 
 def test_a_store_of_a_newer_version_is_refused_and_left_alone(old, refused):
     with sqlite3.connect(old) as database:
-        database.execute("pragma user_version = 3")
-    with refused("is of version 3 and this package reads up to 2"):
+        database.execute("pragma user_version = 4")
+    with refused("is of version 4 and this package reads up to 3"):
         Store(old)
     with sqlite3.connect(old) as database:
         assert database.execute("select count(*) from trials").fetchone() == (3,)

@@ -108,10 +108,74 @@ def test_files_that_are_no_saved_network_of_this_model_are_refused(network, tmp_
             load_network(tmp_path / name, model)
 
 
+HOSTILE = {
+    "no JSON": {"hyperparameters": "{"},
+    "a list": {"hyperparameters": "[]"},
+    "a list of a layer": {"hyperparameters": '{"first": []}'},
+    "a number": {"hyperparameters": "3"},
+    "null": {"hyperparameters": "null"},
+    "deep": {"hyperparameters": "[" * 100_000},
+    "deep in a layer": {"hyperparameters": '{"first": {"kernel_size": ' + "[" * 900 + "]" * 900 + "}}"},
+    "not there": {"hyperparameters": None},
+    "an unknown layer": {"hyperparameters": '{"third": {"out_channels": 2}}'},
+    "an unknown name": {"hyperparameters": '{"first": {"height": 2}}'},
+    "no number": {"hyperparameters": '{"first": {"out_channels": NaN, "kernel_size": 1}}'},
+    "a negative number": {"hyperparameters": '{"first": {"out_channels": -2, "kernel_size": 1}}'},
+    "a string for a number": {"hyperparameters": '{"first": {"out_channels": "2", "kernel_size": 1}}'},
+    "more than there is memory": {"hyperparameters": '{"first": {"out_channels": 4000000000, "kernel_size": 1}}'},
+    "more than fits in 64 bits": {
+        "hyperparameters": '{"first": {"out_channels": 1' + "0" * 30 + ', "kernel_size": 1}}'
+    },
+    "a nameless type": {"hyperparameters": '{"act": {"type": {"kind": "torch.nn.SiLU"}}}'},
+    "a type that is a number": {"hyperparameters": '{"act": {"type": {"type": 3}}}'},
+    "inputs not there": {"inputs": None},
+    "inputs of no type": {"inputs": '[[[1, 8, 8], "nothing"]]'},
+    "inputs of a module": {"inputs": '[[[1, 8, 8], "nn"]]'},
+    "inputs without a shape": {"inputs": '["float32"]'},
+    "inputs of no size": {"inputs": '[[[1, "a", 8], "float32"]]'},
+    "inputs of negative size": {"inputs": '[[[1, -8, 8], "float32"]]'},
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_what_a_saved_network_cannot_say_is_one_sentence(network, tmp_path, refused, kind):
+    save_network(network, tmp_path / "net")
+    with safe_open(str(tmp_path / "net"), framework="pt") as file:
+        metadata = {**file.metadata(), **HOSTILE[kind]}
+    del metadata["checksum"]  # or it would be the checksum that does not fit
+    told = {name: value for name, value in metadata.items() if value is not None}
+    save_file(network.state_dict(), str(tmp_path / "hostile"), told)
+    with refused():
+        load_network(tmp_path / "hostile", Residual())
+
+
+def test_a_file_of_before_checksums_loads(network, tmp_path):
+    save_network(network, tmp_path / "net")
+    with safe_open(str(tmp_path / "net"), framework="pt") as file:
+        metadata = {name: value for name, value in file.metadata().items() if name != "checksum"}
+    save_file(network.state_dict(), str(tmp_path / "old"), metadata)
+    x = torch.randn(3, 1, 8, 8)
+    assert torch.equal(load_network(tmp_path / "old", Residual())(x), network(x))
+
+
+def test_a_damaged_file_is_read_as_it_was_or_refused(network, tmp_path, damaged):
+    save_network(network, tmp_path / "net")
+    state = network.state_dict()
+    for number, copy in enumerate(damaged((tmp_path / "net").read_bytes())):
+        (tmp_path / "broken").write_bytes(copy)
+        try:
+            loaded = load_network(tmp_path / "broken", Residual()).state_dict()
+        except InputError:
+            continue
+        assert loaded.keys() == state.keys(), number
+        assert all(torch.equal(loaded[name], state[name]) for name in state), number
+
+
 def test_a_type_that_is_not_torchs_own_is_never_looked_up(network, tmp_path):
     save_network(network, tmp_path / "net")
     with safe_open(str(tmp_path / "net"), framework="pt") as file:
         metadata = file.metadata()
+    del metadata["checksum"]
     evil = json.loads(metadata["hyperparameters"])
     evil["act"]["type"]["type"] = "os.system"
     save_file(network.state_dict(), str(tmp_path / "evil"), {**metadata, "hyperparameters": json.dumps(evil)})

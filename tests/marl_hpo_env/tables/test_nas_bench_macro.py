@@ -109,6 +109,16 @@ def altered(change) -> str:
         (lambda: "[1, 2]", "is not that of NAS-Bench-Macro"),
         (lambda: altered(lambda file: file["00000000"].pop("params")), "'params'"),
         (lambda: altered(lambda file: file["00000000"]["test_acc"].pop()), "is not that of NAS-Bench-Macro"),
+        (lambda: "[" * 100_000, "is not that of NAS-Bench-Macro"),
+        *(
+            (
+                lambda wrong=wrong: altered(lambda file: file["00000001"].update(test_acc=[1, wrong, 1])),
+                "test_acc of 00000001",
+            )
+            for wrong in (float("nan"), float("inf"), 1e9, -1, "90", True)
+        ),
+        (lambda: altered(lambda file: file["00000001"].update(params=float("nan"))), "params of 00000001"),
+        (lambda: altered(lambda file: file["00000001"].update(flops=-3)), "flops of 00000001"),
         (lambda: altered(lambda file: file.pop("20000000")), "[2, 0, 0, 0, 0, 0, 0, 0]"),
         (lambda: altered(lambda file: file.update({"30000000": file["00000000"]})), "Action 3"),
     ],

@@ -247,6 +247,27 @@ def test_objects_are_never_unpickled(refused):
         ({"seeds": [0, 1, 2]}, {}),
         ({"epochs": 2}, {}),
         ({"statuses": []}, {}),
+        ({"statuses": 3}, {}),
+        ({"statuses": ["failed", "terminated", "completed"]}, {}),
+        ({"reasons": [[], {}]}, {}),
+        ({"notes": 3}, {}),
+        ({"seeds": [0, 0]}, {}),
+        ({"seeds": [0, "1"]}, {}),
+        ({"seeds": [0, -1]}, {}),
+        ({"epochs": "3"}, {}),
+        ({"epochs": 10**30}, {}),
+        ({"space": 3}, {}),
+        ({"space": [{**SMALL.describe()[0], "choices": [["x", [[[[]]]]]]}]}, {}),
+        (
+            {
+                "space": [
+                    SMALL.describe()[0],
+                    {**SMALL.describe()[1], "choices": [[str(i), list(range(50))] for i in range(8)]},
+                ]
+            },
+            {},
+        ),
+        ({"space": [{**SMALL.describe()[0], "name": f"layer{i}", "inputs": []} for i in range(1000)]}, {}),
         ({"reasons": []}, {}),
         ({}, {"status": np.zeros((2, 6))}),
         ({}, {"status": np.full((2, 7), 3.0)}),
@@ -261,6 +282,75 @@ def test_a_table_that_contradicts_itself_is_refused(header, columns, refused):
     assert Table(pack(good_header, good_columns)).space == SMALL
     with refused("'mine' does not hold what a table holds"):
         Table(pack({**good_header, **header}, {**good_columns, **columns}), "mine")
+
+
+def stored(text, /, **more):
+    """The archive of a table with this header and its good columns, or others in their place, without the seal."""
+    _, columns, _ = unpack(small_table().content, "good")
+    arrays = {"header": np.frombuffer(text.encode(), np.uint8), **columns, **more}
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, array)
+            archive.writestr(
+                f"{name}.npy", entry.getvalue().replace(b"(3, 1), }" + b" " * 14, b"(100000000000000,), }".ljust(23))
+            )
+    return bytearray(file.getvalue())
+
+
+def good_header(**changes):
+    header, columns, _ = unpack(small_table().content, "good")
+    return json.dumps({**header, "scales": dict.fromkeys(columns, 1), **changes})
+
+
+def with_a_huge_entry(content):
+    """In the archive's directory the first entry claims as many bytes as fit in 32 bits."""
+    at = content.index(b"PK\x01\x02")
+    content[at + 24 : at + 28] = b"\xfe\xff\xff\xff"
+    return content
+
+
+def packed_badly(content):
+    """A compressed entry whose stream is broken."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.npy", bytes(range(256)) * 40)
+    broken = bytearray(file.getvalue())
+    broken[45:65] = bytes(20)
+    return broken
+
+
+HOSTILE = {
+    "deep JSON": lambda: stored("[" * 100_000),
+    "a list": lambda: stored("[]"),
+    "a number": lambda: stored("3"),
+    "no scales": lambda: stored(json.dumps({"space": []})),
+    "scales of no numbers": lambda: stored(
+        good_header(scales=dict.fromkeys(unpack(small_table().content, "")[1], "a"))
+    ),
+    "scales of nothing": lambda: stored(good_header(scales=dict.fromkeys(unpack(small_table().content, "")[1], 0))),
+    "no UTF-8": lambda: stored(good_header(), header=np.full(9, 255, np.uint8)),
+    "strings": lambda: stored(good_header(), status=np.array(["a"])),
+    "whole numbers with a sign": lambda: stored(good_header(), status=np.zeros((2, 7), np.int64)),
+    "a pair": lambda: stored(good_header(), status=np.zeros((2, 7), [("a", "u1"), ("b", "u1")])),
+    "a huge entry": lambda: with_a_huge_entry(stored(good_header())),
+    "a huge array": lambda: stored(good_header(), status=np.zeros((3, 1))),
+    "a broken stream": lambda: packed_badly(stored(good_header())),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_sealed_file_that_is_no_table_is_one_sentence(kind, refused):
+    assert Table(signed(bytes(stored(good_header())))).space == SMALL
+    with refused("does not hold what a table holds"):
+        Table(signed(bytes(HOSTILE[kind]())))
+
+
+def test_a_damaged_table_is_refused(damaged, refused):
+    for copy in damaged(small_table().content):
+        with refused():
+            Table(copy)
 
 
 @pytest.mark.parametrize("entry", ["space", "seeds", "epochs", "statuses", "reasons", "task"])

@@ -36,6 +36,14 @@ Ray = Annotated[
     ),
 ]
 
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse to go on with other vector instructions, or another kind of GPU, than stored trials were made with.",
+    ),
+]
+
 
 def new_app(**settings: Any) -> typer.Typer:
     """A command or a group of commands, such as `run_command` runs; `settings` as `typer.Typer` takes them."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import Device, Ray, Workers, new_app, run_command
+from experiments.command_line import Device, Ray, Strict, Workers, new_app, run_command
 from experiments.commands.compare import compare
 from experiments.commands.reproduce import reproduce
 from experiments.commands.reward_options import read_reward
@@ -153,6 +153,7 @@ def tune(
         ),
     ] = None,
     ray: Ray = None,
+    strict: Strict = False,
     out: Out = None,
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped."""
@@ -175,7 +176,7 @@ def tune(
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
-    tuning = prepare(task, out, Machines(device, workers, ray=ray), reward(task))
+    tuning = prepare(task, out, Machines(device, workers, ray=ray, strict=strict), reward(task))
     play_both(tuning, learner, player, baseline, seed, episodes)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from experiments.command_line import Device, Ray, Workers, new_app
+from experiments.command_line import Device, Ray, Strict, Workers, new_app
 from experiments.comparison.regret import noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import machine
@@ -52,6 +52,7 @@ def build(
     workers: Workers = None,
     device: Device = None,
     ray: Ray = None,
+    strict: Strict = False,
 ) -> None:
     """Train every design of a task and the original network; the same command continues a build that was stopped."""
     from experiments.tuning.run_folder import RunFolder
@@ -67,7 +68,7 @@ def build(
     folder = RunFolder(out, task)
     command = f"marl-hpo table build --task {task_name} --seeds {seeds}"
     about = {**_about(task, evaluator, device, ray), "command": command}
-    table = _table(task, StoredEvaluator(evaluator, folder.store), seeds, about)
+    table = _table(task, StoredEvaluator(evaluator, folder.store, strict=strict), seeds, about)
     path = folder / f"{task.name}.npz"
     table.save(path)
     typer.echo(f"{table}: {path}, {path.stat().st_size / 1e6:.2f} MB")

@@ -22,6 +22,7 @@ class Machines:
         fit_timeout: likewise of the original network's training, and of final training.
         trial_memory: GB that one training may take; None for all there is.
         ray: the address of a Ray cluster that trains in place of this machine.
+        strict: whether trials are refused that were made with other vector instructions than those that are stored.
 
     Raises:
         InputError: if both workers and a cluster are named.
@@ -33,6 +34,7 @@ class Machines:
     fit_timeout: float | None = None
     trial_memory: float | None = None
     ray: str | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         if self.ray is not None and self.workers is not None:

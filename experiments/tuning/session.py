@@ -30,6 +30,7 @@ from experiments.tuning.sentences import (
     constraints,
     device_seconds,
     epoch_budget,
+    made_with,
     of_tables,
     outcome,
     time_taken,
@@ -132,6 +133,7 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     lines += below_zero(tuning.reward, seen.values())
     lines += constraints(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
+    lines += made_with(tuning.trained_with, on_cluster=tuning.device is None)
     objectives = front_objectives(tuning.reward)
     original = tuning.env.original
     reached = {

@@ -97,9 +97,12 @@ class Tuning:
         # On a cluster no training is known to be alone on its machine.
         self._trains_alone = evaluator if machines.ray else evaluator_of(task, replace(machines, workers=1), timed=True)
         self._alone = StoredEvaluator(
-            self._trains_alone, self.folder.store, needs_time=self._trains_alone.measures_time
+            self._trains_alone,
+            self.folder.store,
+            needs_time=self._trains_alone.measures_time,
+            strict=machines.strict,
         )
-        self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
+        self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed, strict=machines.strict)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
         self.reward = self.env.reward  # a running budget changes Equation 2
 
@@ -196,6 +199,11 @@ class Tuning:
         save_network(network, path)
         self.folder.store.set_about("network", made_of)
         return trial, path
+
+    @property
+    def trained_with(self) -> set[str]:
+        """The vector instructions, or GPUs, of its trials (`Trial.machine`)."""
+        return self.folder.store.machines(self._stored.fingerprint)
 
     def network(self, path: Path) -> nn.Module:
         """The network that was taken home, from its file."""

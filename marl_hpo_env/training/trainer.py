@@ -64,6 +64,8 @@ class Trainer:
         self.loss_limit = loss_limit(limits, data.train[1])
         self.device = device
         self.measure_time = measure_time
+        cuda = device.type == "cuda"
+        self.machine = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
         self.data = data.to(device)
         # Small images in large batches: without gradients a batch costs little more than its activations.
         pixels = math.prod(self.data.train[0].shape[2:])
@@ -113,7 +115,7 @@ class Trainer:
             except Exception as error:  # whatever a design does to torch or to the user's own modules
                 status, reason, accidental = "failed", *_failure(error)
         metrics["seconds"] = time.perf_counter() - started
-        trial = Trial(request, status, reason, metrics, tuple(history), accidental)  # type: ignore[arg-type]
+        trial = Trial(request, status, reason, metrics, tuple(history), accidental, self.machine)  # type: ignore[arg-type]
         return network, trial
 
     def _attempt(

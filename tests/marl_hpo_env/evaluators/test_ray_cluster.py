@@ -126,6 +126,7 @@ def test_two_nodes_give_the_same_trials_as_one_worker_bit_for_bit(evaluator_on, 
     assert {trial.status for trial in trials} == {"completed"}
     assert (there.fingerprint, there.space, there.room) == (here.fingerprint, here.space, 2)
     assert all(trial.metrics["train_ms_per_batch"] is None for trial in trials)
+    assert {trial.machine for trial in trials} == {torch.backends.cpu.get_cpu_capability()}
     assert there.pace == "2 machines, 4 trials in the last minute"
     assert capfd.readouterr().out == ""
 
@@ -236,7 +237,9 @@ def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_p
     assert before.items() <= after.items()  # nothing was trained again: the seconds are those of before
     assert len(after) == 1 + 30 + 2  # the original and every design, the original and the best to convergence
     assert "(raylet)" not in ended.stdout + ended.stderr
-    assert "on a Ray cluster" in (tmp_path / "out" / "report.md").read_text()
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert "on a Ray cluster" in report
+    assert f"Designs were trained with {torch.backends.cpu.get_cpu_capability()}." in report
 
 
 def test_what_cannot_be_used_is_one_sentence(evaluator_on, faulty_task, refused):

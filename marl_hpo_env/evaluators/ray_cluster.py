@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 PINNED = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS")
 """What says in the environment which vector instructions are used: where set here, it is set on every machine."""
 
-_IN_FLIGHT = 2
-"""Trainings given to Ray at once, as a multiple of those that the cluster has room for."""
-
 _LOOK_S = 2.0
 """Seconds after which it is looked again how large the cluster is."""
 
@@ -60,6 +57,8 @@ class RayEvaluator:
     """
 
     measures_time = False
+    _work: Any = staticmethod(trained)  # the Ray task
+    _in_flight = 2  # trainings given to Ray at once, as a multiple of those that the cluster has room for
 
     def __init__(
         self,
@@ -180,7 +179,7 @@ class RayEvaluator:
         running: dict[Any, _Training] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < _IN_FLIGHT * self.room:
+                while waiting and len(running) < self._in_flight * self.room:
                     training = waiting.popleft()
                     running[self._start(training)] = training
                 for stream in _ready(running):
@@ -218,7 +217,7 @@ class RayEvaluator:
             options["runtime_env"] = {"env_vars": environment}
         training.deadline = math.inf
         seconds = training.until - time.monotonic()
-        remote = ray.remote(trained).options(**options)
+        remote = ray.remote(self._work).options(**options)
         return remote.remote([self._held], self._device, training.request, seconds, training.keep, self._memory)
 
     def _heard(self, training: _Training, stream: Any) -> tuple[Weights | None, Trial] | None:

@@ -7,7 +7,6 @@ What the user's own modules define travels by value, since the other machines ne
 from __future__ import annotations
 
 import os
-import resource
 import site
 import sys
 import sysconfig
@@ -133,6 +132,8 @@ def _limited(memory: int | None) -> Iterator[None]:
     if memory is None:
         yield
         return
+    import resource  # not on Windows
+
     pages = int(Path("/proc/self/statm").read_text().split()[5])  # private ones, which the limit is of
     before = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + memory, before[1]))

@@ -30,6 +30,8 @@ from torch import nn
 from marl_hpo_env import PaperReward, Recipe, Task
 from marl_hpo_env.data.splits import Data
 
+GATE = "gate"
+
 
 class Faulty(nn.Module):
     def __init__(self, fault="none"):
@@ -43,6 +45,8 @@ class Faulty(nn.Module):
             time.sleep(1000)
         if self.training and self.fault == "eat":
             torch.ones(10**9)
+        while self.training and self.fault == "wait" and not os.path.exists(GATE):
+            time.sleep(0.02)
         return x
 
 
@@ -57,7 +61,7 @@ def data():
 
 
 def choices():
-    return {Faulty: {"fault": ("none", "kill", "hang", "eat")}}
+    return {Faulty: {"fault": ("none", "kill", "hang", "eat", "wait")}}
 
 
 def task():
@@ -71,7 +75,7 @@ def widths():
 def slow():
     return Task("slow", model, data, widths, Recipe(50, 60, "adam", 0.01, max_epochs=3))
 """
-GOOD, KILLS, HANGS, EATS = (0,), (1,), (2,), (3,)
+GOOD, KILLS, HANGS, EATS, WAITS = (0,), (1,), (2,), (3,), (4,)
 ENDLESS = 10**9
 
 
@@ -92,10 +96,16 @@ def evaluator_on(cluster):
 
 
 @pytest.fixture(scope="module")
-def faulty_task(tmp_path_factory):
+def gate(tmp_path_factory):
+    """A file for which some designs wait."""
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
+def faulty_task(tmp_path_factory, gate):
     """A task of a module whose file is gone: no other process can import it."""
     folder = tmp_path_factory.mktemp("helper")
-    (folder / "faulty_on_ray.py").write_text(FAULTY)
+    (folder / "faulty_on_ray.py").write_text(FAULTY.replace('"gate"', repr(str(gate))))
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
         made = importlib.import_module("faulty_on_ray").task()
@@ -190,20 +200,28 @@ def test_a_training_that_wants_more_memory_than_it_may_take_fails_by_accident(ev
     assert [trial.status for trial in evaluator.evaluate([Request(GOOD, 0, 1)])] == ["completed"]
 
 
-def test_a_node_that_dies_costs_no_trial(cluster, evaluator_on, faulty_task, monkeypatch):
+def test_a_node_that_dies_costs_no_trial(cluster, evaluator_on, faulty_task, gate, monkeypatch):
     evaluator = evaluator_on(faulty_task)
-    started = []
-    start = evaluator._start
+    start, heard = evaluator._start, evaluator._heard
+    started, begun = [], []
+
+    def hear(training, stream):
+        answer = heard(training, stream)
+        if answer is None:
+            begun.append(training)
+            if len(begun) == 2:  # each node has one
+                (node,) = cluster.worker_nodes
+                cluster.remove_node(node, allow_graceful=False)
+                cluster.add_node(num_cpus=1)
+                gate.touch()
+        return answer
+
     monkeypatch.setattr(evaluator, "_start", lambda training: started.append(training) or start(training))
-    requests = [Request(GOOD, seed, 60) for seed in range(12)]
-    trials = evaluator.evaluate(requests)
-    finished = [next(trials) for _ in range(3)]  # both nodes are at work
-    (node,) = cluster.worker_nodes
-    cluster.remove_node(node, allow_graceful=False)
-    cluster.add_node(num_cpus=1)
-    finished += trials
-    assert Counter(trial.request for trial in finished) == Counter(requests)
-    assert {trial.status for trial in finished} == {"completed"}
+    monkeypatch.setattr(evaluator, "_heard", hear)
+    requests = [Request(WAITS, seed, 1) for seed in range(4)]
+    trials = list(evaluator.evaluate(requests))
+    assert Counter(trial.request for trial in trials) == Counter(requests)
+    assert {trial.status for trial in trials} == {"completed"}
     assert len(started) > len(requests)  # what ran there was tried again
 
 
@@ -249,8 +267,8 @@ def test_what_cannot_be_used_is_one_sentence(evaluator_on, faulty_task, refused)
     for device in ("cuda", "cuda:0", "mps"):
         with refused("GPU"):
             marl_hpo_env.RayEvaluator(faulty_task, device=device)
-    with pytest.raises(InputError, match="Action 4"):
-        evaluator_on(faulty_task).evaluate([Request((4,), 0, 1)])
+    with pytest.raises(InputError, match="Action 5"):
+        evaluator_on(faulty_task).evaluate([Request((5,), 0, 1)])
 
 
 def test_a_cluster_that_is_not_there_is_one_sentence():

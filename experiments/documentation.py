@@ -368,7 +368,7 @@ def _cluster_in_words() -> str:
         f"store bring in {few['per_s']:.0f} a second with {few['in_flight']:,} under way, and {many['per_s']:.0f} with "
         f"{many['in_flight']:,}, while it shares two cores with the cluster itself; the driver's process computes "
         f"{few['driver_ms']:.2g} and {many['driver_ms']:.2g} ms for each. The store alone takes "
-        f"{measured['stored_per_s']:,.0f} trials a second. A request is {size['request']:,} bytes, a trial {size['trial']:,}; "
+        f"{measured['stored']['per_s']:,.0f} trials a second. A request is {size['request']:,} bytes, a trial {size['trial']:,}; "
         f"the task is {size['task'] / 1e3:.1f} KB and its data {size['data'] / 1e3:.0f} KB, once per machine "
         "(`experiments/results/cluster.json`)."
     )
@@ -377,11 +377,11 @@ def _cluster_in_words() -> str:
 def _a_thousand_machines() -> str:
     measured = _measured("cluster")
     (_, many) = measured["instant"]
-    seconds, size = 1000 / many["per_s"], measured["bytes"]["trial"]
+    seconds, size = 1000 / many["per_s"], measured["stored"]["bytes_per_trial"]
     return _wrapped(
-        f"With 1,000 machines of one CPU a driver is busy all the time where a training takes {seconds:.1f} s or less; where it "
-        f"takes a minute, {60 * many['per_s'] / 1000:.0f} CPUs per machine. A thousand trainings a minute are "
-        f"{1000 * size / 60 / 1e3:.0f} KB of trials a second, and {1440 * 1000 * size / 1e9:.1f} GB of store a day."
+        f"At that rate one driver keeps up with 1,000 CPUs whose trainings take {seconds:.2g} s on average, or with "
+        f"{60 * many['per_s']:,.0f} CPUs whose trainings take a minute. Of 1,000 machines with one training a minute each, "
+        f"the store grows by {1440 * 1000 * size / 1e9:.1f} GB a day."
     )
 
 

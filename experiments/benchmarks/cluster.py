@@ -90,16 +90,19 @@ def instant(task: Task, address: str, trial: Trial, count: int, in_flight: int) 
     return {"in_flight": in_flight, "per_s": rate, "driver_ms": 1e3 * computed / count}
 
 
-def stored_per_second(trial: Trial, count: int) -> float:
-    """Trials that one store on disk takes in a second."""
+def stored(trial: Trial, count: int) -> dict[str, float]:
+    """Trials that one store on disk takes in a second, and the bytes of each there."""
     from marl_hpo_env import Store
 
     with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder) / "trials.sqlite")
+        path = Path(folder) / "trials.sqlite"
+        store = Store(path)
         started = time.perf_counter()
         for number in range(count):
             store.put("instant", replace(trial, request=trial.request._replace(seed=number)))
-        return count / (time.perf_counter() - started)
+        rate = count / (time.perf_counter() - started)
+        store.close()
+        return {"per_s": rate, "bytes_per_trial": path.stat().st_size / count}
 
 
 def travels(task: Task, trial: Trial) -> dict[str, int]:
@@ -149,7 +152,7 @@ def main(
                 instant(task, cluster.address, trial, instant_trials, in_flight)
                 for in_flight in (2 * nodes.room, 2 * MACHINES)
             ],
-            "stored_per_s": stored_per_second(trial, instant_trials),
+            "stored": stored(trial, instant_trials),
             "bytes": travels(task, trial),
         }
         ray.shutdown()

@@ -48,7 +48,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.protocol import Episode
-from marl_hpo_env import METRICS, Design, InputError, Layer, SearchSpace
+from marl_hpo_env import METRICS, Design, InputError, Layer, SearchSpace, whole_number
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -102,7 +102,7 @@ class CoordinationGraph:
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Knows nothing but the prior."""
         self._space = space
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._terms = _Terms(space)
         self._maximiser = _Maximiser(space)
         self._posteriors: dict[str, _Posterior] = {}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from agents.protocol import Episode, TurnBasedLearner
-from marl_hpo_env import Design, InputError, SearchSpace
+from marl_hpo_env import Design, InputError, SearchSpace, whole_number
 
 
 class IndependentQ(TurnBasedLearner):
@@ -50,7 +50,7 @@ class IndependentQ(TurnBasedLearner):
     def reset(self, space: SearchSpace, seed: int) -> None:
         super().reset(space, seed)
         self._space = space
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self.q = [np.full(size, math.inf) for size in space.sizes]
         self._tries = [[0] * size for size in space.sizes]
         self._picks: list[int] = []

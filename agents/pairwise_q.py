@@ -165,7 +165,7 @@ class PairwiseQ(TurnBasedLearner):
         """Empty tables, first phase."""
         super().reset(space, seed)
         self._space = space
-        self._random = random.Random(seed)
+        self._random = random.Random(whole_number("seed", seed, 0))
         self._position = {name: position for position, name in enumerate(space.names)}
         self.tables = {(i, j): QTable(space.sizes[i], space.sizes[j]) for i, j in space.pairs}
         # A layer that neither feeds nor is fed has no table in the paper; it gets one of a single row (ours).

@@ -46,10 +46,11 @@ def play(
         Every episode, in the order asked.
 
     Raises:
-        InputError: if `batch`, `episodes` or `evaluations` is not positive, the environment is wrapped in what the learner would
-            not see, or the learner asks for a design that does not exist.
+        InputError: if `batch`, `episodes` or `evaluations` is not positive, `seed` is no whole number from 0, the
+            environment is wrapped in what the learner would not see, or the learner asks for a design that does not exist.
     """
     whole_number("batch", batch, 1)
+    seed = whole_number("seed", seed, 0)
     for what, number in (("episodes", episodes), ("evaluations", evaluations)):
         if number is not None:
             whole_number(f"number of {what}", number, 1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.protocol import Episode
-from marl_hpo_env import Design, SearchSpace
+from marl_hpo_env import Design, SearchSpace, whole_number
 
 
 class RandomSearch:
@@ -15,7 +15,7 @@ class RandomSearch:
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         self._space = space
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._seen: set[Design] = set()
 
     def ask(self, n: int) -> list[Design]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agents.coordination_graph import CoordinationGraph
@@ -19,7 +22,7 @@ from agents.rivals.regularized_evolution import RegularizedEvolution
 from agents.rivals.reinforce import Reinforce
 from agents.rivals.sequential_q import SequentialQ
 from agents.rivals.vdn import ValueDecomposition
-from marl_hpo_env import InputError, import_object
+from marl_hpo_env import InputError, first_line, import_object, is_number
 
 _LEARNERS: dict[str, type] = {
     "coordination-graph": CoordinationGraph,
@@ -64,8 +67,48 @@ def learner(name: str, **settings: Any) -> Learner:
         inspect.signature(kind).bind(**settings)
     except TypeError as error:
         raise InputError(f"The learner {name!r} cannot be made: {error}; write it as {name}(setting=value).") from error
-    made: Learner = kind(**settings)
+    _check_types(name, kind, settings)
+    try:
+        made: Learner = kind(**settings)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a stranger's class makes of its settings
+        raise InputError(
+            f"The learner {name!r} cannot be made: {type(error).__name__}: {first_line(error)}."
+        ) from error
     return made
+
+
+def _check_types(name: str, kind: type, settings: Mapping[str, Any]) -> None:
+    """Whether the settings are of the types that the class says, or, where it says none, of its defaults'.
+
+    Raises:
+        InputError: if one is not.
+    """
+    try:
+        said = typing.get_type_hints(vars(kind)["__init__"])
+    except Exception:  # it has none of its own, or one that names what is not there
+        said = {}
+    for setting, value in settings.items():
+        wanted = said.get(setting, type(inspect.signature(kind).parameters[setting].default))
+        kinds = typing.get_args(wanted) if isinstance(wanted, types.UnionType) else (wanted,)
+        if any(one in _IS for one in kinds) and not any(one not in _IS or _IS[one][0](value) for one in kinds):
+            right = " or ".join(_IS[one][1] for one in kinds if one in _IS)
+            raise InputError(f"The setting {setting} of {name!r} is {value!r}; it is {right}.")
+
+
+def _is_whole(value: Any) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, bool)
+
+
+_IS: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    bool: (lambda value: isinstance(value, bool), "True or False"),
+    int: (_is_whole, "a whole number"),
+    float: (is_number, "a number"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    types.NoneType: (lambda value: value is None, "None"),
+}
+"""What a setting of each type is, and how it is called; settings of other types are the class's to check."""
 
 
 def learners() -> list[str]:

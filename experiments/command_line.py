@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
 
@@ -15,7 +16,29 @@ import typer
 from marl_hpo_env import InputError
 from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once, end_at_once_when_told
 
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs side by side.", show_default="one per core")]
+MOST_SIDE_BY_SIDE = 1024
+"""Processes; more would be a slip of the finger."""
+
+
+def path_option(*names: str, metavar: str = "PATH", **settings: Any) -> Any:
+    """A `typer.Option` that names a file or folder: `~` in it is the home folder, and it is not empty."""
+    return typer.Option(*names, parser=_read_path, metavar=metavar, **settings)
+
+
+def _read_path(text: str | Path) -> Path:
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (RuntimeError, ValueError, OSError) as error:  # nobody's home, a character that no name has, too long
+        raise typer.BadParameter(f"{str(text)!r} is no path: {getattr(error, 'strerror', None) or error}.") from error
+    if not str(text).strip():
+        raise typer.BadParameter("The path is empty; name a file or folder, or leave the option out.")
+    return path
+
+
+Jobs = Annotated[
+    int | None, typer.Option(min=1, max=MOST_SIDE_BY_SIDE, help="Runs side by side.", show_default="one per core")
+]
 Device = Annotated[
     str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
 ]
@@ -23,6 +46,7 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=MOST_SIDE_BY_SIDE,
         help="Trainings side by side.",
         show_default="one per core; 1 on a GPU, or where times are rewarded or limited",
     ),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Asked for before matplotlib reads it: a notebook names a backend here that other processes may not have.
+os.environ["MPLBACKEND"] = "Agg"
 
 import matplotlib as mpl
 from matplotlib.figure import Figure

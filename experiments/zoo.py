@@ -33,7 +33,7 @@ import typer
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from experiments.command_line import Jobs, new_app, run_command
+from experiments.command_line import Jobs, new_app, path_option, run_command
 from experiments.progress import progress_bar
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.text_tables import markdown_section
@@ -847,7 +847,7 @@ def main(
     again: Annotated[bool, typer.Option("--again", help="Try again what was tried.")] = False,
     jobs: Jobs = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for zoo.csv and report.md; what is in it is not tried again.")
+        Path, path_option(help="Folder for zoo.csv and report.md; what is in it is not tried again.")
     ] = Path("experiments/results/zoo"),
     only: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:

@@ -21,7 +21,7 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
 from marl_hpo_env.environments.padded import PaddedObservations
 from marl_hpo_env.environments.registration import env, parallel_env, register, register_task
-from marl_hpo_env.errors import InputError, import_object, whole_number
+from marl_hpo_env.errors import InputError, first_line, import_object, is_number, whole_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.evaluators.table import TableEvaluator
@@ -80,10 +80,12 @@ __all__ = [
     "brats18",
     "cifar",
     "env",
+    "first_line",
     "hypervolume",
     "image_folder",
     "imagenet",
     "import_object",
+    "is_number",
     "isic18",
     "load_network",
     "non_dominated",

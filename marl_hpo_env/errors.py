@@ -50,23 +50,25 @@ def warn(message: str) -> None:
     warnings.warn(message, stacklevel=level)
 
 
-def whole_number(what: str, value: Any, least: int) -> int:
+def whole_number(what: str, value: Any, least: int, most: int = 2**63 - 1) -> int:
     """`value` as a plain int.
 
     Args:
         what: what it is the number of, such as `"number of workers"`.
         value: what was given.
         least: the lowest that is right.
+        most: the highest.
 
     Raises:
-        InputError: if it is no whole number, or below `least`.
+        InputError: if it is no whole number, below `least` or above `most`.
     """
     try:
         number = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < least:
-        raise InputError(f"The {what} is {value!r}; it is a whole number from {least}.")
+    if number is None or not least <= number <= most:
+        up_to = f" to {most}" if number is not None and number > most else ""
+        raise InputError(f"The {what} is {value!r}; it is a whole number from {least}{up_to}.")
     return number
 
 
@@ -79,7 +81,7 @@ def number(
     above: float | None = None,
     below: float | None = None,
 ) -> float:
-    """`value`, if it is a finite number within these bounds.
+    """`value` as a plain int or float, if it is a finite number within these bounds.
 
     Args:
         what: what it is, such as `"recipe's momentum"`.
@@ -97,43 +99,86 @@ def number(
         (below, operator.lt, "below"),
     ]
     told = [(bound, holds, word) for bound, holds, word in bounds if bound is not None]
-    if not (_is_number(value) and math.isfinite(value) and all(holds(value, bound) for bound, holds, _ in told)):
+    if not (is_number(value) and all(holds(value, bound) for bound, holds, _ in told)):
         right = " and ".join(f"{word} {bound:g}" for bound, _, word in told)
         raise InputError(f"The {what} is {value!r}; it is a number{f' {right}' if right else ''}.")
+    return value if type(value) is int else float(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite real number, of Python's or NumPy's; True and False are none."""
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def truth_value(what: str, value: Any) -> bool:
+    """`value`, if it is True or False.
+
+    Raises:
+        InputError: if not.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"The {what} is {value!r}; it is True or False.")
     return value
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
 def import_object(name: str, what: str) -> Any:
-    """What stands under `package.module:object`, importable from the current folder too.
+    """What stands under `package.module:object`, importable from the current folder too, or under `path/to/file.py:object`.
 
     Args:
-        name: of the object, with its module.
+        name: of the object, with its module or file.
         what: it is, such as `"task"`, for the sentences.
 
     Raises:
         InputError: if there is no such module or object, or the module cannot be imported.
     """
-    place, colon, attribute = name.partition(":")
+    place, colon, attribute = name.rpartition(":")
     if not (colon and place and attribute):
-        raise InputError(f"The {what} {name!r} cannot be read; write it as package.module:name.")
+        raise InputError(
+            f"The {what} {name!r} cannot be read; write it as package.module:name, or path/to/file.py:name."
+        )
+    module = _on_the_path(Path(place), f"{what} {name!r}") if place.endswith(".py") else place
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        return getattr(importlib.import_module(place), attribute)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or not f"{place}.".startswith(f"{error.name}."):
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise InputError(f"The {what} {name!r} cannot be imported: its module needs {error.name!r}.") from error
         raise InputError(
-            f"There is no module {place!r} for the {what} {name!r}; run where it can be imported."
+            f"There is no module {module!r} for the {what} {name!r}; run where it can be imported."
         ) from error
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"The {what} {name!r} cannot be found: {error}; name one in a module on the path.") from error
+    except (Exception, SystemExit) as error:  # whatever a module of the user's own raises
+        raise InputError(
+            f"The {what} {name!r} cannot be found: its module raises {type(error).__name__}: {first_line(error)}; name one in a "
+            "module that can be imported."
+        ) from error
+    if module != place and Path(str(found.__file__)).resolve() != Path(place).expanduser().resolve():
+        raise InputError(
+            f"The {what} {name!r} is in a file of the name of another module, {found.__file__!r}; rename it."
+        )
+    try:
+        return getattr(found, attribute)
+    except AttributeError as error:
+        raise InputError(f"The {what} {name!r} cannot be found: {error}; name one that is there.") from error
 
 
-def first_line(error: Exception) -> str:
+def _on_the_path(file: Path, what: str) -> str:
+    """The name under which a file can be imported, here and in other processes: its folder is put on the path."""
+    file = file.expanduser().resolve()
+    if not file.is_file():
+        raise InputError(f"There is no file {str(file)!r} for the {what}; name one that is there.")
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    return file.stem
+
+
+def first_line(error: BaseException) -> str:
     """The first line of an error's message, without a full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception's own text can raise
+        lines = []
+    return (lines or [type(error).__name__])[0].rstrip(".")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, is_number, number
 from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Trial
 
 
@@ -28,6 +28,8 @@ class Objective(NamedTuple):
         Raises:
             InputError: for an unknown metric, a test figure, or another divisor.
         """
+        if not isinstance(text, str):
+            raise InputError(f"The objective {text!r} is no text; name a metric, as in 'model_size_mb / original'.")
         metric, slash, divisor = (part.strip() for part in text.partition("/"))
         if slash and divisor != "original":
             raise InputError(f"A metric can be divided by 'original' only, as in '{metric} / original'; got {text!r}.")
@@ -111,8 +113,7 @@ class PaperReward:
         accuracy_score: Literal["final", "per_epoch"] = "final",
         below_zero: Literal["squeezed", "printed"] = "squeezed",
     ) -> None:
-        if not 0 <= accuracy_weight <= 1:
-            raise InputError(f"The accuracy weight of Eq. 2 is {accuracy_weight}; it lies within 0 and 1.")
+        accuracy_weight = number("accuracy weight of Eq. 2", accuracy_weight, least=0, most=1)
         if accuracy_score not in ("final", "per_epoch"):
             raise InputError.unknown("accuracy score", accuracy_score, ("final", "per_epoch"))
         if below_zero not in ("squeezed", "printed"):
@@ -174,14 +175,16 @@ class Constraint(NamedTuple):
         Raises:
             InputError: if it cannot be read.
         """
+        if not isinstance(text, str):
+            raise InputError(f"The constraint {text!r} is no text; write it as 'inference_ms_per_batch <= 5'.")
         match = re.fullmatch(r"\s*(.+?)\s*(<=|>=)\s*(original\b)?\s*(.*?)\s*", text)
         bound = None
         if match:
-            number = match[4].replace(" ", "")
-            if match[3] and (not number or number[0] in "+-"):
-                bound = _number(number or "0")
+            amount = match[4].replace(" ", "")
+            if match[3] and (not amount or amount[0] in "+-"):
+                bound = _number(amount or "0")
             elif not match[3]:
-                bound = _number(number)
+                bound = _number(amount)
         if not match or bound is None:
             raise InputError(f"The constraint {text!r} cannot be read; write it as 'inference_ms_per_batch <= 5'.")
         return cls(Objective.parse(match[1]), match[2], bound, bool(match[3]))
@@ -227,12 +230,18 @@ class WeightedReward:
     """
 
     def __init__(self, weights: Mapping[str, float], constraints: Iterable[str] = ()) -> None:
+        if not isinstance(weights, Mapping):
+            raise InputError(
+                f"The weights of the reward are {weights!r}; give a weight by objective, as {{'flops': 1}}."
+            )
+        if isinstance(constraints, str) or not isinstance(constraints, Iterable):
+            raise InputError(f"The constraints of the reward are {constraints!r}; give a list of texts.")
         self.weights = dict(weights)
         self._weights: dict[Objective, float] = {}
         for text, weight in weights.items():
-            if not (math.isfinite(weight) and weight >= 0):
+            if not (is_number(weight) and weight >= 0):
                 raise InputError(
-                    f"The weight of {text!r} is {weight}; weights are positive, and what is better small counts "
+                    f"The weight of {text!r} is {weight!r}; weights are positive, and what is better small counts "
                     "negatively by itself."
                 )
             objective = Objective.parse(text)

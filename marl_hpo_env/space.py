@@ -9,14 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, is_number
 
 Design = tuple[int, ...]
 """One action index per layer, in network order."""
@@ -45,6 +45,15 @@ class Layer:
     inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for what, text in (("name", self.name), ("kind", self.kind)):
+            if not isinstance(text, str) or not text:
+                raise InputError(f"The {what} of a layer is {text!r}; it is a text.")
+        if isinstance(self.inputs, str) or not all(isinstance(name, str) for name in self.inputs):
+            raise InputError(f"The inputs of layer {self.name!r} are {self.inputs!r}; give a list of layers' names.")
+        if not isinstance(self.choices, Mapping):
+            raise InputError(
+                f"The choices of layer {self.name!r} are {self.choices!r}; give values by the hyperparameter's name."
+            )
         if not self.choices:
             raise InputError(f"Layer {self.name!r} has no hyperparameter to choose; leave it out or give it choices.")
         frozen = {}
@@ -56,6 +65,11 @@ class Layer:
             frozen[hyperparameter] = tuple(tuple(v) if isinstance(v, list) else v for v in values)
             if not frozen[hyperparameter]:
                 raise InputError(f"Layer {self.name!r} has no values for {hyperparameter!r}; give at least one.")
+            for value in frozen[hyperparameter]:
+                if not _is_value(value):
+                    raise InputError(
+                        f"Layer {self.name!r} has the value {value!r} of {hyperparameter!r}; give numbers, texts or types."
+                    )
             if any(value in frozen[hyperparameter][:i] for i, value in enumerate(frozen[hyperparameter])):
                 raise InputError(f"Layer {self.name!r} has a value of {hyperparameter!r} twice: {list(values)}.")
         actions = math.prod(map(len, frozen.values()))
@@ -295,6 +309,13 @@ class SearchSpace:
             raise InputError(
                 f"The description of a search space cannot be read: {error}; use what describe() made."
             ) from error
+
+
+def _is_value(value: Any) -> bool:
+    """Whether it can be a hyperparameter's: it is equal to itself, as NaN is not, and an array does not say."""
+    if isinstance(value, tuple):
+        return all(map(_is_value, value))
+    return is_number(value) if isinstance(value, float) else isinstance(value, Hashable)
 
 
 def _tuples(value: Any) -> Any:

@@ -36,7 +36,7 @@ class LocalSearch:
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         self._space = space
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._seen: set[Design] = set()
         self._starts: set[Design] = set()
         self._current: Episode | None = None

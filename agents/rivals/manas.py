@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.protocol import Episode, TurnBasedLearner
-from marl_hpo_env import Design, InputError, SearchSpace
+from marl_hpo_env import Design, InputError, SearchSpace, whole_number
 
 
 class Manas(TurnBasedLearner):
@@ -46,7 +46,7 @@ class Manas(TurnBasedLearner):
     def reset(self, space: SearchSpace, seed: int) -> None:
         super().reset(space, seed)
         self._space = space
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         # Of each layer's actions, over the rounds that played them: the sums of 1 / probability and reward / probability.
         # Rewards count from the first one, so that a narrow range far from zero keeps its digits.
         self._weights = [np.zeros(size) for size in space.sizes]

@@ -89,7 +89,7 @@ class _OptunaLearner:
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         self._parameters = _Parameters(space)
-        self._seed = seed % 2**32  # Optuna's samplers take 32 bits
+        self._seed = whole_number("seed", seed, 0) % 2**32  # Optuna's samplers take 32 bits
         self._begin_study(["maximize"])
 
     def ask(self, n: int) -> list[Design]:

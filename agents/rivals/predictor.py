@@ -68,6 +68,7 @@ class Predictor:
         import torch
 
         self._space = space
+        seed = whole_number("seed", seed, 0)
         self._rng = np.random.default_rng(seed)
         self._known: dict[Design, float] = {}
         self._asked: set[Design] = set()

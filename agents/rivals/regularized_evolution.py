@@ -43,7 +43,7 @@ class RegularizedEvolution:
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         self._space = space
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         # Appending to it when it is full removes the oldest.
         self._population: deque[Episode] = deque(maxlen=self.population_size)
         self._asked = 0

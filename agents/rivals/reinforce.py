@@ -26,7 +26,7 @@ import numpy as np
 
 from agents.protocol import Episode, TurnBasedLearner
 from agents.rivals.torch_isolation import one_thread
-from marl_hpo_env import InputError, SearchSpace
+from marl_hpo_env import InputError, SearchSpace, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,7 @@ class Reinforce(TurnBasedLearner):
         from torch import nn
 
         super().reset(space, seed)
+        seed = whole_number("seed", seed, 0)
         self._rng = np.random.default_rng(seed)
         self._position = {name: position for position, name in enumerate(space.names)}
         layers, actions = len(space), max(space.sizes)

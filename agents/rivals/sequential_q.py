@@ -63,7 +63,7 @@ class SequentialQ(TurnBasedLearner):
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Empty tables and memory."""
         super().reset(space, seed)
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._sizes = space.sizes
         self._position = {name: position for position, name in enumerate(space.names)}
         # Empty until the first reward says where values start.

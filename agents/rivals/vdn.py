@@ -66,6 +66,7 @@ class ValueDecomposition(TurnBasedLearner):
         import torch
 
         super().reset(space, seed)
+        seed = whole_number("seed", seed, 0)
         self._rng = np.random.default_rng(seed)
         self._space = space
         self._position = {name: position for position, name in enumerate(space.names)}

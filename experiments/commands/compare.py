@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from experiments.command_line import Device, Ray
+from experiments.command_line import MOST_SIDE_BY_SIDE, Device, Ray, path_option
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
@@ -20,6 +20,8 @@ from marl_hpo_env import tasks as known_tasks
 if TYPE_CHECKING:
     from experiments.comparison.contest import Benchmark, Contest, Run
     from experiments.text_tables import TextTable
+
+MOST_SEEDS = 100_000
 
 
 def compare(
@@ -40,7 +42,8 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=2, help="Of every learner.", show_default=f"{Suite().seeds}, or the suite's")
+        int | None,
+        typer.Option(min=2, max=MOST_SEEDS, help="Of every learner.", show_default=f"{Suite().seeds}, or the suite's"),
     ] = None,
     episodes: Annotated[
         int | None,
@@ -73,7 +76,7 @@ def compare(
     constraint: Annotated[list[str] | None, typer.Option(metavar="BOUND", help="As in `tune`; needs --weight.")] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", "--data-dir", help="The folder with the data of tasks whose networks are trained."),
+        path_option("--data", "--data-dir", help="The folder with the data of tasks whose networks are trained."),
     ] = None,
     images: Images = None,
     image_size: ImageSize = None,
@@ -84,6 +87,7 @@ def compare(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_SIDE_BY_SIDE,
             help="Runs side by side.",
             show_default="one per core; where networks are trained 1 on a GPU, or where times are rewarded or limited",
         ),
@@ -91,7 +95,7 @@ def compare(
     ray: Ray = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        path_option(
             help="Folder for runs and reports; what is in it is not run again.",
             show_default="runs/compare; the suite's own with --suite",
         ),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import Device, Ray, Strict, Workers, new_app, run_command
+from experiments.command_line import Device, Ray, Strict, Workers, new_app, path_option, run_command
 from experiments.commands.compare import compare
 from experiments.commands.reproduce import reproduce
 from experiments.commands.reward_options import read_reward
@@ -19,17 +20,35 @@ from experiments.text_tables import print_table
 from marl_hpo_env import InputError, Recipe, Task, tasks
 from marl_hpo_env import task as named_task
 
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"marl-hpo {version('marl-hpo-env')}")
+        raise typer.Exit
+
+
 app = new_app(
     help="Let multi-agent learners design convolutional networks: every layer is an agent that picks its hyperparameters.",
     no_args_is_help=True,
 )
+
+
+@app.callback()
+def start(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Runs before every command."""
+
+
 app.add_typer(table_app, name="table")
 app.command()(compare)
 app.command()(reproduce)
 
 Out = Annotated[
     Path | None,
-    typer.Option(help="Folder for trials and reports; a run continues from what is in it.", show_default="runs/TASK"),
+    path_option(help="Folder for trials and reports; a run continues from what is in it.", show_default="runs/TASK"),
 ]
 TaskName = Annotated[
     str | None,
@@ -41,7 +60,7 @@ Model = Annotated[
 ]
 DataFolder = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--data",
         "--data-dir",
         help="The folder with the task's data; with --model one with a folder of images per class.",
@@ -49,7 +68,7 @@ DataFolder = Annotated[
 ]
 ChoicesFile = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         "--choices", help="With --model: a TOML file of hyperparameter values; by default fractions of the original's."
     ),
 ]
@@ -226,7 +245,7 @@ def show(
     examples: Examples = None,
     width: Width = None,
     choices: ChoicesFile = None,
-    picture: Annotated[Path, typer.Option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
+    picture: Annotated[Path, path_option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
 ) -> None:
     """Show a network's layers: what each can choose from and what feeds it; and draw the graph."""
     from experiments.tuning.pictures import layer_graph

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.command_line import Device, Workers
+from experiments.command_line import Device, Workers, path_option
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from marl_hpo_env import InputError, Task
 
@@ -33,7 +33,7 @@ def reproduce(
             show_default="digits-convnet; of overhead the paper's three networks",
         ),
     ] = None,
-    data: Annotated[Path | None, typer.Option("--data", "--data-dir", help="The folder with the tasks' data.")] = None,
+    data: Annotated[Path | None, path_option("--data", "--data-dir", help="The folder with the tasks' data.")] = None,
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
@@ -69,7 +69,7 @@ def reproduce(
     workers: Workers = None,
     out: Annotated[
         Path,
-        typer.Option(help="Folder for the report's folder, reproduce-NAME-TASK, and the trials' one, reproduce-TASK."),
+        path_option(help="Folder for the report's folder, reproduce-NAME-TASK, and the trials' one, reproduce-TASK."),
     ] = Path("runs"),
 ) -> None:
     """Reproduce a table or figure of the paper; the same command continues one that was stopped."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from experiments.command_line import Device, Ray, Strict, Workers, new_app
+from experiments.command_line import Device, Ray, Strict, Workers, new_app, path_option
 from experiments.comparison.regret import noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import machine
@@ -47,8 +47,10 @@ def build(
         str,
         typer.Option("--task", help="Whose designs; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION."),
     ],
-    out: Annotated[Path, typer.Option(help="Folder for the trials and the table; what is in it is not trained again.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each design, each with a seed of its own.")] = 3,
+    out: Annotated[Path, path_option(help="Folder for the trials and the table; what is in it is not trained again.")],
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Trainings of each design, each with a seed of its own.")
+    ] = 3,
     workers: Workers = None,
     device: Device = None,
     ray: Ray = None,

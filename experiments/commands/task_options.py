@@ -11,6 +11,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from experiments.command_line import path_option
 from marl_hpo_env import InputError, Task
 from marl_hpo_env import task as named_task
 from marl_hpo_env.catalog.narrow import narrow_task
@@ -19,7 +20,7 @@ from marl_hpo_env.catalog.registry import takes_folder
 
 Images = Annotated[
     Path | None,
-    typer.Option(
+    path_option(
         metavar="FILE.npz",
         help="With --task, in place of --data-dir: images in one file, JPEG files end to end (jpeg_train, off_train, y_train, "
         "and the same of the test) or pixels x and classes or masks y.",
@@ -29,6 +30,7 @@ ImageSize = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=4096,
         help="With --images or --model: height and width to which images are scaled.",
         show_default="the task's; with --model 64",
     ),

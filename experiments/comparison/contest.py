@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -29,7 +29,7 @@ from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, Ta
 from marl_hpo_env.errors import warn
 from marl_hpo_env.pareto import hypervolume
 from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
-from marl_hpo_env.training.workers import Workers
+from marl_hpo_env.training.workers import Death, Workers
 
 Array = npt.NDArray[np.float64]
 
@@ -365,7 +365,7 @@ def run_all(
             yield finished
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process: they use the cores side by side
-    workers = Workers(run, jobs, _died, what="The runs", preload=["agents"])
+    workers = Workers([partial(_playing, run)] * jobs, _died, preload=["agents"])
     try:
         for finished in workers.answers(missing):
             runs.put(finished)
@@ -374,8 +374,13 @@ def run_all(
         workers.close()
 
 
-def _died(contest: Contest, reason: str) -> NoReturn:
-    raise InputError(f"There is an error in the learner {contest.learner!r} with seed {contest.seed}: {reason}")
+def _playing(run: Callable[[Contest], Run]) -> Callable[[Contest], Run]:
+    """What a process begins with."""
+    return run
+
+
+def _died(contest: Contest, death: Death) -> NoReturn:
+    raise InputError(f"There is an error in the learner {contest.learner!r} with seed {contest.seed}: {death.reason}")
 
 
 def gather(

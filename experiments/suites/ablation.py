@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.command_line import Jobs, new_app, run_command
+from experiments.command_line import Jobs, new_app, path_option, run_command
 from experiments.comparison.contest import Contest, Run, Runs, code_of, gather, played
 from experiments.comparison.curves import checkpoints
 from experiments.comparison.regret import incumbent_regret
@@ -167,7 +167,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=2, help="Of every learner, each another drawing of every table.")] = 10,
     episodes: Annotated[int, typer.Option(min=1, help="Evaluations of every run: distinct designs.")] = 200,
     jobs: Jobs = None,
-    out: Annotated[Path, typer.Option(help="Folder for runs and report; what is in it is not run again.")] = Path(
+    out: Annotated[Path, path_option(help="Folder for runs and report; what is in it is not run again.")] = Path(
         "experiments/results/ablation"
     ),
 ) -> None:

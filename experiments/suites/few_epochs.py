@@ -17,7 +17,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from experiments.command_line import Device, new_app, run_command
+from experiments.command_line import Device, new_app, path_option, run_command
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
 from experiments.progress import progress_bar
 from experiments.provenance import cores, machine, measured_by, software
@@ -120,7 +120,7 @@ def epoch_chance(task: Task) -> float | None:
 @app.command()
 def main(
     task: Annotated[str, typer.Option(help="Whose designs; `marl-hpo tasks` lists them.")],
-    data: Annotated[Path | None, typer.Option("--data", "--data-dir", help="The folder with the task's data.")] = None,
+    data: Annotated[Path | None, path_option("--data", "--data-dir", help="The folder with the task's data.")] = None,
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
@@ -132,7 +132,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of the designs and the trainings.")] = 0,
     device: Device = None,
     out: Annotated[
-        Path, typer.Option(help="Folder for the task's folder, few-epochs-TASK; what is trained there is not again.")
+        Path, path_option(help="Folder for the task's folder, few-epochs-TASK; what is trained there is not again.")
     ] = Path("runs"),
 ) -> None:
     """How well a few epochs rank a task's designs, and whom the limits end."""

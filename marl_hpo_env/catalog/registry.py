@@ -17,7 +17,9 @@ from marl_hpo_env.errors import InputError, import_object
 Factory = Callable[..., Task]
 """Makes a task. One that takes `data_dir` is given the folder with the data, a `Path` or None."""
 
-_FACTORIES: dict[str, Factory] = {**digits_tasks(), **paper_tasks()}
+_OURS: dict[str, Factory] = {**digits_tasks(), **paper_tasks()}
+
+_FACTORIES = dict(_OURS)
 
 
 def task(name: str, data_dir: Path | str | None = None) -> Task:
@@ -67,6 +69,11 @@ def _factory(name: str) -> Any:
 def tasks() -> list[str]:
     """The names of the tasks."""
     return sorted(_FACTORIES)
+
+
+def registered() -> dict[str, Factory]:
+    """The tasks that do not come with this package."""
+    return {name: factory for name, factory in _FACTORIES.items() if name not in _OURS}
 
 
 def add(name: str, factory: Factory) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, whole_number
 from marl_hpo_env.reward import Reward, WeightedReward
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.training.augmentation import Augmentation
@@ -89,6 +89,16 @@ class Task:
     description: str = ""
     seed: int = 0
     input_shape: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for what, value, kind in (
+            ("name", self.name, str),
+            ("recipe", self.recipe, Recipe),
+            ("limits", self.limits, Limits),
+        ):
+            if not isinstance(value, kind):
+                raise InputError(f"The {what} of the task {self.name!r} is {value!r}; it is a {kind.__name__}.")
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, 0))
 
     @cached_property
     def splits(self) -> Data:

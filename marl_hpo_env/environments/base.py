@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, is_number, whole_number
 from marl_hpo_env.evaluators.epoch_budget import MOST_EPOCHS, calibrated, epochs_to, loss_threshold, lowered
 from marl_hpo_env.evaluators.evaluator import (
     Evaluator,
@@ -49,7 +49,8 @@ class DesignEnvironment:
         trial: the finished episode's; None until then.
 
     Raises:
-        InputError: if the reward needs what the evaluator does not measure, or a test figure.
+        InputError: if the reward needs what the evaluator does not measure, or a test figure; or if there is no such seed or
+            render mode.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class DesignEnvironment:
         seed: int | None = None,
         render_mode: str | None = None,
     ) -> None:
+        if render_mode not in (None, "ansi", "human"):
+            raise _no_mode(render_mode)
         if not (isinstance(evaluator, StoredEvaluator) or is_exhaustive(evaluator)):
             evaluator = StoredEvaluator(evaluator, Store(), needs_time=evaluator.measures_time)
         self.task = task
@@ -71,7 +74,7 @@ class DesignEnvironment:
         self._epochs = self._budget if isinstance(self._budget, int) else None
         if self._budget == "running" and isinstance(self.reward, PaperReward):
             self.reward = self.reward.per_epoch()
-        self._seed = task.seed if seed is None else seed
+        self._seed = task.seed if seed is None else whole_number("seed", seed, 0)
         if self._epochs is not None:
             check_answers(evaluator, self._seed, self._epochs)
         # By the number of epochs: the original's trial, the reward of the table's best design, and the best found.
@@ -189,8 +192,16 @@ class DesignEnvironment:
             yield trial
 
     def score(self, trial: Trial) -> float:
-        """The reward that every agent gets for this trial."""
-        return float(self.reward(self._with_threshold(trial), self._reference(trial)))
+        """The reward that every agent gets for this trial.
+
+        Raises:
+            InputError: if it is no finite number.
+        """
+        reward = self.reward(self._with_threshold(trial), self._reference(trial))
+        if not is_number(reward):
+            design = "the original network" if trial.design is None else f"the design {list(trial.design)}"
+            raise InputError(f"The reward of {design} is {reward!r}; a reward is a finite number.")
+        return float(reward)
 
     def objectives(self, trial: Trial) -> dict[str, float]:
         """What the reward sees of this trial, by name; NaN where the trial did not complete."""
@@ -200,7 +211,13 @@ class DesignEnvironment:
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
 
     def render(self) -> str | None:
-        """With `render_mode="ansi"`, the design so far, one line per layer."""
+        """With `render_mode="ansi"`, the design so far, one line per layer.
+
+        Raises:
+            InputError: if the render mode is "human": PettingZoo's tests make such an environment, whatever its modes are.
+        """
+        if self.render_mode == "human":
+            raise _no_mode(self.render_mode)
         return self.game.render() if self.render_mode == "ansi" else None
 
     def close(self) -> None:
@@ -230,6 +247,10 @@ class DesignEnvironment:
         if self.trial is not None and self.trial.status == "completed":
             info |= self.objectives(self.trial)
         return {**info, "terminated": float(self.trial is not None and self.trial.status != "completed")}
+
+
+def _no_mode(render_mode: object) -> InputError:
+    return InputError(f"The render mode is {render_mode!r}; it is 'ansi' for the design so far as text, or None.")
 
 
 class TurnSpaces:

@@ -11,7 +11,7 @@ from pettingzoo.utils import BaseWrapper
 
 from marl_hpo_env.environments.game import Game
 from marl_hpo_env.environments.turn_based import Observation, TurnBasedEnvironment
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, whole_number
 from marl_hpo_env.space import SearchSpace
 
 
@@ -89,6 +89,7 @@ class PaddedObservations(BaseWrapper[str, Observation, "int | None"]):
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         super().reset(seed=seed, options=options)
         if seed is not None:
+            seed = whole_number("seed", seed, 0)
             for offset, (observation, action) in enumerate(self._spaces.values(), start=1):
                 observation.seed(seed + offset)
                 action.seed(seed + offset)

@@ -5,6 +5,7 @@ All agents pick at once, each seeing only that nothing has been picked; the step
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
 from marl_hpo_env.environments.base import DesignEnvironment, TurnSpaces
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, whole_number
 
 Observation = dict[str, npt.NDArray[Any]]
 
@@ -40,7 +41,7 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
     ) -> tuple[dict[str, Observation], dict[str, dict[str, Any]]]:
         """Begins an episode. `seed` seeds the spaces' sampling, never the trainings."""
         if seed is not None:
-            self._spaces.seed(seed)
+            self._spaces.seed(whole_number("seed", seed, 0))
         self._restart()
         self.agents = list(self.possible_agents)
         return self._observations(), {agent: self._info() for agent in self.agents}
@@ -54,7 +55,9 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
             InputError: if an agent's action is missing, or it has no such action; the episode stands as it was.
         """
         if not self.agents:
-            raise InputError("The episode is over: reset the environment for another.")
+            raise InputError("No episode is under way: reset the environment for one.")
+        if not isinstance(actions, Mapping):
+            raise InputError(f"The actions are {actions!r}; a step takes a dictionary with one of every agent.")
         missing = [agent for agent in self.agents if agent not in actions]
         if missing:
             raise InputError(f"The action of agent {missing[0]!r} is missing; a step takes one of every agent.")

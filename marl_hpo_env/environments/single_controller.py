@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from marl_hpo_env.environments.base import DesignEnvironment
 from marl_hpo_env.environments.padded import PaddedEncoding
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, whole_number
 
 
 class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[np.float32], int]):
@@ -38,7 +38,7 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         """Begins an episode. `seed` seeds this environment's generator, never the trainings."""
-        super().reset(seed=seed)
+        super().reset(seed=None if seed is None else whole_number("seed", seed, 0))
         self._restart()
         self._over = False
         return self._view(), self._masked(self._info())
@@ -50,7 +50,7 @@ class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[npt.NDArray[n
             InputError: if the action is not within the action space, or the episode is over.
         """
         if self._over:
-            raise InputError("The episode is over: reset the environment for another.")
+            raise InputError("No episode is under way: reset the environment for one.")
         if isinstance(action, bool) or not self.action_space.contains(action):
             raise InputError(f"Action {action!r} does not exist; actions are 0 to {self._encoding.actions.n - 1}.")
         if not self.action_masks()[action]:

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from pettingzoo import AECEnv
 
 from marl_hpo_env.environments.base import DesignEnvironment, TurnSpaces
+from marl_hpo_env.errors import InputError, whole_number
 
 Observation = dict[str, npt.NDArray[Any]]
 
@@ -31,6 +32,7 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
     def _make_spaces(self) -> None:
         self._spaces = TurnSpaces(self.space)
         self.possible_agents = list(self.space.names)
+        self.agents: list[str] = []
         self._position = {name: position for position, name in enumerate(self.space.names)}
         self.state_space = self._spaces.state
 
@@ -43,7 +45,7 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
         """Begins an episode. `seed` seeds the spaces' sampling, never the trainings."""
         if seed is not None:
-            self._spaces.seed(seed)
+            self._spaces.seed(whole_number("seed", seed, 0))
         self._restart()
         self.agents = list(self.possible_agents)
         self.rewards: dict[str, float] = dict.fromkeys(self.agents, 0.0)
@@ -68,9 +70,15 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
         """The selected agent picks `action`; the last agent's pick evaluates the design.
 
         Raises:
-            InputError: if the agent has no such action.
+            InputError: if the agent has no such action, or the episode is over or was never begun.
         """
+        if not self.agents:
+            raise InputError("No episode is under way: reset the environment for one.")
         if self.terminations[self.agent_selection]:
+            if action is not None:
+                raise InputError(
+                    f"The episode is over: agent {self.agent_selection!r} steps with None, not {action!r}."
+                )
             self._was_dead_step(action)
             return
         self.game.pick(action)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from marl_hpo_env.errors import InputError, warn
@@ -25,6 +26,7 @@ class Evaluator(Protocol):
     - `exhaustive`, a bool: whether it answers for every design at once, so that the best design is known (the environments
       then have a `regret`) and nothing is won by storing its trials.
     - `check(seed, epochs)`: raises `InputError` where it cannot answer requests of this seed and number of epochs.
+    - `stands(trial)`: whether a stored trial is what its own would be; not one that a lower limit of time made fail.
     - `task_name`, a string: what its designs are tuned for; by it a store tells trials of the same task that were made under
       other conditions.
     """
@@ -63,12 +65,19 @@ def check_answers(evaluator: Evaluator, seed: int, epochs: int) -> None:
         evaluator.check(seed, epochs)
 
 
+ACCIDENTS = 3
+"""So often may a request fail by what happens around it, before it is held to be the cause."""
+
+
 class StoredEvaluator:
     """An evaluator that asks its inner one only for what its store does not have, and stores each trial as it ends.
 
-    Requests that are equal are evaluated once and answered once each. Where the store has trials of the same task that were
-    made under other conditions, and none under these, a warning says so before the first is evaluated. Another says so once
-    where trials that were made with other vector instructions, or on another kind of GPU, stand beside a new one.
+    Requests that are equal are evaluated once and answered once each. A stored trial counts as missing where its training was cut
+    short, or the inner evaluator says that it does not stand. A request that fails by accident, such as for want of memory, is
+    tried once more, alone; at its third accident, over all runs with this store, its failure is stored. Where the store has
+    trials of the same task that were made under other conditions, and none under these, a warning says so before the first is
+    evaluated. Another says so once where trials that were made with other vector instructions, or on another kind of GPU,
+    stand beside a new one.
 
     Args:
         inner: evaluates what is not stored.
@@ -115,17 +124,37 @@ class StoredEvaluator:
             self._introduce()
         missing: dict[Request, int] = {}
         for request in requests:
-            trial = None if request in missing else self.store.get(self.fingerprint, request)
-            if trial is None or self._lacks_time(trial):
+            trial = None if request in missing else self.stored(request)
+            if trial is None:
                 missing[request] = missing.get(request, 0) + 1
             else:
                 yield trial
+        again: list[Request] = []
         for trial in self.inner.evaluate(list(missing)) if missing else ():
-            if not trial.accidental:
-                self._compare(trial)
-                self.store.put(self.fingerprint, trial)
-            for _ in range(missing[trial.request]):
-                yield trial
+            settled = self._settled(trial)
+            if settled.accidental:
+                again.append(trial.request)
+            else:
+                yield from [settled] * missing[trial.request]
+        for request in again:
+            settled = self._settled(evaluate_one(self.inner, request))
+            yield from [settled] * missing[request]
+
+    def stored(self, request: Request) -> Trial | None:
+        """The stored trial that answers a request, or None."""
+        trial = self.store.get(self.fingerprint, request)
+        if trial is None or trial.cut or self._lacks_time(trial):
+            return None
+        return trial if getattr(self.inner, "stands", lambda _: True)(trial) else None
+
+    def _settled(self, trial: Trial) -> Trial:
+        """The same, stored unless it is an accident that may not happen again."""
+        if trial.accidental and self.store.count_accident(self.fingerprint, trial.request) >= ACCIDENTS:
+            trial = replace(trial, reason=f"{trial.reason} That was its accident number {ACCIDENTS}.", accidental=False)
+        if not trial.accidental:
+            self._compare(trial)
+            self.store.put(self.fingerprint, trial)
+        return trial
 
     def _introduce(self) -> None:
         """Tells the store whose trials these are, and the user of those that do not count."""

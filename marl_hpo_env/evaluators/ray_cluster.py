@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.evaluators.ray_worker import Weights, held, trained
+from marl_hpo_env.evaluators.surroundings import fingerprint, numeric_settings
 from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.resource_limits import ResourceLimits
 from marl_hpo_env.trial import METRICS, Request, Trial
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ class RayEvaluator:
         memory_gb: GB (10^9 bytes) that one training may take beside the data; a machine takes as many trainings as have room.
 
     Raises:
-        InputError: if Ray is not installed, there is no cluster at the address, it has no GPU where one is asked for, or the
-            task limits the time of a batch, which is measured only alone.
+        InputError: if Ray is not installed, there is no cluster at the address, it has no GPU where one is asked for, a limit is
+            not above 0, or the task limits the time of a batch, which is measured only alone.
     """
 
     measures_time = False
@@ -72,10 +74,9 @@ class RayEvaluator:
     ) -> None:
         if task.limits.batch_ratio is not None:
             raise InputError(f"{task.name!r} limits the time of a batch, which is measured only alone; leave out Ray.")
+        self._limits = ResourceLimits(timeout, fit_timeout, memory_gb)
         _connect(address)
         self._task = task
-        self._timeouts = timeout, fit_timeout
-        self._memory = None if memory_gb is None else int(1e9 * memory_gb)
         self._device = self._kind(address, device)
         self._held: Any = None  # the task, where Ray keeps it
         self._looked = -math.inf
@@ -101,7 +102,7 @@ class RayEvaluator:
     @property
     def fingerprint(self) -> str:
         """As a `TrainingEvaluator`'s on this kind of device, so that both know each other's trials."""
-        return f"{self._task.fingerprint}-{self._device}{'-1-thread' if self._device == 'cpu' else ''}"
+        return fingerprint(self._task, self._device)
 
     @property
     def task_name(self) -> str:
@@ -112,6 +113,10 @@ class RayEvaluator:
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
         return frozenset({"peak_memory_mb"} if self._device == "cpu" else ())
+
+    def stands(self, trial: Trial) -> bool:
+        """As a `TrainingEvaluator`'s."""
+        return self._limits.stands(trial)
 
     @property
     def room(self) -> int:
@@ -169,7 +174,7 @@ class RayEvaluator:
             return None, trial
         network = self._task.network.build(checked)
         network.load_state_dict(weights)
-        return network, trial
+        return network.eval(), trial
 
     def _train(self, trainings: Sequence[_Training]) -> Iterator[tuple[Weights | None, Trial]]:
         """What comes of each training, as they end."""
@@ -193,8 +198,8 @@ class RayEvaluator:
                         yield self._counted(answer)
                 for stream in [each for each, training in running.items() if training.deadline <= time.monotonic()]:
                     ray.cancel(stream, force=True)
-                    reason = f"Took longer than {self._timeout(running[stream].request):g} s."
-                    yield self._counted((None, _failed(running.pop(stream).request, reason)))
+                    request = running.pop(stream).request
+                    yield self._counted((None, _failed(request, self._limits.took_longer(request))))
         finally:
             for stream in running:
                 ray.cancel(stream, force=True)
@@ -211,14 +216,18 @@ class RayEvaluator:
             # A process trains one after the other on whichever GPU it is given, so it must see all of them.
             environment["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"
             options["num_gpus"] = 1
-        if self._memory is not None:
-            options["memory"] = self._memory
+        if self._limits.memory_gb is not None:
+            options["memory"] = int(1e9 * self._limits.memory_gb)
+        if settings := numeric_settings():
+            environment["MARL_HPO_NUMERIC_SETTINGS"] = str(
+                settings
+            )  # processes of its own, which others do not train in
         if environment:
             options["runtime_env"] = {"env_vars": environment}
         training.deadline = math.inf
         seconds = training.until - time.monotonic()
         remote = ray.remote(self._work).options(**options)
-        return remote.remote([self._held], self._device, training.request, seconds, training.keep, self._memory)
+        return remote.remote([self._held], self._device, training.request, seconds, training.keep, self._limits)
 
     def _heard(self, training: _Training, stream: Any) -> tuple[Weights | None, Trial] | None:
         """What came of a training of which there is something to hear; None where it has begun.
@@ -233,13 +242,13 @@ class RayEvaluator:
             said: tuple[Weights | None, Trial] | None = ray.get(next(stream))
         except (exceptions.NodeDiedError, exceptions.ObjectLostError) as error:
             raise _Lost from error
-        except (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError) as error:
+        except exceptions.WorkerCrashedError as error:
             training.deaths += 1
             if training.deaths < 2:
                 raise _Lost from error
-            if isinstance(error, exceptions.WorkerCrashedError):
-                return None, _failed(training.request, "Its process died, twice.")
-            reason = "Out of memory: the machine ended its process, twice."
+            return None, _failed(training.request, "Its process died, twice.")
+        except exceptions.OutOfMemoryError:
+            reason = "Out of memory: Ray ended its process, since its machine had no more."
             return None, replace(_failed(training.request, reason), accidental=True)
         except exceptions.RayTaskError as error:
             raise error.cause if isinstance(error.cause, InputError) else error  # noqa: B904
@@ -248,11 +257,8 @@ class RayEvaluator:
         else:
             if said is not None:
                 return said
-            training.deadline = time.monotonic() + (self._timeout(training.request) or math.inf)
+            training.deadline = time.monotonic() + (self._limits.seconds(training.request) or math.inf)
         return None
-
-    def _timeout(self, request: Request) -> float | None:
-        return self._timeouts[request.design is None or request.epochs is None]
 
     def _counted(self, answer: tuple[Weights | None, Trial]) -> tuple[Weights | None, Trial]:
         self._finished.append(time.monotonic())

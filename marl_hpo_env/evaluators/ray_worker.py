@@ -26,6 +26,8 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.data.lazy_images import ImageFiles
 from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError, first_line
+from marl_hpo_env.evaluators.surroundings import Surroundings
+from marl_hpo_env.training.resource_limits import ResourceLimits
 from marl_hpo_env.training.trainer import Trainer, choose_device
 from marl_hpo_env.trial import Request, Trial
 
@@ -41,8 +43,10 @@ _Part = np.ndarray | ImageFiles
 
 
 class _Held(NamedTuple):
-    """A task without its data, and these: by split, inputs and targets, and which examples episodes see."""
+    """What travels: what a training hangs on beside its task, the task without its data, and these: by split, inputs and
+    targets; and which examples episodes see."""
 
+    surroundings: Surroundings
     task: Task
     examples: Mapping[str, tuple[_Part, _Part]]
     episode_examples: torch.Tensor | None
@@ -60,7 +64,7 @@ def held(task: Task) -> Any:
 
     data = task.splits
     examples = {name: (_packed(inputs), _packed(targets)) for name, (inputs, targets) in data.splits().items()}
-    sent = _Held(replace(task, data=_elsewhere), examples, data.episode_examples)
+    sent = _Held(Surroundings.here(), replace(task, data=_elsewhere), examples, data.episode_examples)
     try:
         with _own_modules_by_value():
             return ray.put(sent)
@@ -75,7 +79,7 @@ def held(task: Task) -> Any:
 
 
 def trained(
-    task: list[Any], device: str, request: Request, seconds: float, keep: bool, memory: int | None
+    task: list[Any], device: str, request: Request, seconds: float, keep: bool, limits: ResourceLimits
 ) -> Iterator[tuple[Weights | None, Trial] | None]:
     """The Ray task: None when training begins, then the weights, if they are to be kept, and the trial.
 
@@ -85,12 +89,14 @@ def trained(
         request: what to train.
         seconds: after which final training is cut short.
         keep: whether the weights are wanted.
-        memory: bytes that the process may take in addition to what it has with the task.
+        limits: of which that of the memory is kept here; the process may take as much in addition to what it has with the task.
     """
     trainer = _trainer(task[0], _gpu() if device == "cuda" else device)
-    with _limited(memory):
+    with _limited(limits.memory_gb):
         yield None
         network, trial = trainer.train(request, seconds)
+    if trial.accidental and trainer.device.type == "cpu" and limits.memory_gb is not None:
+        trial = replace(trial, reason=limits.took_more(), accidental=False)  # it met the limit, no accident
     weights = None
     if keep and network is not None:
         weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
@@ -112,6 +118,7 @@ def _trainer(task: Any, device: str) -> Trainer:
         raise InputError(
             f"A machine of the cluster cannot unpack the task: {first_line(error)}; install the same packages on all."
         ) from error
+    sent.surroundings.apply()
     examples = {name: (_unpacked(inputs), _unpacked(targets)) for name, (inputs, targets) in sent.examples.items()}
     data = Data(**examples, episode_examples=sent.episode_examples)
     return replace(sent.task, data=data).trainer(choose_device(device), measure_time=False)
@@ -127,16 +134,16 @@ def _gpu() -> str:
 
 
 @contextmanager
-def _limited(memory: int | None) -> Iterator[None]:
-    """Lets the process take no more than so many bytes in addition to its own: torch then raises, and the trial says so."""
-    if memory is None:
+def _limited(memory_gb: float | None) -> Iterator[None]:
+    """Lets the process take no more than so much in addition to its own: torch then raises, and the trial says so."""
+    if memory_gb is None:
         yield
         return
     import resource  # not on Windows
 
     pages = int(Path("/proc/self/statm").read_text().split()[5])  # private ones, which the limit is of
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + memory, before[1]))
+    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + int(1e9 * memory_gb), before[1]))
     try:
         yield
     finally:

@@ -20,8 +20,23 @@ _COLUMNS = {
     "trials": "fingerprint, design, seed, epochs, status, reason, metrics, history, accidental, machine",
     "about": "name, value",
     "tasks": "fingerprint, name",
+    "accidents": "fingerprint, design, seed, epochs, count",
 }
 """Of each table; beside them stands the row's checksum, of what they hold in this order."""
+
+_BY_KEY = "where fingerprint = ? and design = ? and seed = ? and epochs = ?"
+
+_ACCIDENTS = """
+    create table accidents (
+        fingerprint text not null,
+        design text not null,
+        seed integer not null,
+        epochs text not null,
+        count integer not null,    -- how often this request failed by what happened around it
+        checksum text,
+        primary key (fingerprint, design, seed, epochs)
+    ) without rowid
+"""
 
 _SCHEMA = (
     """
@@ -42,6 +57,7 @@ _SCHEMA = (
     """,
     "create table about (name text primary key, value text not null, checksum text) without rowid",
     "create table tasks (fingerprint text primary key, name text not null, checksum text) without rowid",
+    _ACCIDENTS,
 )
 
 _FROM_VERSION_1 = (
@@ -62,12 +78,13 @@ _FROM_VERSION_2 = (
     "alter table trials add column machine text",
     *(
         statement
-        for table, columns in _COLUMNS.items()
+        for table in ("trials", "about", "tasks")
         for statement in (
             f"alter table {table} add column checksum text",
-            f"update {table} set checksum = checksum_of({columns})",
+            f"update {table} set checksum = checksum_of({_COLUMNS[table]})",
         )
     ),
+    _ACCIDENTS,
 )
 
 
@@ -134,7 +151,9 @@ class Store:
         """
         for *row, checksum in self._database.execute(query, values):
             if checksum != _checksum(*row):
-                raise self._damaged(f"in its {table} {' '.join(map(str, row[: 4 if table == 'trials' else 1]))!r}")
+                raise self._damaged(
+                    f"in its {table} {' '.join(map(str, row[: 4 if table in ('trials', 'accidents') else 1]))!r}"
+                )
             yield row
 
     def _write(self, table: str, *row: Any) -> None:
@@ -158,9 +177,8 @@ class Store:
         Raises:
             InputError: if it is damaged, or the file cannot be read.
         """
-        query = "where fingerprint = ? and design = ? and seed = ? and epochs = ?"
         with _errors():
-            row = next(self._trial_rows(query, (fingerprint, *_key(request))), None)
+            row = next(self._trial_rows(_BY_KEY, (fingerprint, *_key(request))), None)
         return None if row is None else _trial(row)[1]
 
     def put(self, fingerprint: str, trial: Trial) -> None:
@@ -180,6 +198,15 @@ class Store:
             int(trial.accidental),
             trial.machine,
         )
+
+    def count_accident(self, fingerprint: str, request: Request) -> int:
+        """Counts that a request failed by what happened around it, and says how often it has so far."""
+        key = (fingerprint, *_key(request))
+        query = f"select {_COLUMNS['accidents']}, checksum from accidents {_BY_KEY}"
+        with _errors():
+            *_, before = next(self._rows("accidents", query, key), (0,))
+        self._write("accidents", *key, before + 1)
+        return int(before) + 1
 
     def trials(self) -> Iterator[tuple[str, Trial]]:
         """Every (fingerprint, trial), ordered by key."""

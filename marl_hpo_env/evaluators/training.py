@@ -1,55 +1,77 @@
-"""The evaluator that trains every design for real."""
+"""The evaluator that trains every design for real, in processes of its own."""
 
 from __future__ import annotations
 
 import math
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marl_hpo_env.catalog.task import Task
-from marl_hpo_env.errors import InputError, whole_number
+from marl_hpo_env.errors import InputError, warn, whole_number
+from marl_hpo_env.evaluators.surroundings import Surroundings, fingerprint
 from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.resource_limits import ResourceLimits
 from marl_hpo_env.training.trainer import Trainer, choose_device
-from marl_hpo_env.training.workers import Workers
+from marl_hpo_env.training.workers import Death, Unsendable, Workers
 from marl_hpo_env.trial import METRICS, Request, Trial
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
 class TrainingEvaluator:
-    """Trains designs on one device, one at a time or several side by side.
+    """Trains designs on the devices of this machine, one at a time or several side by side.
+
+    Each training happens in a process of its own, also with one worker: a design that crashes costs its own trial, and is
+    tried twice before it is `failed`. What a script or notebook defines is sent there by value. Where a task cannot be sent,
+    one worker trains in this process, and a warning says so.
 
     Args:
         task: what is trained.
-        device: such as `"cuda"`; CUDA where there is one, else the CPU, where None.
-        workers: trainings side by side. 1 trains in this process, and only then are times measured; more start processes,
-            to which the task is pickled, so a script that uses them needs `if __name__ == "__main__":`.
+        device: such as `"cuda"`, or several with commas, such as `"cuda:0,cuda:1"`; CUDA where there is one, else the CPU,
+            where None.
+        workers: trainings side by side. Times are measured where each is alone on its device.
+        timeout: seconds after which an episode's training is given up: its trial is `failed`. None for any.
+        fit_timeout: likewise for the original network's training, and for final training.
+        memory_gb: 10^9 bytes that a training may take of the machine's memory, on Linux; None for all there is.
+        output: a file for what designs print; where None it goes to this process' error stream.
 
     Raises:
-        InputError: if there is no such device, or there is not at least one worker.
+        InputError: if there is no such device, there is not at least one worker per device, or a limit is not above 0.
     """
 
     def __init__(
         self,
         task: Task,
         device: str | None = None,
-        workers: int = 1,
+        workers: int | None = None,
         *,
         timeout: float | None = None,
         fit_timeout: float | None = None,
         memory_gb: float | None = None,
+        output: Path | None = None,
     ) -> None:
-        self._count = whole_number("number of workers", workers, 1)
-        if workers > 1 and task.limits.batch_ratio is not None:
-            raise InputError(f"{task.name!r} limits the time of a batch, which is measured only alone; use one worker.")
+        self._devices = choose_devices(device)
+        self._count = whole_number("number of workers", len(self._devices) if workers is None else workers, 1)
+        if self._count < len(self._devices):
+            raise InputError(
+                f"There are {self._count} workers for {len(self._devices)} devices; use one per device or more."
+            )
+        if not self.measures_time and task.limits.batch_ratio is not None:
+            raise InputError(
+                f"{task.name!r} limits the time of a batch, which is measured only alone; use one worker per device."
+            )
+        self._limits = ResourceLimits(timeout, fit_timeout, memory_gb)
         self._task = task
-        self._device = choose_device(device)
-        self._trainer: Trainer | None = None
-        self._workers: Workers[Request, Trial] | None = None
+        self._output = output
+        self._trainer: Trainer | None = None  # of this process, where a task cannot be sent to another
+        self._workers: Workers[_Job, _Done] | None = None
+        self._original_ms: dict[str, float] = {}
 
     @property
     def space(self) -> SearchSpace:
@@ -57,9 +79,8 @@ class TrainingEvaluator:
 
     @property
     def fingerprint(self) -> str:
-        """The task's, and the kind of device; on a CPU one thread trains, which is part of it."""
-        kind = self._device.type
-        return f"{self._task.fingerprint}-{kind}{'-1-thread' if kind == 'cpu' else ''}"
+        """As `surroundings.fingerprint`."""
+        return fingerprint(self._task, self._devices[0].type)
 
     @property
     def task_name(self) -> str:
@@ -68,12 +89,17 @@ class TrainingEvaluator:
 
     @property
     def measures_time(self) -> bool:
-        return self._count == 1
+        """Whether each training is alone on its device."""
+        return self._count == len(self._devices)
 
     @property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
-        return frozenset({"peak_memory_mb"} if self._device.type == "cpu" else ())
+        return frozenset({"peak_memory_mb"} if self._devices[0].type == "cpu" else ())
+
+    def stands(self, trial: Trial) -> bool:
+        """Whether a stored trial is what this evaluator's would be: not where it met a lower limit of time or memory."""
+        return self._limits.stands(trial)
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Trial]:
         """One trial per request, as they finish.
@@ -82,7 +108,7 @@ class TrainingEvaluator:
             InputError: if a design is not one of the space; nothing is trained then.
         """
         checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
-        return self._train(checked)
+        return (done.trial for done in self._done([_Job(request, self._original_ms) for request in checked]))
 
     def fit(self, design: Design | None, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:
         """Final training (paper VII), alone: the network with the weights of its best epoch, None where it failed.
@@ -95,41 +121,105 @@ class TrainingEvaluator:
             InputError: if the design is not one of the space.
         """
         checked = None if design is None else self.space.check(design)
-        self._trainer = self._trainer or self._task.trainer(self._device)
-        return self._trainer.train(Request(checked, self._task.seed, None), seconds)
+        job = _Job(Request(checked, self._task.seed, None), self._original_ms, seconds, keep_weights=True)
+        (done,) = self._done([job])
+        if done.weights is None:
+            return None, done.trial
+        network = self._task.network.build(checked)
+        network.load_state_dict(done.weights)
+        return network.eval(), done.trial
 
-    def _train(self, requests: Sequence[Request]) -> Iterator[Trial]:
-        if self._count == 1:
-            self._trainer = self._trainer or self._task.trainer(self._device)
-            for request in requests:
-                yield self._trainer.train(request)[1]
-            return
-        if self._workers is None:
-            self._workers = Workers(
-                _Training(self._task, str(self._device)),
-                self._count,
-                _died,
-                what=f"The task {self._task.name!r}",
-                preload=["marl_hpo_env.training.trainer", "torch._dynamo"],  # what a training imports
-            )
-            weakref.finalize(self, self._workers.close)
-        yield from self._workers.answers(requests)
+    def _done(self, jobs: Sequence[_Job]) -> Iterator[_Done]:
+        try:
+            if self._trainer is None:
+                self._workers = self._workers or self._new_workers()
+                for done in self._workers.answers(jobs):
+                    self._original_ms |= done.original_ms
+                    yield done
+                return
+        except Unsendable as error:
+            what = f"The task {self._task.name!r} cannot be sent to another process: {error}"
+            if self._count > 1:
+                raise InputError(
+                    f"{what}; define its functions and classes where it can import them, or use one worker."
+                ) from error
+            warn(f"{what}. It is trained in this one, which a design that crashes ends.")
+            self._trainer = self._task.trainer(self._devices[0])
+        # Nothing can have been answered: what cannot be sent is known before the first training.
+        for job in jobs:
+            yield _trained(self._trainer, ResourceLimits(), job)
+
+    def _new_workers(self) -> Workers[_Job, _Done]:
+        limits = self._limits  # not this evaluator, which the processes must not outlive
+        # The data are loaded once, here, and shared.
+        task = replace(self._task, data=self._task.splits)
+        begins = [
+            partial(_begin, Surroundings.here(), task, str(device), self.measures_time, limits)
+            for device in self._devices
+        ]
+        workers: Workers[_Job, _Done] = Workers(
+            [begins[place % len(begins)] for place in range(self._count)],
+            partial(_died, limits),
+            timeout=lambda job: limits.seconds(job.request),
+            memory_gb=limits.memory_gb,
+            output=self._output,
+            preload=["marl_hpo_env.training.trainer", "torch._dynamo"],  # what a training imports
+        )
+        weakref.finalize(self, workers.close)
+        return workers
 
 
-@dataclass
-class _Training:
-    """What a worker process does: it trains, having loaded data and network once."""
+def choose_devices(names: str | None) -> list[torch.device]:
+    """The devices of a list of names with commas; CUDA where there is one, else the CPU, where None.
 
-    task: Task
-    device: str
-
-    @cached_property
-    def trainer(self) -> Trainer:
-        return self.task.trainer(choose_device(self.device), measure_time=False)
-
-    def __call__(self, request: Request) -> Trial:
-        return self.trainer.train(request)[1]
+    Raises:
+        InputError: if there is no such device on this machine, or they are not different ones of a kind.
+    """
+    devices = [choose_device(name.strip()) for name in names.split(",")] if names is not None else [choose_device(None)]
+    if len(set(devices)) < len(devices) or len({device.type for device in devices}) > 1:
+        raise InputError(f"The devices {names!r} are not different ones of one kind; name them like 'cuda:0,cuda:1'.")
+    return devices
 
 
-def _died(request: Request, reason: str) -> Trial:
-    return Trial(request, "failed", reason, dict.fromkeys(METRICS), accidental=True)
+class _Job(NamedTuple):
+    """What a process is asked for."""
+
+    request: Request
+    original_ms: dict[str, float]  # what processes have measured, by device, when it is sent
+    seconds: float = math.inf
+    keep_weights: bool = False
+
+
+class _Done(NamedTuple):
+    """What it answers."""
+
+    trial: Trial
+    weights: dict[str, Any] | None
+    original_ms: dict[str, float]
+
+
+def _begin(
+    surroundings: Surroundings, task: Task, device: str, measure_time: bool, limits: ResourceLimits
+) -> partial[_Done]:
+    surroundings.apply()
+    return partial(_trained, task.trainer(choose_device(device), measure_time), limits)
+
+
+def _trained(trainer: Trainer, limits: ResourceLimits, job: _Job) -> _Done:
+    device = str(trainer.device)
+    if device in job.original_ms:
+        trainer.original_ms = job.original_ms[device]  # once per run, so that every design has the same limit
+    network, trial = trainer.train(job.request, job.seconds)
+    if trial.accidental and trainer.device.type == "cpu" and limits.memory_gb is not None:
+        trial = replace(trial, reason=limits.took_more(), accidental=False)  # it met the limit, no accident
+    measured = trainer.__dict__.get("original_ms")
+    weights = None
+    if job.keep_weights and network is not None:
+        weights = {name: value.cpu() for name, value in network.state_dict().items()}
+    return _Done(trial, weights, {} if measured is None else {device: measured})
+
+
+def _died(limits: ResourceLimits, job: _Job, death: Death) -> _Done:
+    reason = death.reason or limits.took_longer(job.request)
+    trial = Trial(job.request, "failed", reason, dict.fromkeys(METRICS), accidental=death.memory)
+    return _Done(trial, None, {})

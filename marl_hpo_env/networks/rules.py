@@ -89,6 +89,15 @@ def register_rule(kind: type[nn.Module], rule: Rule) -> None:
     _RULES[kind] = rule
 
 
+def registered() -> dict[type[nn.Module], Rule]:
+    """The rules that do not come with this package."""
+    return {
+        kind: rule
+        for kind, rule in _RULES.items()
+        if rule.__module__.partition(".")[0] != __package__.partition(".")[0]
+    }
+
+
 def rule_for(module: nn.Module) -> Rule | None:
     """The rule of the nearest of a module's types; None where there is none."""
     return next((_RULES[kind] for kind in type(module).__mro__ if kind in _RULES), None)

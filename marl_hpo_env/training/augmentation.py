@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import number, truth_value
 
 if TYPE_CHECKING:
     import torch
@@ -33,10 +33,11 @@ class Augmentation:
     flip: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rotation <= 180:
-            raise InputError(f"The rotation is {self.rotation} degrees; it lies within 0 and 180.")
-        if not 0 <= self.shift <= 1:
-            raise InputError(f"The shift is {self.shift}; it is a fraction of the image, within 0 and 1.")
+        rotation = number("rotation in degrees", self.rotation, least=0, most=180)
+        shift = number("shift, a fraction of the image,", self.shift, least=0, most=1)
+        object.__setattr__(self, "rotation", rotation)
+        object.__setattr__(self, "shift", shift)
+        truth_value("flip", self.flip)
 
     def __call__(
         self, images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator

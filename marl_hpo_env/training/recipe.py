@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from marl_hpo_env.errors import InputError, whole_number
+from marl_hpo_env.errors import InputError, is_number, number, truth_value, whole_number
 from marl_hpo_env.training.augmentation import Augmentation
 
 Budget = int | Literal["calibrated", "running"]
@@ -24,7 +23,7 @@ def check_budget(budget: Budget) -> Budget:
             raise InputError.unknown("epoch budget", budget, ("calibrated", "running"))
     elif type(budget) is not int or budget < 1:
         raise InputError(
-            f"The number of epochs is {budget}; it is a whole number from 1, or 'calibrated' or 'running'."
+            f"The number of epochs is {budget!r}; it is a whole number from 1, or 'calibrated' or 'running'."
         )
     return budget
 
@@ -80,13 +79,21 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_budget(self.epochs)
+        checked: dict[str, float] = {}
         for name in ("batch_size", "patience", "max_epochs"):
-            whole_number(f"recipe's {name}", getattr(self, name), 1)
+            checked[name] = whole_number(f"recipe's {name}", getattr(self, name), 1)
+        checked["warm_up_epochs"] = whole_number("recipe's warm_up_epochs", self.warm_up_epochs, 0)
+        if self.step_epochs is not None:
+            checked["step_epochs"] = whole_number("recipe's step_epochs", self.step_epochs, 1)
         for name in ("momentum", "weight_decay", "min_improvement"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"The recipe's {name} is {getattr(self, name)}; it is at least 0.")
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError(f"The recipe's learning_rate is {self.learning_rate}; it is above 0.")
+            checked[name] = number(f"recipe's {name}", getattr(self, name), least=0)
+        checked["learning_rate"] = number("recipe's learning_rate", self.learning_rate, above=0)
+        checked["step_factor"] = number("recipe's step_factor", self.step_factor, above=0, most=1)
+        for name, value in checked.items():  # NumPy's numbers as Python's
+            object.__setattr__(self, name, value)
+        truth_value("recipe's nesterov", self.nesterov)
+        if not isinstance(self.augmentation, Augmentation | None):
+            raise InputError(f"The recipe's augmentation is {self.augmentation!r}; it is an Augmentation or None.")
         if self.optimizer not in ("adam", "sgd"):
             raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
         if self.initialization not in ("he", "he-inside", "torch"):
@@ -95,11 +102,6 @@ class Recipe:
             raise InputError.unknown("part that decays", self.decayed, ("all", "kernels"))
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise InputError("The recipe's nesterov needs the optimizer 'sgd' with a momentum above 0.")
-        whole_number("recipe's warm_up_epochs", self.warm_up_epochs, 0)
-        if self.step_epochs is not None:
-            whole_number("recipe's step_epochs", self.step_epochs, 1)
-        if not 0 < self.step_factor <= 1:
-            raise InputError(f"The recipe's step_factor is {self.step_factor}; it is above 0 and at most 1.")
 
     def rate(self, epoch: int) -> float:
         """The learning rate in this epoch; epochs count from 1."""
@@ -137,7 +139,7 @@ class Limits:
             value = getattr(self, name)
             if isinstance(value, str) and (name, value) == ("loss", "guessing"):
                 continue
-            if value is not None and (isinstance(value, str) or not value > 0):
+            if value is not None and not (is_number(value) and value > 0):
                 guessing = ", 'guessing'" if name == "loss" else ""
                 raise InputError(f"The limit {name} is {value!r}; it is above 0{guessing}, or None for no limit.")
         for name in ("loss_epochs", "batches"):

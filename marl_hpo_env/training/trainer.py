@@ -371,7 +371,7 @@ def choose_device(name: str | None) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except Exception as error:  # each kind of device has its own
         raise InputError(
             f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU."
         ) from error
@@ -388,7 +388,7 @@ def _seed(request: Request, attempt: int) -> int:
 def _failure(error: Exception) -> tuple[str, bool]:
     """The reason of a failed trial, and whether it is an accident."""
     first = first_line(error)
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in first:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in first:
         return f"Out of memory: {first}.", True
     return f"{first}." if isinstance(error, InputError | Diverged) else f"{type(error).__name__}: {first}.", False
 

@@ -111,7 +111,7 @@ class KeepsWhatItIsTold(RandomSearch):
 
 class Unseeded(RandomSearch):
     def reset(self, space, seed):
-        super().reset(space, None)
+        super().reset(space, random.randrange(2**32))
 
 
 class IgnoresItsSeed(RandomSearch):

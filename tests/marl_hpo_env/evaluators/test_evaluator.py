@@ -171,21 +171,46 @@ def test_a_trial_stored_without_times_serves_who_does_not_need_them(inner, untim
     assert inner.asked == []
 
 
-def test_a_failure_that_says_nothing_of_the_design_is_not_stored_but_tried_again(spaces):
-    class Unlucky:
-        space, fingerprint, measures_time = spaces["chain"], "unlucky", False
-        asked = 0
+class Unlucky:
+    """Fails by accident, whatever it is asked for."""
 
-        def evaluate(self, requests):
-            for request in requests:
-                self.asked += 1
-                yield Trial(request, "failed", "The power went.", accidental=True)
+    fingerprint, measures_time = "unlucky", False
 
-    unlucky, store = Unlucky(), Store()
-    for _ in range(2):
-        assert [trial.status for trial in StoredEvaluator(unlucky, store).evaluate([A])] == ["failed"]
-    assert unlucky.asked == 2
+    def __init__(self, space):
+        self.space, self.asked = space, []
+
+    def evaluate(self, requests):
+        self.asked.append(len(requests))
+        return (Trial(request, "failed", "The power went.", accidental=True) for request in requests)
+
+
+def test_an_accident_is_not_stored_but_tried_again_alone_three_times_over_all_runs(spaces, tmp_path):
+    unlucky = Unlucky(spaces["chain"])
+    store = Store(tmp_path / "trials.sqlite")
+    trials = list(StoredEvaluator(unlucky, store).evaluate([A, B, A]))
+    assert [(trial.request, trial.accidental) for trial in trials] == [(A, True), (A, True), (B, True)]
+    assert unlucky.asked == [2, 1, 1]
     assert list(store.trials()) == []
+    store.close()
+    store = Store(tmp_path / "trials.sqlite")
+    (trial,) = StoredEvaluator(unlucky, store).evaluate([A])
+    assert unlucky.asked == [2, 1, 1, 1]
+    assert (trial.accidental, trial.reason) == (False, "The power went. That was its accident number 3.")
+    assert [stored for _, stored in store.trials()] == [trial]
+    assert list(StoredEvaluator(unlucky, store).evaluate([A])) == [trial]
+    assert len(unlucky.asked) == 4
+
+
+def test_a_stored_trial_that_no_longer_stands_or_was_cut_is_taken_again(inner):
+    store = Store()
+    store.put(inner.fingerprint, Trial(A, "failed", "Took longer than 1 s."))
+    store.put(inner.fingerprint, Trial(B, "completed", "Final training was cut short."))
+    stored = StoredEvaluator(inner, store)
+    assert stored.stored(A) is not None
+    inner.stands = lambda trial: trial.status == "completed"
+    assert (stored.stored(A), stored.stored(B)) == (None, None)
+    assert [trial.reason for trial in stored.evaluate([A, B])] == [None, None]
+    assert inner.asked == [A, B]
 
 
 def test_a_trial_stored_with_or_without_times_serves_who_does_not_measure_them(inner, untimed):

@@ -192,11 +192,12 @@ def test_what_an_abandoned_evaluation_had_under_way_is_ended(evaluator_on, fault
     assert ray.available_resources()["CPU"] == 2
 
 
-def test_a_training_that_wants_more_memory_than_it_may_take_fails_by_accident(evaluator_on, faulty_task):
+def test_a_training_that_wants_more_memory_than_it_may_take_fails(evaluator_on, faulty_task):
     evaluator = evaluator_on(faulty_task, memory_gb=1)
     (trial,) = evaluator.evaluate([Request(EATS, 0, 1)])
-    assert (trial.status, trial.accidental) == ("failed", True)
-    assert trial.reason.startswith("Out of memory")
+    assert (trial.status, trial.reason, trial.accidental) == ("failed", "Took more than 1 GB of memory.", False)
+    assert evaluator.stands(trial)
+    assert not evaluator_on(faulty_task).stands(trial)
     assert [trial.status for trial in evaluator.evaluate([Request(GOOD, 0, 1)])] == ["completed"]
 
 

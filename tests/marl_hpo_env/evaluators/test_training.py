@@ -2,17 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import importlib
 import math
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import faulty_task
 import pytest
+from faulty_task import ENDLESS, GOOD, KILLS, NAN, RAISES, pids, results, statuses, wait_until_gone
 from torch import nn
 
 import marl_hpo_env
@@ -23,92 +22,17 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.training import TrainingEvaluator
 from marl_hpo_env.reward import PaperReward
 from marl_hpo_env.training.recipe import Limits
-from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
-
-FAULTY = """
-import math, os, signal
-import torch
-from torch import nn
-from marl_hpo_env import PaperReward, Recipe, Task
-from marl_hpo_env.data.splits import Data
-
-
-class Faulty(nn.Module):
-    def __init__(self, fault="none"):
-        super().__init__()
-        self.fault = fault
-
-    def forward(self, x):
-        if self.training and self.fault == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.training and self.fault == "raise":
-            raise RuntimeError("no kernel for this")
-        return x * math.nan if self.training and self.fault == "nan" else x
-
-
-def model():
-    return nn.Sequential(nn.Linear(64, 8), Faulty(), nn.ReLU(), nn.Linear(8, 10))
-
-
-def data():
-    generator = torch.Generator().manual_seed(0)
-    examples = torch.rand(100, 64, generator=generator), torch.randint(10, (100,), generator=generator)
-    return Data(examples, examples, examples)
-
-
-def choices():
-    return {Faulty: {"fault": ("none", "raise", "nan", "kill")}}
-
-
-def task():
-    return Task("faulty", model, data, choices, Recipe(50, 1, "adam", 0.01), PaperReward())
-"""
-GOOD, RAISES, NAN, KILLS = (0,), (1,), (2,), (3,)
-ENDLESS = 10**9
+from marl_hpo_env.trial import Request
 
 
 @pytest.fixture(scope="module")
-def faulty_task(tmp_path_factory):
-    """A task that worker processes can import."""
-    folder = tmp_path_factory.mktemp("helper")
-    (folder / "faulty_task.py").write_text(FAULTY)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        yield importlib.import_module("faulty_task").task()
+def faulty():
+    return faulty_task.task()
 
 
 @pytest.fixture(scope="module")
-def workers(faulty_task):
-    return TrainingEvaluator(faulty_task, "cpu", workers=2)
-
-
-def results(trials) -> dict[Request, tuple]:
-    return {
-        trial.request: (
-            trial.status,
-            trial.reason,
-            {name: value for name, value in trial.metrics.items() if name not in CLOCK_METRICS},
-            list(trial.history),
-        )
-        for trial in trials
-    }
-
-
-def statuses(trials: list[Trial]) -> dict[tuple, str]:
-    return {trial.design: trial.status for trial in trials}
-
-
-def pids() -> set[int]:
-    return {process.pid for process in multiprocessing.active_children()}
-
-
-def wait_until_gone(processes: set[int], seconds: float = 20) -> set[int]:
-    """Those of the processes that are still there after that time."""
-    deadline = time.monotonic() + seconds
-    while processes and time.monotonic() < deadline:
-        time.sleep(0.05)
-        processes = {pid for pid in processes if Path(f"/proc/{pid}").exists()}
-    return processes
+def workers():
+    return TrainingEvaluator(faulty_task.task(), "cpu", workers=2)
 
 
 def test_two_workers_give_the_same_trials_as_this_process_bit_for_bit():
@@ -130,8 +54,8 @@ def test_two_workers_give_the_same_trials_as_this_process_bit_for_bit():
     assert alone.fingerprint == beside.fingerprint
 
 
-def test_a_design_that_fails_does_not_keep_the_others_from_their_trials(faulty_task):
-    evaluator = TrainingEvaluator(faulty_task, "cpu")
+def test_a_design_that_fails_does_not_keep_the_others_from_their_trials(faulty):
+    evaluator = TrainingEvaluator(faulty, "cpu")
     trials = list(evaluator.evaluate([Request(design, 0, 1) for design in (RAISES, GOOD, NAN, None)]))
     assert statuses(trials) == {RAISES: "failed", GOOD: "completed", NAN: "failed", None: "completed"}
 
@@ -147,7 +71,7 @@ def test_a_worker_that_is_killed_makes_a_failed_trial_that_says_so_and_the_rest_
         None: "completed",
     }
     reasons = {trial.design: trial.reason for trial in trials}
-    assert reasons[KILLS] == "The worker process died with exit code -9, twice."
+    assert reasons[KILLS] == "The training's process was killed by SIGKILL, twice."
     assert reasons[RAISES] == "RuntimeError: no kernel for this."
     again = list(workers.evaluate([Request(GOOD, seed, 1) for seed in range(3)]))
     assert [trial.status for trial in again] == ["completed"] * 3
@@ -164,9 +88,9 @@ def test_a_worker_that_dies_while_it_waits_costs_no_trial(workers):
     assert [trial.status for trial in trials] == ["completed"] * 3
 
 
-def test_an_abandoned_evaluation_leaves_no_busy_worker_and_the_next_one_works(faulty_task):
+def test_an_abandoned_evaluation_leaves_no_busy_worker_and_the_next_one_works(faulty):
     before = pids()
-    evaluator = TrainingEvaluator(faulty_task, "cpu", workers=2)
+    evaluator = TrainingEvaluator(faulty, "cpu", workers=2)
     trials = evaluator.evaluate([Request(GOOD, 0, 1), Request(GOOD, 1, ENDLESS), Request(GOOD, 2, ENDLESS)])
     assert next(trials).request.epochs == 1
     started = pids() - before
@@ -176,17 +100,17 @@ def test_an_abandoned_evaluation_leaves_no_busy_worker_and_the_next_one_works(fa
     assert [trial.status for trial in evaluator.evaluate([Request(GOOD, 0, 1)])] == ["completed"]
 
 
-def test_an_evaluation_beside_an_unfinished_one_gets_its_own_trials(faulty_task):
-    evaluator = TrainingEvaluator(faulty_task, "cpu", workers=2)
+def test_an_evaluation_beside_an_unfinished_one_gets_its_own_trials(faulty):
+    evaluator = TrainingEvaluator(faulty, "cpu", workers=2)
     unfinished = evaluator.evaluate([Request(GOOD, seed, 1) for seed in range(4)])
     next(unfinished)  # and it is kept, as a traceback keeps it after Ctrl-C
     requests = {Request(GOOD, seed, 1) for seed in (10, 11)}
     assert {trial.request for trial in evaluator.evaluate(sorted(requests))} == requests
 
 
-def test_workers_end_with_their_evaluator(faulty_task):
+def test_workers_end_with_their_evaluator(faulty):
     before = pids()
-    evaluator = TrainingEvaluator(faulty_task, "cpu", workers=2)
+    evaluator = TrainingEvaluator(faulty, "cpu", workers=2)
     list(evaluator.evaluate([Request(GOOD, 0, 1)]))
     started = pids() - before
     assert len(started) == 2
@@ -195,52 +119,58 @@ def test_workers_end_with_their_evaluator(faulty_task):
     assert not wait_until_gone(started)
 
 
-def test_workers_end_when_their_parent_is_killed(faulty_task):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_workers_end_when_their_parent_is_killed_whatever_they_are_at(number):
     script = """
-import multiprocessing, time
+import multiprocessing, threading, time
 import faulty_task
 from marl_hpo_env import Request, TrainingEvaluator
 
-next(TrainingEvaluator(faulty_task.task(), "cpu", 2).evaluate([Request(None, 0, 1)]))
+evaluator = TrainingEvaluator(faulty_task.task(), "cpu", 3)
+idle = evaluator.evaluate([Request(None, seed, 1) for seed in range(3)])
+list(idle)
+busy = evaluator.evaluate([Request(faulty_task.HANGS, 0, 1), Request(faulty_task.SPINS, 0, 1)])
+threading.Thread(target=next, args=(busy,)).start()
+time.sleep(1)
 print(*[process.pid for process in multiprocessing.active_children()], flush=True)
 time.sleep(600)
 """
-    folder = str(Path(sys.modules["faulty_task"].__file__).parent)
+    folder = str(Path(__file__).parent)
     parent = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": folder}
     )
     try:
         started = {int(pid) for pid in parent.stdout.readline().split()}
-        assert len(started) == 2
+        assert len(started) == 3
         assert all(Path(f"/proc/{pid}").exists() for pid in started)
     finally:
-        parent.kill()
+        parent.send_signal(number)
         parent.wait()
         parent.stdout.close()
     assert not wait_until_gone(started)
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_a_wrong_design_is_refused_before_anything_is_trained(faulty_task, count):
+def test_a_wrong_design_is_refused_before_anything_is_trained(faulty, count):
     before = pids()
-    evaluator = TrainingEvaluator(faulty_task, "cpu", workers=count)
-    with pytest.raises(InputError, match="Action 4"):
-        evaluator.evaluate([Request(GOOD, 0, 1), Request((4,), 0, 1)])
+    evaluator = TrainingEvaluator(faulty, "cpu", workers=count)
+    with pytest.raises(InputError, match="Action 12"):
+        evaluator.evaluate([Request(GOOD, 0, 1), Request((12,), 0, 1)])
     assert pids() == before
 
 
-def test_an_empty_list_of_requests_gives_no_trials(workers, faulty_task):
+def test_an_empty_list_of_requests_gives_no_trials(workers, faulty):
     assert list(workers.evaluate([])) == []
-    assert list(TrainingEvaluator(faulty_task, "cpu").evaluate([])) == []
+    assert list(TrainingEvaluator(faulty, "cpu").evaluate([])) == []
 
 
-def test_fewer_than_one_worker_is_refused(faulty_task):
+def test_fewer_than_one_worker_is_refused(faulty):
     with pytest.raises(InputError, match="workers is 0"):
-        TrainingEvaluator(faulty_task, "cpu", workers=0)
+        TrainingEvaluator(faulty, "cpu", workers=0)
 
 
-def test_the_space_is_that_of_the_task(workers, faulty_task):
-    assert workers.space == faulty_task.space
+def test_the_space_is_that_of_the_task(workers, faulty):
+    assert workers.space == faulty.space
 
 
 def fingerprint(**changes) -> str:

@@ -114,12 +114,12 @@ def _ended(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> tupl
     return 0, ""
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """The user, or the system, asks the command to stop."""
 
 
 class _Stopping:
-    """While it is entered, Ctrl-C and SIGTERM raise `_Stopped` in the command; the second time the process ends at once.
+    """While it is entered, Ctrl-C and SIGTERM raise `Stopped` in the command; the second time the process ends at once.
 
     Never within an import: a module that is half imported fails later, elsewhere, and a library takes what its import raises for
     a part that is not installed. Then the exception waits for the import's end; after `_PATIENCE` the process ends at once.
@@ -157,12 +157,12 @@ class _Stopping:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not _importing(frame):
-            raise _Stopped
+            raise Stopped
         if time.monotonic() > self._latest or not self._look_again(self._MOMENT):
             end_at_once()
 
     def _lost(self, unraisable: Any) -> None:
-        if unraisable.exc_type is not _Stopped:
+        if unraisable.exc_type is not Stopped:
             self._unraisable(unraisable)
         else:
             self._look_again(self._MOMENT)

@@ -24,6 +24,8 @@ def outcome(played: Play) -> list[str]:
     """What a learner's play came to."""
     counts = f"{len(played.episodes)} episodes, {played.evaluations} distinct designs"
     lines = [f"{played.name}: best reward {played.best.reward:.4f} ({counts})."]
+    if played.ended:
+        lines.append(f"{played.name}: the search ended, since {played.ended}.")
     if played.converged is not None:
         last = next(e.reward for e in reversed(played.episodes) if e.design == played.converged)
         same = "the best" if played.converged == played.best.design else f"{list(played.converged)}, reward {last:.4f}"

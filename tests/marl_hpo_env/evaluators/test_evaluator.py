@@ -150,6 +150,17 @@ def test_a_trial_that_did_not_complete_is_remembered_too(spaces, formula_evaluat
     assert inner.asked == [A]
 
 
+def test_a_stored_training_that_was_cut_short_is_taken_again_once(inner):
+    store = Store()
+    (whole,) = inner.evaluate([A])
+    store.put(inner.fingerprint, dataclasses.replace(whole, reason="Final training was cut short."))
+    inner.asked.clear()
+    for _ in range(2):
+        assert list(StoredEvaluator(inner, store).evaluate([A, B]))[-1].reason is None
+    assert inner.asked == [A, B]
+    assert [trial.cut for _, trial in store.trials()] == [False, False]
+
+
 # --- times -----------------------------------------------------------------------------------------------------------
 
 

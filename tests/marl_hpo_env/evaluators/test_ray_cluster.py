@@ -256,7 +256,7 @@ def test_a_driver_that_is_killed_is_continued_by_the_same_command(cluster, tmp_p
     assert before.items() <= after.items()  # nothing was trained again: the seconds are those of before
     assert len(after) == 1 + 30 + 2  # the original and every design, the original and the best to convergence
     assert "(raylet)" not in ended.stdout + ended.stderr
-    report = (tmp_path / "out" / "report.md").read_text()
+    report = (tmp_path / "out" / "random-seed0" / "report.md").read_text()
     assert "on a Ray cluster" in report
     assert f"Designs were trained with {torch.backends.cpu.get_cpu_capability()}." in report
 

@@ -37,7 +37,8 @@ def _read_path(text: str | Path) -> Path:
 
 
 Jobs = Annotated[
-    int | None, typer.Option(min=1, max=MOST_SIDE_BY_SIDE, help="Runs side by side.", show_default="one per core")
+    int | None,
+    typer.Option(min=1, max=MOST_SIDE_BY_SIDE, metavar="N", help="Runs side by side.", show_default="one per core"),
 ]
 Device = Annotated[
     str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
@@ -47,6 +48,7 @@ Workers = Annotated[
     typer.Option(
         min=1,
         max=MOST_SIDE_BY_SIDE,
+        metavar="N",
         help="Trainings side by side.",
         show_default="one per core; 1 on a GPU, or where times are rewarded or limited",
     ),

@@ -43,7 +43,13 @@ def compare(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=2, max=MOST_SEEDS, help="Of every learner.", show_default=f"{Suite().seeds}, or the suite's"),
+        typer.Option(
+            min=2,
+            max=MOST_SEEDS,
+            metavar="N",
+            help="Of every learner.",
+            show_default=f"{Suite().seeds}, or the suite's",
+        ),
     ] = None,
     episodes: Annotated[
         int | None,
@@ -88,6 +94,7 @@ def compare(
         typer.Option(
             min=1,
             max=MOST_SIDE_BY_SIDE,
+            metavar="N",
             help="Runs side by side.",
             show_default="one per core; where networks are trained 1 on a GPU, or where times are rewarded or limited",
         ),

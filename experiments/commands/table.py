@@ -49,7 +49,7 @@ def build(
     ],
     out: Annotated[Path, path_option(help="Folder for the trials and the table; what is in it is not trained again.")],
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Trainings of each design, each with a seed of its own.")
+        int, typer.Option(min=1, max=1000, metavar="N", help="Trainings of each design, each with a seed of its own.")
     ] = 3,
     workers: Workers = None,
     device: Device = None,

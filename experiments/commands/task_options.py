@@ -31,6 +31,7 @@ ImageSize = Annotated[
     typer.Option(
         min=1,
         max=4096,
+        metavar="N",
         help="With --images or --model: height and width to which images are scaled.",
         show_default="the task's; with --model 64",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -41,13 +42,16 @@ class Machines:
             raise InputError("On a Ray cluster Ray says how many trainings run side by side; leave out --workers.")
 
 
-def evaluator_of(task: Task, machines: Machines, timed: bool) -> TrainingEvaluator | RayEvaluator:
+def evaluator_of(
+    task: Task, machines: Machines, timed: bool, output: Path | None = None
+) -> TrainingEvaluator | RayEvaluator:
     """What turns a task's designs into trials.
 
     Args:
         task: whose designs.
         machines: where they are trained.
         timed: whether times matter, as to a limit or a reward that sees them.
+        output: a file for what designs print on this machine; on a cluster it is in Ray's own logs.
 
     Raises:
         InputError: if there is no such device or cluster, or times are limited and several workers or a cluster asked for.
@@ -69,6 +73,7 @@ def evaluator_of(task: Task, machines: Machines, timed: bool) -> TrainingEvaluat
         timeout=machines.trial_timeout,
         fit_timeout=machines.fit_timeout,
         memory_gb=machines.trial_memory,
+        output=output,
     )
 
 

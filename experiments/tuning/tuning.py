@@ -99,18 +99,16 @@ class Tuning:
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
         self.device = None if machines.ray else choose_device(machines.device)  # None: those of a cluster
-        evaluator = evaluator_of(task, machines, timed)
+        printed = out / "output.txt"
+        evaluator = evaluator_of(task, machines, timed, printed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
         # On a cluster no training is known to be alone on its machine.
-        self._trains_alone = evaluator if machines.ray else evaluator_of(task, replace(machines, workers=1), timed=True)
-        self._alone = StoredEvaluator(
-            self._trains_alone,
-            self.folder.store,
-            needs_time=self._trains_alone.measures_time,
-            strict=machines.strict,
-        )
-        self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed, strict=machines.strict)
+        alone = evaluator if machines.ray else evaluator_of(task, replace(machines, workers=1), True, printed)
+        self._trains_alone = alone
+        strict, store = machines.strict, self.folder.store
+        self._alone = StoredEvaluator(alone, store, needs_time=alone.measures_time, strict=strict)
+        self._stored = StoredEvaluator(evaluator, store, needs_time=timed, strict=strict)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
         self.reward = self.env.reward  # a running budget changes Equation 2
 

@@ -54,6 +54,22 @@ Workers = Annotated[
     ),
 ]
 
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|ADDRESS",
+        help="Train on every machine of a Ray cluster: the one that this machine is part of, or the one at an address.",
+    ),
+]
+
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse to go on with other vector instructions, or another kind of GPU, than stored trials were made with.",
+    ),
+]
+
 
 def new_app(**settings: Any) -> typer.Typer:
     """A command or a group of commands, such as `run_command` runs; `settings` as `typer.Typer` takes them."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import Device, Workers, new_app, path_option, run_command
+from experiments.command_line import Device, Ray, Strict, Workers, new_app, path_option, run_command
 from experiments.commands.compare import compare
 from experiments.commands.report import report
 from experiments.commands.reproduce import reproduce
@@ -223,6 +223,8 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    ray: Ray = None,
+    strict: Strict = False,
     out: Out = None,
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped, and a larger limit one that
@@ -239,6 +241,8 @@ def tune(
         positive("--trial-timeout", trial_timeout),
         positive("--fit-timeout", fit_timeout),
         positive("--trial-memory", trial_memory),
+        ray,
+        strict,
     )
     player = make_learner(learner)
     if baseline is not None:

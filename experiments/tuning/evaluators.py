@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from experiments.provenance import cores
-from marl_hpo_env import Task, TrainingEvaluator
+from marl_hpo_env import Evaluator, InputError, RayEvaluator, StoredEvaluator, Task, TrainingEvaluator
 from marl_hpo_env.training.trainer import choose_device
 
 
@@ -22,6 +22,11 @@ class Machines:
         trial_timeout: seconds after which an episode's training is given up; None for none.
         fit_timeout: likewise of the original network's training, and of final training.
         trial_memory: GB that one training may take; None for all there is.
+        ray: the address of a Ray cluster that trains in place of this machine.
+        strict: whether trials are refused that were made with other vector instructions than those that are stored.
+
+    Raises:
+        InputError: if both workers and a cluster are named.
     """
 
     device: str | None = None
@@ -29,20 +34,37 @@ class Machines:
     trial_timeout: float | None = None
     fit_timeout: float | None = None
     trial_memory: float | None = None
+    ray: str | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.ray is not None and self.workers is not None:
+            raise InputError("On a Ray cluster Ray says how many trainings run side by side; leave out --workers.")
 
 
-def evaluator_of(task: Task, machines: Machines, timed: bool, output: Path | None = None) -> TrainingEvaluator:
+def evaluator_of(
+    task: Task, machines: Machines, timed: bool, output: Path | None = None
+) -> TrainingEvaluator | RayEvaluator:
     """What turns a task's designs into trials.
 
     Args:
         task: whose designs.
         machines: where they are trained.
         timed: whether times matter, as to a limit or a reward that sees them.
-        output: a file for what designs print.
+        output: a file for what designs print on this machine; on a cluster it is in Ray's own logs.
 
     Raises:
-        InputError: if there is no such device, or times are limited and several workers asked for.
+        InputError: if there is no such device or cluster, or times are limited and several workers or a cluster asked for.
     """
+    if machines.ray is not None:
+        return RayEvaluator(
+            task,
+            machines.ray,
+            device=machines.device,
+            timeout=machines.trial_timeout,
+            fit_timeout=machines.fit_timeout,
+            memory_gb=machines.trial_memory,
+        )
     workers = machines.workers or (1 if timed else default_workers(choose_device(machines.device)))
     return TrainingEvaluator(
         task,
@@ -53,6 +75,12 @@ def evaluator_of(task: Task, machines: Machines, timed: bool, output: Path | Non
         memory_gb=machines.trial_memory,
         output=output,
     )
+
+
+def pace(evaluator: Evaluator) -> str:
+    """What a progress bar says of a cluster: its machines, and trials per minute; nothing where this machine trains."""
+    inner = evaluator.inner if isinstance(evaluator, StoredEvaluator) else evaluator
+    return inner.pace if isinstance(inner, RayEvaluator) else ""
 
 
 def default_workers(device: torch.device) -> int:

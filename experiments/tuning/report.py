@@ -162,8 +162,11 @@ def publish(
     replace_text(path, "\n".join([*text, "".join(f"- {line}\n" for line in lines), last]) + "\n")
 
 
-def measured_alone(device: torch.device, time_taken: str) -> str:
-    """The closing line of a report: the command, versions and hardware behind it, and how long it took."""
+def measured_alone(device: torch.device | None, time_taken: str) -> str:
+    """The closing line of a report: the command, versions and hardware behind it, and how long it took; the device is None
+    where a cluster trained."""
+    if device is None:
+        return f"{measured_by(software(), 'a Ray cluster')}; {time_taken}."
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
     return (
         f"{measured_by(software(), f'{machine()}, {hardware}')}; {time_taken}. "

@@ -137,3 +137,12 @@ def device_seconds(store: Store) -> dict[str, tuple[int, float]]:
         count, seconds = spent.get(kind, (0, 0.0))
         spent[kind] = count + 1, seconds + float(trial.metrics.get("seconds") or 0.0)
     return spent
+
+
+def made_with(machines: set[str], on_cluster: bool) -> list[str]:
+    """A sentence on the machines that trained, where the report's last line does not say it: on a cluster, or where they
+    differ."""
+    if len(machines) < (1 if on_cluster else 2):
+        return []
+    differ = "; the last digits may differ between them" if len(machines) > 1 else ""
+    return [f"Designs were trained with {', '.join(sorted(machines))}{differ}."]

@@ -35,6 +35,7 @@ from experiments.tuning.sentences import (
     constraints,
     device_seconds,
     epoch_budget,
+    made_with,
     of_tables,
     outcome,
     time_taken,
@@ -51,8 +52,9 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     Raises:
         InputError: as `Tuning`.
     """
-    if task.limits.batch_ratio is not None and (machines.workers or 1) > 1:
-        typer.echo(f"The batch-time limit is off: with {machines.workers} workers no training is alone.", err=True)
+    if task.limits.batch_ratio is not None and (machines.ray or (machines.workers or 1) > 1):
+        where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
+        typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
     tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
     for note in task.splits.notes:
@@ -168,6 +170,7 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     lines += below_zero(tuning.reward, seen.values())
     lines += constraints(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
+    lines += made_with(tuning.trained_with, on_cluster=tuning.device is None)
     objectives = front_objectives(tuning.reward)
     original = tuning.env.original
     reached = {

@@ -18,7 +18,7 @@ from agents.playing import EPISODES_PER_EVALUATION, begin
 from experiments.progress import progress_bar
 from experiments.provenance import command
 from experiments.tuning.episodes import EpisodesFile
-from experiments.tuning.evaluators import Machines, evaluator_of
+from experiments.tuning.evaluators import Machines, evaluator_of, pace
 from experiments.tuning.report import original_values
 from experiments.tuning.run import Run
 from experiments.tuning.run_folder import RunFolder
@@ -98,13 +98,17 @@ class Tuning:
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
-        self.device = choose_device(machines.device)
-        evaluator = evaluator_of(task, machines, timed, out / "output.txt")
+        self.device = None if machines.ray else choose_device(machines.device)  # None: those of a cluster
+        printed = out / "output.txt"
+        evaluator = evaluator_of(task, machines, timed, printed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._trains_alone = evaluator_of(task, replace(machines, workers=1), True, out / "output.txt")
-        self._alone = StoredEvaluator(self._trains_alone, self.folder.store, needs_time=True)
-        self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
+        # On a cluster no training is known to be alone on its machine.
+        alone = evaluator if machines.ray else evaluator_of(task, replace(machines, workers=1), True, printed)
+        self._trains_alone = alone
+        strict, store = machines.strict, self.folder.store
+        self._alone = StoredEvaluator(alone, store, needs_time=alone.measures_time, strict=strict)
+        self._stored = StoredEvaluator(evaluator, store, needs_time=timed, strict=strict)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
         self.reward = self.env.reward  # a running budget changes Equation 2
 
@@ -194,7 +198,7 @@ class Tuning:
                     file.write(episode, phase, self._printed(episode, trial))
                 best = max(best, episode.reward)
                 description = f"{name} {phase}".strip()
-                note = f"best {best:.4g}"
+                note = f"best {best:.4g} {pace(self._stored)}".rstrip()
                 if deadline < math.inf:
                     note += f", ends within {max(0, deadline - time.monotonic()) / 60:.0f} min"
                 progress.update(bar, completed=len(phases), description=description, note=note)
@@ -262,6 +266,11 @@ class Tuning:
         save_network(network, path)
         run.update(network={"design": list(design), "cut": trial.cut})
         return trial, path
+
+    @property
+    def trained_with(self) -> set[str]:
+        """The vector instructions, or GPUs, of its trials (`Trial.machine`)."""
+        return self.folder.store.machines(self._stored.fingerprint)
 
     def _converged(self, design: Design | None, seconds: float) -> Trial | None:
         """The stored final training of a design; None where there is none, or one that was cut and would now have more time."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, warn, whole_number
-from marl_hpo_env.evaluators.surroundings import Surroundings, numeric_settings
+from marl_hpo_env.evaluators.surroundings import Surroundings, fingerprint
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.resource_limits import ResourceLimits
 from marl_hpo_env.training.trainer import Trainer, choose_device
@@ -79,11 +79,8 @@ class TrainingEvaluator:
 
     @property
     def fingerprint(self) -> str:
-        """The task's, and the kind of device; on a CPU one thread trains, which is part of it, as are torch's numeric settings
-        where they are not its own."""
-        kind = self._devices[0].type
-        settings = "".join(f"-{name}={value}" for name, value in sorted(numeric_settings().items()))
-        return f"{self._task.fingerprint}-{kind}{'-1-thread' if kind == 'cpu' else ''}{settings}"
+        """As `surroundings.fingerprint`."""
+        return fingerprint(self._task, self._devices[0].type)
 
     @property
     def task_name(self) -> str:

@@ -58,11 +58,16 @@ Out = Annotated[
 ]
 TaskName = Annotated[
     str | None,
-    typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION."),
+    typer.Option(
+        "--task",
+        help="What to tune; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION or FILE.py:FUNCTION.",
+    ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="In place of a task, your network: torchvision:NAME, or package.module:FUNCTION that makes it."),
+    typer.Option(
+        help="In place of a task, your network: torchvision:NAME, or what makes it: package.module:FUNCTION, FILE.py:FUNCTION."
+    ),
 ]
 DataFolder = Annotated[
     Path | None,

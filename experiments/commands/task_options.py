@@ -119,7 +119,7 @@ def read_width(text: str | None) -> int:
         InputError: if it is not one over a whole number.
     """
     try:
-        width = Fraction(text or "1")
+        width = Fraction("1" if text is None else text)
     except (ValueError, ZeroDivisionError):
         width = Fraction(0)
     if width.numerator != 1:

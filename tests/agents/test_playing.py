@@ -129,6 +129,12 @@ def test_what_a_learner_gives_beyond_what_it_was_asked_for_is_not_played():
     assert game.batches == [[(0, 0), (1, 1)], [(0, 0)]]
 
 
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "0", True])
+def test_a_seed_is_a_whole_number_from_0(seed, refused):
+    with refused("seed", repr(seed)):
+        play(env("digits-convnet", evaluator="table"), RandomSearch(), 1, seed=seed)
+
+
 def test_the_learner_is_reset_with_the_space_and_the_seed():
     game = FakeEnvironment(chain(2, 2))
     learner = Scripted((0, 0))

@@ -160,7 +160,10 @@ def refusal(marl_hpo):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("resnet18", "The model 'resnet18' cannot be read; write torchvision:resnet18 or package.module:function."),
+        (
+            "resnet18",
+            "The model 'resnet18' cannot be read; write torchvision:resnet18, package.module:function or file.py:function.",
+        ),
         ("torchvision:resnet19", "There is no torchvision model 'resnet19'; did you mean"),
         ("nowhere:net", "There is no module 'nowhere' for the model 'nowhere:net'"),
         ("own_nets:absent", "The model 'own_nets:absent' cannot be found"),

@@ -211,7 +211,7 @@ def _on_trainings(
     names = players(any(len(each.objectives) > 1 for each in rewards))
     timed = any(is_timed(task, each) for task, each in zip(made.values(), rewards, strict=True))
     trains = "a Ray cluster" if ray else choose_device(device)
-    jobs = chosen.jobs or (cores() if isinstance(trains, str) else 1 if timed else default_workers(trains))
+    jobs = chosen.jobs or (cores() if isinstance(trains, str) else 1 if timed else default_workers([trains]))
     alone = jobs == 1 and ray is None
     if not alone and any(task.limits.batch_ratio is not None for task in made.values()):
         where = "on a cluster" if ray else f"with {jobs} jobs"

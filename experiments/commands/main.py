@@ -229,6 +229,14 @@ def tune(
         ),
     ] = None,
     ray: Ray = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Designs that the learner is asked for at a time, and so the most that are trained side by side. What it finds "
+            "may depend on it.",
+        ),
+    ] = 8,
     strict: Strict = False,
     out: Out = None,
 ) -> None:
@@ -247,6 +255,7 @@ def tune(
         positive("--fit-timeout", fit_timeout),
         positive("--trial-memory", trial_memory),
         ray,
+        batch,
         strict,
     )
     player = make_learner(learner)

@@ -207,7 +207,7 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
 
 def _about(task: Task, evaluator: Evaluator, device: str | None, ray: str | None = None) -> dict[str, Any]:
     """What a table's header says of how its trials came about."""
-    from marl_hpo_env.training.trainer import choose_device
+    from marl_hpo_env.training.trainer import choose_devices
 
     versions = {name: version(name) for name in ("marl-hpo-env", "torch", "numpy")}
     return {
@@ -217,7 +217,7 @@ def _about(task: Task, evaluator: Evaluator, device: str | None, ray: str | None
         "splits": {name: len(inputs) for name, (inputs, _) in task.splits.splits().items()},
         "notes": list(task.splits.notes),
         "versions": {**versions, "python": platform.python_version()},
-        "hardware": "a Ray cluster" if ray else machine(choose_device(device)),
+        "hardware": "a Ray cluster" if ray else machine(choose_devices(device)[0]),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,10 @@ import torch
 
 from experiments.provenance import cores
 from marl_hpo_env import Evaluator, InputError, RayEvaluator, StoredEvaluator, Task, TrainingEvaluator
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.trainer import choose_devices
+
+BATCH = 8
+"""Designs asked at a time: a learner's result may depend on it, so it is the same however many can be trained side by side."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,7 @@ class Machines:
         fit_timeout: likewise of the original network's training, and of final training.
         trial_memory: GB that one training may take; None for all there is.
         ray: the address of a Ray cluster that trains in place of this machine.
+        batch: designs asked at a time.
         strict: whether trials are refused that were made with other vector instructions than those that are stored.
 
     Raises:
@@ -35,7 +40,13 @@ class Machines:
     fit_timeout: float | None = None
     trial_memory: float | None = None
     ray: str | None = None
+    batch: int = BATCH
     strict: bool = False
+
+    @property
+    def devices(self) -> int:
+        """How many are named."""
+        return 1 if self.device is None else len(self.device.split(","))
 
     def __post_init__(self) -> None:
         if self.ray is not None and self.workers is not None:
@@ -65,7 +76,8 @@ def evaluator_of(
             fit_timeout=machines.fit_timeout,
             memory_gb=machines.trial_memory,
         )
-    workers = machines.workers or (1 if timed else default_workers(choose_device(machines.device)))
+    devices = choose_devices(machines.device)
+    workers = machines.workers or (len(devices) if timed else default_workers(devices))
     return TrainingEvaluator(
         task,
         machines.device,
@@ -83,6 +95,6 @@ def pace(evaluator: Evaluator) -> str:
     return inner.pace if isinstance(inner, RayEvaluator) else ""
 
 
-def default_workers(device: torch.device) -> int:
-    """As many trainings side by side as this process has cores; on a GPU one."""
-    return cores() if device.type == "cpu" else 1
+def default_workers(devices: Sequence[torch.device]) -> int:
+    """As many trainings side by side as this process has cores; on GPUs one each."""
+    return cores() if devices[0].type == "cpu" else len(devices)

@@ -52,7 +52,7 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     Raises:
         InputError: as `Tuning`.
     """
-    if task.limits.batch_ratio is not None and (machines.ray or (machines.workers or 1) > 1):
+    if task.limits.batch_ratio is not None and (machines.ray or (machines.workers or 1) > machines.devices):
         where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
         typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))

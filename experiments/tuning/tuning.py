@@ -18,17 +18,14 @@ from agents.playing import EPISODES_PER_EVALUATION, begin
 from experiments.progress import progress_bar
 from experiments.provenance import command
 from experiments.tuning.episodes import EpisodesFile
-from experiments.tuning.evaluators import Machines, evaluator_of, pace
+from experiments.tuning.evaluators import BATCH, Machines, evaluator_of, pace
 from experiments.tuning.report import original_values
 from experiments.tuning.run import Run
 from experiments.tuning.run_folder import RunFolder
 from marl_hpo_env import Design, InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import load_network, save_network
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.trainer import choose_devices
 from marl_hpo_env.trial import CLOCK_METRICS
-
-BATCH = 8
-"""Designs asked at a time. Fixed, since a learner's result may depend on it; how many workers there are changes nothing."""
 
 PHASES = ("exploration", "exploration-exploitation")
 
@@ -98,13 +95,19 @@ class Tuning:
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
-        self.device = None if machines.ray else choose_device(machines.device)  # None: those of a cluster
+        self._batch = machines.batch
+        devices = [] if machines.ray else choose_devices(machines.device)
+        self.device = devices[0] if devices else None  # None: those of a cluster
         printed = out / "output.txt"
         evaluator = evaluator_of(task, machines, timed, printed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
         # On a cluster no training is known to be alone on its machine.
-        alone = evaluator if machines.ray else evaluator_of(task, replace(machines, workers=1), True, printed)
+        alone = (
+            evaluator
+            if machines.ray
+            else evaluator_of(task, replace(machines, device=str(devices[0]), workers=1), True, printed)
+        )
         self._trains_alone = alone
         strict, store = machines.strict, self.folder.store
         self._alone = StoredEvaluator(alone, store, needs_time=alone.measures_time, strict=strict)
@@ -120,6 +123,8 @@ class Tuning:
             **identity: what makes it another run than others, with its `seed`; reward, epochs and the kind of device do, too.
         """
         network = self.task.network
+        if self._batch != BATCH:
+            identity["batch"] = self._batch
         return Run.claim(
             self.folder.path,
             name,
@@ -212,7 +217,7 @@ class Tuning:
                 target=target,
                 start=start,
                 seed=seed,
-                batch=BATCH,
+                batch=self._batch,
                 on_trial=on_trial,
                 on_episode=on_episode,
             )

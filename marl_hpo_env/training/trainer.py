@@ -383,6 +383,18 @@ def choose_device(name: str | None) -> torch.device:
     return device
 
 
+def choose_devices(names: str | None) -> list[torch.device]:
+    """The devices of a list of names with commas; CUDA where there is one, else the CPU, where None.
+
+    Raises:
+        InputError: if there is no such device on this machine, or they are not different ones of a kind.
+    """
+    devices = [choose_device(name.strip()) for name in names.split(",")] if names is not None else [choose_device(None)]
+    if len(set(devices)) < len(devices) or len({device.type for device in devices}) > 1:
+        raise InputError(f"The devices {names!r} are not different ones of one kind; name them like 'cuda:0,cuda:1'.")
+    return devices
+
+
 def _seed(request: Request, attempt: int) -> int:
     """A seed from the design, the trial's seed and the attempt; the number of epochs does not enter, so that a longer
     training begins as the shorter one did."""

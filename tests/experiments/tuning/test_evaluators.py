@@ -16,8 +16,8 @@ from marl_hpo_env.catalog import registry
 
 
 def test_times_are_measured_one_training_at_a_time_and_else_every_core_trains():
-    assert default_workers(torch.device("cpu")) == cores()
-    assert default_workers(torch.device("cuda")) == 1
+    assert default_workers([torch.device("cpu")]) == cores()
+    assert default_workers([torch.device("cuda", 0), torch.device("cuda", 1)]) == 2
     digits = task("digits-convnet")
     assert evaluator_of(digits, Machines("cpu"), timed=True).measures_time
     assert evaluator_of(digits, Machines("cpu"), timed=False).measures_time == (cores() == 1)

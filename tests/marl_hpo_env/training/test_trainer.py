@@ -602,12 +602,13 @@ def test_a_design_that_runs_out_of_memory_fails_is_not_kept_and_the_run_goes_on(
     evaluator = StoredEvaluator(TrainingEvaluator(task, device), store)
     huge, small = Request((0, 1), 0, 1), Request((0, 0), 0, 1)
     trials = list(evaluator.evaluate([huge, small]))
-    assert [(trial.request, trial.status) for trial in trials] == [(huge, "failed"), (small, "completed")]
-    assert trials[0].reason.startswith("Out of memory: ")
-    assert trials[0].reason.count("\n") == 0
-    assert trials[0].accidental
+    # It is tried again when the others are done.
+    assert [(trial.request, trial.status) for trial in trials] == [(small, "completed"), (huge, "failed")]
+    assert trials[1].reason.startswith("Out of memory: ")
+    assert trials[1].reason.count("\n") == 0
+    assert trials[1].accidental
     assert store.get(evaluator.fingerprint, huge) is None
-    assert store.get(evaluator.fingerprint, small) == trials[1]
+    assert store.get(evaluator.fingerprint, small) == trials[0]
 
 
 def test_fit_gives_the_finally_trained_network_and_its_trial():

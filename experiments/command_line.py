@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
@@ -17,7 +17,18 @@ from marl_hpo_env import InputError
 from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once, end_at_once_when_told
 
 MOST_SIDE_BY_SIDE = 1024
-"""Processes; more would be a slip of the finger."""
+"""Processes."""
+
+
+def at_most(most: int) -> Callable[[int | None], int | None]:
+    """For an option's `callback`: a number beyond it, such as of processes, would be a slip of the finger."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value > most:
+            raise typer.BadParameter(f"{value} is more than {most:,}.")
+        return value
+
+    return check
 
 
 def path_option(*names: str, metavar: str = "PATH", **settings: Any) -> Any:
@@ -38,7 +49,7 @@ def _read_path(text: str | Path) -> Path:
 
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, max=MOST_SIDE_BY_SIDE, metavar="N", help="Runs side by side.", show_default="one per core"),
+    typer.Option(min=1, callback=at_most(MOST_SIDE_BY_SIDE), help="Runs side by side.", show_default="one per core"),
 ]
 Device = Annotated[
     str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
@@ -47,8 +58,7 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        max=MOST_SIDE_BY_SIDE,
-        metavar="N",
+        callback=at_most(MOST_SIDE_BY_SIDE),
         help="Trainings side by side.",
         show_default="one per core; 1 on a GPU, or where times are rewarded or limited",
     ),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from experiments.command_line import MOST_SIDE_BY_SIDE, Device, Ray, path_option
+from experiments.command_line import MOST_SIDE_BY_SIDE, Device, Ray, at_most, path_option
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
@@ -45,8 +45,7 @@ def compare(
         int | None,
         typer.Option(
             min=2,
-            max=MOST_SEEDS,
-            metavar="N",
+            callback=at_most(MOST_SEEDS),
             help="Of every learner.",
             show_default=f"{Suite().seeds}, or the suite's",
         ),
@@ -93,8 +92,7 @@ def compare(
         int | None,
         typer.Option(
             min=1,
-            max=MOST_SIDE_BY_SIDE,
-            metavar="N",
+            callback=at_most(MOST_SIDE_BY_SIDE),
             help="Runs side by side.",
             show_default="one per core; where networks are trained 1 on a GPU, or where times are rewarded or limited",
         ),

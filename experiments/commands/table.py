@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from experiments.command_line import Device, Ray, Strict, Workers, new_app, path_option
+from experiments.command_line import Device, Ray, Strict, Workers, at_most, new_app, path_option
 from experiments.comparison.regret import noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import machine
@@ -49,7 +49,7 @@ def build(
     ],
     out: Annotated[Path, path_option(help="Folder for the trials and the table; what is in it is not trained again.")],
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, metavar="N", help="Trainings of each design, each with a seed of its own.")
+        int, typer.Option(min=1, callback=at_most(1000), help="Trainings of each design, each with a seed of its own.")
     ] = 3,
     workers: Workers = None,
     device: Device = None,

@@ -162,6 +162,9 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     length = sum(phase == PHASES[0] for phase in played.phases)
     rewards_per_episode(played, rewards, length, tuning.printed(played))
     lines = [f"Reward: {tuning.reward}.", epoch_budget(tuning)]
+    segments = tuning.task.splits.test[1].is_floating_point()
+    if segments:
+        lines.append("Accuracy, as val % and test %, is the Dice coefficient.")
     for each in plays:
         lines += outcome(each) + of_tables(each)
         if each not in found:
@@ -193,7 +196,7 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     names = [str(objective) for objective in objectives]
     pareto_front(list(reached.values()), [values for _, values in best], of_original, names, picture)
     typer.echo(f"Pareto front: {picture}")
-    if tuning.task.splits.test[1].is_floating_point():
+    if segments:
         masks = run / "masks.png"
         predicted_masks(tuning.network(network), tuning.task.splits.test, masks)
         typer.echo(f"Predicted masks: {masks}")

@@ -16,6 +16,7 @@ from marl_hpo_env.networks.reshapes import granularity
 from marl_hpo_env.networks.rules import constructor_arguments, rule_for
 from marl_hpo_env.networks.trace import Traced
 from marl_hpo_env.networks.trials import trial_builds
+from marl_hpo_env.networks.weights import Counterparts, Plan
 from marl_hpo_env.space import SearchSpace
 
 
@@ -62,6 +63,8 @@ class TunableNetwork:
         self._check_example(original, inputs)
         units = granularity(self._traced, self._shapes)
         chosen = default_choices(self._traced, units) if choices is None else choices
+        self._reference: tuple[dict[str, Any], Counterparts] | None = None
+        self._tied: dict[str, tuple[str, str, str]] = {}  # by name: the layer whose width it has, and what both call it
         self.space: SearchSpace = search_space(self._traced, chosen, units)
         self.fixed: tuple[str, ...] = self._without_rule()
         if verify:
@@ -125,8 +128,14 @@ class TunableNetwork:
         """A digest of the network's code, modules and constants, not of its weights."""
         return self._traced.signature
 
-    def build(self, design: Iterable[int] | None = None, device: torch.device | str | None = None) -> nn.Module:
-        """A network with fresh weights, drawn from torch's generator of that device.
+    def build(
+        self,
+        design: Iterable[int] | None = None,
+        device: torch.device | str | None = None,
+        *,
+        weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> nn.Module:
+        """A network with fresh weights, drawn from torch's generator of that device, or with those of the original.
 
         Modules keep the original's names, so `build(None)` loads the original's state dict and then gives the same
         outputs, bit for bit. A module that `forward` never calls is left out.
@@ -134,6 +143,8 @@ class TunableNetwork:
         Args:
             design: one action per layer; None builds the original.
             device: where its weights lie; torch's default where None.
+            weights: a state dict of the original, whose weights the network takes over (see `weights.py`); what has none there
+                is drawn, and named in its `meta["fresh"]`.
 
         Returns:
             An ordinary module in training mode. Its `meta["added"]` counts what had to be added so that everything fits:
@@ -141,16 +152,85 @@ class TunableNetwork:
             larger than their input); its `meta["hyperparameters"]` are those of the design.
 
         Raises:
-            InputError: if the design is not one of the space, or the network cannot be built with it.
+            InputError: if the design is not one of the space, the network cannot be built with it, or the weights are not the
+                original's.
         """
-        return self.build_with({} if design is None else self.space.hyperparameters(design), device)
+        return self.build_with(self.hyperparameters(design), device, weights=weights)
 
     def build_with(
-        self, hyperparameters: Mapping[str, Mapping[str, Any]], device: torch.device | str | None = None
+        self,
+        hyperparameters: Mapping[str, Mapping[str, Any]],
+        device: torch.device | str | None = None,
+        *,
+        weights: Mapping[str, torch.Tensor] | None = None,
     ) -> nn.Module:
         """The same from hyperparameter values by layer name, whether they are among the choices or not."""
         where = torch.device(device or torch.get_default_device())
-        return NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
+        builder = NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes)
+        network = builder.build()
+        if weights is not None:
+            self.check_weights(weights)
+            plan = self._counterparts({}).plan(builder, weights)
+            network.meta["fresh"] = plan.load(network, weights)
+        return network
+
+    def hyperparameters(self, design: Iterable[int] | None) -> dict[str, dict[str, Any]]:
+        """What a design is built from: its layers' hyperparameters, and the widths of layers that share one; none for the
+        original.
+
+        Raises:
+            InputError: if the design is not one of the space.
+        """
+        if design is None:
+            return {}
+        chosen = self.space.hyperparameters(design)
+        for name, (leader, leaders_width, width) in self._tied.items():
+            chosen[name] = {**chosen.get(name, {}), width: chosen[leader][leaders_width]}
+        return chosen
+
+    def plan(
+        self,
+        hyperparameters: Mapping[str, Mapping[str, Any]],
+        reference: Mapping[str, Mapping[str, Any]] | None = None,
+        strengths: Mapping[str, torch.Tensor] | None = None,
+    ) -> Plan:
+        """How the weights of one network of this space follow from those of another, as a differentiable function.
+
+        Args:
+            hyperparameters: what the one is built from, by layer name, such as `self.hyperparameters(design)`.
+            reference: the same of the other; of the original where None.
+            strengths: the other's state dict: a narrower layer takes the strongest filters; where None, the first.
+
+        Raises:
+            InputError: if one of the two cannot be built.
+        """
+        builder = NetworkBuilder(self._traced, self._inputs, hyperparameters, torch.device("meta"), self._shapes)
+        builder.build()
+        return self._counterparts(reference or {}).plan(builder, strengths)
+
+    def _counterparts(self, reference: Mapping[str, Mapping[str, Any]]) -> Counterparts:
+        if self._reference is None or self._reference[0] != reference:  # one at a time: there is hardly ever a second
+            builder = NetworkBuilder(self._traced, self._inputs, reference, torch.device("meta"), self._shapes)
+            builder.build()
+            self._reference = dict(reference), Counterparts(builder)
+        return self._reference[1]
+
+    def check_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
+        """Whether these can be the original's.
+
+        Raises:
+            InputError: where tensors are missing, superfluous or of another shape; with the first few.
+        """
+        expected = self._counterparts({}).state
+        wrong = [f"{name} is missing" for name in expected if name not in weights]
+        for name, tensor in weights.items():
+            if name not in self._traced.saved:
+                wrong.append(f"{name} is not of the network")
+            elif name in expected and tensor.shape != expected[name].shape:
+                wrong.append(f"{name} has shape {tuple(tensor.shape)} and not {tuple(expected[name].shape)}")
+        if wrong:
+            more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise InputError(f"The weights are not this network's: {', '.join(wrong[:3])}{more}; give its state dict.")
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,7 @@ of values: what moves values moves their numbers.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -124,7 +125,7 @@ class _Followed:
             return self._inserted(node, value, known)
         if node.op == "call_module":
             return self._of_module(node, old, value, known)
-        if node.target is operator.getitem and isinstance(operands[0], tuple):
+        if node.target is operator.getitem and type(operands[0]) is tuple:
             index = node.args[1]
             return operands[0][index] if type(index) is int and index < len(operands[0]) else None
         if not known:
@@ -319,7 +320,9 @@ class _Followed:
             if node.op == "call_module":
                 return self.walk.builder.twins[str(node.target)](*args, **kwargs)
             if node.op == "call_method":
-                result = getattr(args[0], str(node.target))(*args[1:], **kwargs)
+                # Numbers that stand for a whole dimension do not lie one after the other, as a view needs it.
+                method = "reshape" if node.target == "view" else str(node.target)
+                result = getattr(args[0], method)(*args[1:], **kwargs)
             else:
                 result = node.target(*args, **kwargs)  # type: ignore[operator]
         except Exception:  # whatever an operation does not do with whole numbers
@@ -451,7 +454,8 @@ class Groups:
     def __init__(self) -> None:
         self.parents = [0]
         self.layers: dict[str, torch.Tensor] = {}
-        self._parts: dict[int, tuple[int, int]] = {}  # by the group of the first of a layer's channels
+        self._taken_apart: list[tuple[list[int], int, int]] = []
+        self._parts: dict[str, tuple[int, int]] = {}
 
     def more(self, count: int) -> int:
         """The first of as many new numbers."""
@@ -487,16 +491,22 @@ class Groups:
 
     def take_apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
         """Notes the parts that channels are taken apart into."""
-        before = self._parts.get(int(ids[0]), (1, 1))
-        self._parts[int(ids[0])] = max(before[0], blocks), max(before[1], run)
+        self._taken_apart.append((ids.tolist(), blocks, run))
 
     def parts(self, name: str) -> tuple[int, int]:
-        """The number of blocks of a layer's channels, and the length of runs within them."""
-        root, blocks, run = self.root(int(self.layers[name][0])), 1, 1
-        for number, parts in self._parts.items():
-            if self.root(number) == root:
-                blocks, run = max(blocks, parts[0]), max(run, parts[1])
-        return blocks, run
+        """The number of blocks of a layer's channels from which a narrower one takes as many each, and the length of the runs
+        within them, which it takes whole."""
+        if name not in self._parts:
+            roots, runs, boundaries = self.roots(name), 1, len(self.layers[name])
+            for ids, blocks, run in self._taken_apart:
+                its = [self.root(number) for number in ids]
+                if its == roots:
+                    runs = math.lcm(runs, run)
+                block = {root: place * blocks // len(its) for place, root in enumerate(its)}
+                ends = [i for i in range(1, len(roots)) if block.get(roots[i]) != block.get(roots[i - 1])]
+                boundaries = math.gcd(boundaries, *ends)
+            self._parts[name] = len(roots) // boundaries, runs
+        return self._parts[name]
 
     def select(self, name: str, width: int, strengths: Mapping[int, float] | None) -> torch.Tensor:
         """Which of the reference's channels a layer of this width makes, as indices.

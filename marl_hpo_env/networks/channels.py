@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from marl_hpo_env.networks import reshapes
+from marl_hpo_env.networks.groups import Groups
 from marl_hpo_env.networks.rules import is_depthwise, registered, rule_for
 from marl_hpo_env.networks.walk import _ATTENTION, _CONCATENATIONS, _PRODUCTS, Walk
 
@@ -44,7 +45,7 @@ class Labels(NamedTuple):
     sizes: tuple[int, ...] = ()
 
     def along(self, dimension: int, size: int) -> torch.Tensor | None:
-        """The numbers along one dimension of this size; None where they change along others."""
+        """The numbers along one dimension of this size; where they change along others, too, those at the beginning of these."""
         return _line(self.ids, dimension, size)
 
     def places_along(self, dimension: int, size: int) -> torch.Tensor | None:
@@ -209,6 +210,8 @@ class _Followed:
 
     def _passed(self, node: fx.Node, value: Any, known: Sequence[Labels]) -> Labels | None:
         """Of what computes with channels one by one: the numbers of the operand that was computed last."""
+        if isinstance(value, tuple):  # such as a pool's values and where they were
+            return tuple(self._passed(node, part, known) for part in value)
         if not isinstance(value, torch.Tensor):
             return None
         fitting = [labels for labels in known if labels.fits(value)]
@@ -296,8 +299,8 @@ class _Followed:
             return None
         name, values = _name(node), self.walk.values[node]
         if name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind"):
-            sizes = {part.shape[dimension] for part in values if part.dim() > dimension}
-            return (len(values), 1) if len(sizes) == 1 and len(values) * sizes.pop() == total else None
+            sizes = [part.shape[dimension] for part in values if part.dim() > dimension]
+            return (total // math.gcd(*sizes), 1) if len(sizes) > 1 and sum(sizes) == total else None
         if not isinstance(values, torch.Tensor):
             return None
         if name == "getitem" and values.dim() > dimension and 0 < values.shape[dimension] < total:
@@ -354,14 +357,14 @@ class Reference(_Followed):
         self.bases[old] = self.groups.more(width)
         ids = self.bases[old] + torch.arange(width)
         if name:
-            self.groups.unite(ids, self.groups.layer(name, width))
+            self.groups.same(ids, self.groups.layer(name, width))
         return ids
 
     def spread(self, old: fx.Node, name: str, incoming: torch.Tensor, multiplier: int) -> torch.Tensor:
         self.bases[old] = self.groups.more(len(incoming) * multiplier)
         ids = self.bases[old] + torch.arange(len(incoming) * multiplier)
         if multiplier == 1:
-            self.groups.unite(ids, incoming)
+            self.groups.same(ids, incoming)
         return ids
 
     def joined(self, node: fx.Node, old: fx.Node, dimension: int) -> torch.Tensor:
@@ -372,20 +375,17 @@ class Reference(_Followed):
             labels = self.labels.get(n)
             its = labels.along(dimension, len(part)) if isinstance(labels, Labels) else None
             if its is not None:
-                self.groups.unite(part, its)
+                self.groups.same(part, its)
         return ids
 
     def together(self, labels: Sequence[torch.Tensor]) -> None:
         for other in labels[1:]:
             if other.shape == labels[0].shape:
-                self.groups.unite(other.flatten(), labels[0].flatten())
+                self.groups.together(other.flatten(), labels[0].flatten())
 
     def apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
         if len(ids) % (blocks * run) == 0:
             self.groups.take_apart(ids, blocks, run)
-            runs = ids.view(-1, run)
-            for place in range(1, run):
-                self.groups.unite(runs[:, place], runs[:, 0])
 
 
 class Carried(_Followed):
@@ -448,92 +448,6 @@ class Carried(_Followed):
         return positions(self.line(node), self.reference.line(self.reference.walk.nodes[self.sources[origin]]))
 
 
-class Groups:
-    """Channels that are computed with one another, and so are chosen together."""
-
-    def __init__(self) -> None:
-        self.parents = [0]
-        self.layers: dict[str, torch.Tensor] = {}
-        self._taken_apart: list[tuple[list[int], int, int]] = []
-        self._parts: dict[str, tuple[int, int]] = {}
-
-    def more(self, count: int) -> int:
-        """The first of as many new numbers."""
-        first = len(self.parents)
-        self.parents.extend(range(first, first + count))
-        return first
-
-    def layer(self, name: str, width: int) -> torch.Tensor:
-        """Numbers for a layer's channels, the same at each of its calls."""
-        if name not in self.layers:
-            first = self.more(width)
-            self.layers[name] = torch.arange(first, first + width, device="cpu")
-        return self.layers[name]
-
-    def root(self, number: int) -> int:
-        """The number that stands for a channel's group."""
-        parents = self.parents
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    def roots(self, name: str) -> list[int]:
-        """The groups of a layer's channels."""
-        return [self.root(number) for number in self.layers[name].tolist()]
-
-    def unite(self, some: torch.Tensor, others: torch.Tensor) -> None:
-        """Puts channels into one group with others, one by one."""
-        for a, b in zip(some.tolist(), others.tolist(), strict=True):
-            if a and b:
-                first, second = sorted((self.root(a), self.root(b)))
-                self.parents[second] = first
-
-    def take_apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
-        """Notes the parts that channels are taken apart into."""
-        self._taken_apart.append((ids.tolist(), blocks, run))
-
-    def parts(self, name: str) -> tuple[int, int]:
-        """The number of blocks of a layer's channels from which a narrower one takes as many each, and the length of the runs
-        within them, which it takes whole."""
-        if name not in self._parts:
-            roots, runs, boundaries = self.roots(name), 1, len(self.layers[name])
-            for ids, blocks, run in self._taken_apart:
-                its = [self.root(number) for number in ids]
-                if its == roots:
-                    runs = math.lcm(runs, run)
-                block = {root: place * blocks // len(its) for place, root in enumerate(its)}
-                ends = [i for i in range(1, len(roots)) if block.get(roots[i]) != block.get(roots[i - 1])]
-                boundaries = math.gcd(boundaries, *ends)
-            self._parts[name] = len(roots) // boundaries, runs
-        return self._parts[name]
-
-    def select(self, name: str, width: int, strengths: Mapping[int, float] | None) -> torch.Tensor:
-        """Which of the reference's channels a layer of this width makes, as indices.
-
-        A narrower one makes the strongest in their order, as many of each block; a wider one makes all and then copies, in turn.
-
-        Args:
-            name: of the layer.
-            width: now.
-            strengths: by group; the first channels where None.
-        """
-        before = len(self.layers[name])
-        if width == before:
-            return torch.arange(width)
-        blocks, run = self.parts(name)
-        if before % (blocks * run) or width % (blocks * run):
-            blocks, run = 1, 1
-        units, chosen = before // (blocks * run), width // (blocks * run)
-        kept = torch.arange(chosen).remainder(units).expand(blocks, chosen)
-        if strengths is not None and chosen < units:
-            of_channels = torch.tensor([strengths.get(root, 0.0) for root in self.roots(name)], dtype=torch.float64)
-            order = of_channels.view(blocks, units, run).sum(2).argsort(dim=1, descending=True, stable=True)
-            kept = order[:, :chosen].sort(1).values
-        indices = (torch.arange(blocks)[:, None] * units + kept)[:, :, None] * run + torch.arange(run)
-        return indices.flatten()
-
-
 def _spanning(ids: torch.Tensor, value: torch.Tensor, dimension: int) -> Labels:
     """Numbers along one dimension of a value."""
     shape = [1] * value.dim()
@@ -542,9 +456,9 @@ def _spanning(ids: torch.Tensor, value: torch.Tensor, dimension: int) -> Labels:
 
 
 def _line(numbers: torch.Tensor, dimension: int, size: int) -> torch.Tensor | None:
-    if not -numbers.dim() <= dimension < numbers.dim() or numbers.numel() != numbers.shape[dimension]:
+    if not -numbers.dim() <= dimension < numbers.dim():
         return None
-    line = numbers.flatten()
+    line = numbers.movedim(dimension, 0).flatten(1)[:, 0]
     return line.expand(size) if len(line) in (1, size) else None
 
 

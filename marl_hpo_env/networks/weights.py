@@ -24,7 +24,8 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from marl_hpo_env.networks.alignment import POOLS
 from marl_hpo_env.networks.builder import NetworkBuilder
-from marl_hpo_env.networks.channels import Carried, Groups, Labels, Reference, operands_of, positions
+from marl_hpo_env.networks.channels import Carried, Labels, Reference, operands_of, positions
+from marl_hpo_env.networks.groups import Groups
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -276,7 +277,8 @@ class _Module:
             found = {}
         own = self.old.state_dict()
         for key, tensor in state.items():
-            if key not in found and key in own:
+            known = key == "weight" and type(self.new) is type(self.old) and isinstance(self.new, _ConvNd | nn.Linear)
+            if key not in found and key in own and not known:
                 part = self._by_size(key, own[key], tensor)
                 if part is not None:
                     found[key] = part

@@ -23,7 +23,19 @@ from marl_hpo_env.networks.walk import _ATTENTION, _CONCATENATIONS, _PRODUCTS, W
 
 _MOVES = {
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "chunk", "split"),
-    *("split_with_sizes", "unbind", "squeeze", "unsqueeze", "expand", "repeat", "flip", "roll", "narrow", "select", "t"),
+    *(
+        "split_with_sizes",
+        "unbind",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "repeat",
+        "flip",
+        "roll",
+        "narrow",
+        "select",
+        "t",
+    ),
     *("index_select", "repeat_interleave", "tensor_split", "getitem", "stack", "pixel_shuffle", "pixel_unshuffle"),
     *("channel_shuffle", "unfold"),
 }
@@ -64,7 +76,7 @@ def positions(labels: torch.Tensor | None, reference: torch.Tensor | None) -> to
     if labels is None or reference is None or (len(reference) > 1 and bool((reference == reference[0]).all())):
         return None
     ordered, order = reference.sort(stable=True)
-    at = torch.searchsorted(ordered, labels).clamp(max=len(ordered) - 1)
+    at = torch.searchsorted(ordered, labels.contiguous()).clamp(max=len(ordered) - 1)
     return torch.where((ordered[at] == labels) & (labels > 0), order[at], -1)
 
 
@@ -106,6 +118,9 @@ class _Followed:
     def apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
         """Notes that channels are taken apart into as many blocks, and within a block into runs of this length."""
 
+    def reads(self, name: str, incoming: torch.Tensor | None) -> None:
+        """Notes which channels a layer reads in one of its calls."""
+
     def follow(self) -> None:
         """Finds the numbers of every value."""
         with torch.device("cpu"), torch.no_grad():
@@ -145,10 +160,9 @@ class _Followed:
         first = known[0] if known else None
         if isinstance(module, _ConvNd):
             incoming = first and first.along(1, module.in_channels)
+            self.reads(name, incoming)
             if is_depthwise(module) and incoming is not None:
-                return _spanning(
-                    self.spread(old, name, incoming, module.out_channels // module.in_channels), value, 1
-                )
+                return _spanning(self.spread(old, name, incoming, module.out_channels // module.in_channels), value, 1)
             if module.groups > 1 and incoming is not None:
                 self.apart(incoming, module.groups, 1)
             made = self.made(old, name, module.out_channels)
@@ -156,6 +170,7 @@ class _Followed:
                 self.apart(made, module.groups, 1)
             return _spanning(made, value, 1)
         if isinstance(module, nn.Linear):
+            self.reads(name, first and first.along(-1, module.in_features))
             return _spanning(self.made(old, name, module.out_features), value, -1)
         if isinstance(module, nn.RNNBase):
             return _spanning(self.made(old, name, value[0].shape[-1]), value[0], -1), None
@@ -387,6 +402,10 @@ class Reference(_Followed):
         if len(ids) % (blocks * run) == 0:
             self.groups.take_apart(ids, blocks, run)
 
+    def reads(self, name: str, incoming: torch.Tensor | None) -> None:
+        if incoming is not None:
+            self.together([self.read.setdefault(name, incoming), incoming])
+
 
 class Carried(_Followed):
     """A network made of the same traced network, in the reference's numbers.
@@ -419,7 +438,9 @@ class Carried(_Followed):
         parts, offset = [], self.reference.bases[old]
         pairs = zip(operands_of(node), operands_of(self.reference.walk.nodes[old]), strict=True)
         for new, reference in pairs:
-            size, its = (walk.values[n].shape[dimension] for walk, n in ((self.walk, new), (self.reference.walk, reference)))
+            size, its = (
+                walk.values[n].shape[dimension] for walk, n in ((self.walk, new), (self.reference.walk, reference))
+            )
             found = self.positions(new, reference, dimension)
             part = torch.full((size,), -1) if found is None else found
             parts.append(torch.where(part < 0, 0, offset + part))

@@ -85,7 +85,9 @@ class Slice(NamedTuple):
         if any(self.kernel):
             tensor = functional.pad(tensor, self.kernel)
         if self.scale is not None:
-            tensor = tensor * self.scale.view(*self.scale.shape, *[1] * (tensor.dim() - self.scale.dim())).to(tensor.dtype)
+            tensor = tensor * self.scale.view(*self.scale.shape, *[1] * (tensor.dim() - self.scale.dim())).to(
+                tensor.dtype
+            )
         return tensor
 
     def to(self, device: torch.device) -> Slice:
@@ -324,9 +326,7 @@ class _Module:
             found["weight"] = Slice("weight", indices, scale=scale, kernel=kernel)
         else:
             same = width == index.shape[1] and bool((index == torch.arange(width)).all())
-            found["weight"] = Slice(
-                "weight", (_unless_all(rows, before[0]),), None if same else index, scale, kernel
-            )
+            found["weight"] = Slice("weight", (_unless_all(rows, before[0]),), None if same else index, scale, kernel)
         return found
 
     def _linear(self) -> dict[str, Slice]:
@@ -390,7 +390,9 @@ class _Module:
             dimension = varying[0] if len(varying) == 1 else 1
             found = self.carried.positions(n, reference, dimension)
             if found is not None:
-                ends.append((self.carried.reference.walk.values[reference].shape[dimension], value.shape[dimension], found))
+                ends.append(
+                    (self.carried.reference.walk.values[reference].shape[dimension], value.shape[dimension], found)
+                )
         indices: list[torch.Tensor | None] = []
         scale = None
         for dimension, sizes in enumerate(zip(old.shape, new.shape, strict=True)):

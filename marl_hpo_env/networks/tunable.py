@@ -186,7 +186,8 @@ class TunableNetwork:
         network = builder.build()
         if weights is not None:
             fitting = self.fitting(weights)
-            network.meta["fresh"] = self._counterparts({}).plan(builder, fitting).load(network, fitting)
+            meta: Any = network.meta
+            meta["fresh"] = self._counterparts({}).plan(builder, fitting).load(network, fitting)
         return network
 
     def hyperparameters(self, design: Iterable[int] | None) -> dict[str, dict[str, Any]]:

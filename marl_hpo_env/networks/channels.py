@@ -127,7 +127,7 @@ class _Followed:
         if isinstance(module, _ConvNd):
             incoming = first and first.along(1, module.in_channels)
             self.reads(name, incoming)
-            if is_depthwise(module) and incoming is not None:
+            if is_depthwise(self.walk.builder.traced.modules[name]) and incoming is not None:
                 return spanning(self.spread(old, name, incoming, module.out_channels // module.in_channels), value, 1)
             if module.groups > 1 and incoming is not None:
                 self.apart(incoming, module.groups, 1)
@@ -213,7 +213,7 @@ class _Followed:
         if not isinstance(result, torch.Tensor) or not bool(torch.isin(result, with_none(labels.ids)).all()):
             return None
         passed = Labels(compressed(result))
-        return passed if passed.fits(value) and passed.ids.numel() > 1 else None
+        return passed if passed.fits(value) and passed.ids.numel() >= labels.ids.numel() else None
 
     def _latest(self, node: fx.Node, among: Sequence[Labels]) -> Labels:
         """The numbers of the operand that comes last in the original graph."""

@@ -237,24 +237,28 @@ class TunableNetwork:
         return self._reference[1]
 
     def fitting(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """A state dict of the original, without the tensors of layers that make the output for another number of classes.
+        """A state dict of the original, without what it holds for another number of classes.
+
+        Args:
+            weights: by name. The tensors of layers that make the output may be missing, or of another number of classes.
 
         Raises:
             InputError: where other tensors are missing, superfluous or of another shape; with the first few.
         """
-        expected = self._counterparts({}).state
         output = reaching_output(self._traced)
-        counts = {name for name in expected if name.endswith("num_batches_tracked")}  # which old files lack
-        wrong = [f"{name!r} is missing" for name in expected if name not in weights and name not in counts]
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._counterparts({}).state.items()}
+        own = {name for name in shapes if name.rpartition(".")[0] in output}
+        optional = own | {name for name in shapes if name.endswith("num_batches_tracked")}  # which old files lack
+        wrong = [f"{name!r} is missing" for name in shapes if name not in weights and name not in optional]
         found = {}
         for name, tensor in weights.items():
-            shape = tuple(expected[name].shape) if name in expected else None
+            shape = tuple(tensor.shape)
             if name not in self._traced.saved:
                 wrong.append(f"{name!r} is not of the network")
-            elif shape is not None and tuple(tensor.shape) == shape:
+            elif shape == shapes.get(name):
                 found[name] = tensor
-            elif shape is not None and not (name.rpartition(".")[0] in output and tuple(tensor.shape)[1:] == shape[1:]):
-                wrong.append(f"{name!r} has shape {tuple(tensor.shape)} and not {shape}")
+            elif name in shapes and not (name in own and shape[1:] == shapes[name][1:]):
+                wrong.append(f"{name!r} has shape {shape} and not {shapes[name]}")
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise InputError(

@@ -354,6 +354,7 @@ class Reference(_Followed):
         sizes = [self.walk.values[n].shape[dimension] for n in operands_of(node)]
         self.bases[old] = self.groups.more(sum(sizes))
         ids = self.bases[old] + torch.arange(sum(sizes))
+        self.groups.join(ids, sizes)
         for part, n in zip(ids.split(sizes), operands_of(node), strict=True):
             labels = self.labels.get(n)
             its = labels.along(dimension, len(part)) if isinstance(labels, Labels) else None

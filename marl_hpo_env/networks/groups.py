@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -41,7 +42,8 @@ class Groups:
         self._channels = _Sets()
         self._groups = _Sets()
         self._taken_apart: list[tuple[list[int], int, int]] = []
-        self._parts: dict[str, tuple[int, int]] = {}
+        self._joined: list[tuple[list[int], set[int]]] = []
+        self._parts: dict[str, tuple[set[int], int]] = {}
 
     def more(self, count: int) -> int:
         """The first of as many new numbers."""
@@ -74,6 +76,10 @@ class Groups:
         """Says that channels are taken apart into as many blocks, and within a block into runs of this length."""
         self._taken_apart.append((ids.tolist(), blocks, run))
 
+    def join(self, ids: torch.Tensor, sizes: Sequence[int]) -> None:
+        """Says that channels are put together of parts of these sizes."""
+        self._joined.append((ids.tolist(), set(itertools.accumulate(sizes[:-1]))))
+
     def roots(self, name: str) -> list[int]:
         """The groups of a layer's channels, by a number each."""
         return [self._groups.root(number) for number in self.layers[name].tolist()]
@@ -88,7 +94,8 @@ class Groups:
     def select(self, name: str, width: int, strengths: Mapping[int, float] | None) -> torch.Tensor:
         """Which of the reference's channels a layer of this width makes, as indices.
 
-        A narrower one makes the strongest in their order, as many of each block; a wider one makes all and then copies, in turn.
+        A narrower one makes the strongest in their order, in proportion of each part; a wider one makes all of a part and then
+        copies, in turn.
 
         Args:
             name: of the layer.
@@ -98,40 +105,46 @@ class Groups:
         before = len(self.layers[name])
         if width == before:
             return torch.arange(width)
-        blocks, run = self._parts_of(name)
-        if before % (blocks * run) or width % (blocks * run):
-            blocks, run = 1, 1
-        units, chosen = before // (blocks * run), width // (blocks * run)
-        kept = torch.arange(chosen).remainder(units).expand(blocks, chosen)
-        if strengths is not None and chosen < units:
-            of_channels = torch.tensor([strengths.get(root, 0.0) for root in self.roots(name)], dtype=torch.float64)
-            order = of_channels.view(blocks, units, run).sum(2).argsort(dim=1, descending=True, stable=True)
-            kept = order[:, :chosen].sort(1).values
-        indices = (torch.arange(blocks)[:, None] * units + kept)[:, :, None] * run + torch.arange(run)
-        return indices.flatten()
+        edges, run = self._parts_of(name)
+        parts = list(itertools.pairwise([0, *sorted(edges), before]))
+        if any((end - start) % run or (end - start) * width % (before * run) for start, end in parts):
+            parts, run = [(0, before)], 1
+        strength = None
+        if strengths is not None:
+            strength = torch.tensor([strengths.get(root, 0.0) for root in self.roots(name)], dtype=torch.float64)
+        kept = []
+        for start, end in parts:
+            units, chosen = (end - start) // run, (end - start) * width // (before * run)
+            places = torch.arange(chosen) % units
+            if strength is not None and chosen < units:
+                summed = strength[start:end].view(units, run).sum(1)
+                places = summed.argsort(descending=True, stable=True)[:chosen].sort().values
+            kept.append((start + places[:, None] * run + torch.arange(run)).flatten())
+        return torch.cat(kept)
 
-    def _parts_of(self, name: str) -> tuple[int, int]:
-        """The number of blocks of a layer's channels, and the length of the runs within them that stay whole; one for all layers
+    def _parts_of(self, name: str) -> tuple[set[int], int]:
+        """Where the parts of a layer's channels end, and the length of the runs within them that stay whole; one for all layers
         that are tied."""
         if not self._parts:
             groups: dict[tuple[int, ...], list[str]] = {}
             for layer in self.layers:
                 groups.setdefault(tuple(self.roots(layer)), []).append(layer)
-            for layers in groups.values():
-                lengths, runs = zip(*map(self._own_parts, layers), strict=True)
-                parts = len(self.layers[layers[0]]) // math.gcd(*lengths), math.lcm(*runs)
+            found = {roots: [self._own_parts(layer) for layer in layers] for roots, layers in groups.items()}
+            for ids, edges in self._joined:
+                found.get(tuple(map(self._groups.root, ids)), []).append((edges, 1))
+            for roots, layers in groups.items():
+                parts = set().union(*(edges for edges, _ in found[roots])), math.lcm(*(run for _, run in found[roots]))
                 self._parts |= dict.fromkeys(layers, parts)
         return self._parts[name]
 
-    def _own_parts(self, name: str) -> tuple[int, int]:
-        """The length of the blocks and of the runs."""
+    def _own_parts(self, name: str) -> tuple[set[int], int]:
         roots = [self._channels.root(number) for number in self.layers[name].tolist()]
-        length, runs = len(roots), 1
+        edges: set[int] = set()
+        runs = 1
         for ids, blocks, run in self._taken_apart:
             its = [self._channels.root(number) for number in ids]
             if its == roots:
                 runs = math.lcm(runs, run)
             block = {root: place * blocks // len(its) for place, root in enumerate(its)}
-            ends = [i for i in range(1, len(roots)) if block.get(roots[i]) != block.get(roots[i - 1])]
-            length = math.gcd(length, *ends)
-        return length, runs
+            edges |= {i for i in range(1, len(roots)) if block.get(roots[i]) != block.get(roots[i - 1])}
+        return edges, runs

@@ -94,7 +94,7 @@ def registered() -> dict[type[nn.Module], Rule]:
     return {
         kind: rule
         for kind, rule in _RULES.items()
-        if rule.__module__.partition(".")[0] != __package__.partition(".")[0]
+        if str(rule.__module__).partition(".")[0] != __package__.partition(".")[0]
     }
 
 

@@ -180,15 +180,16 @@ class Trainer:
 
     def _fresh(self, design: Design | None) -> nn.Module:
         """The network with the weights that its training starts from."""
-        inherited = self.weights if self.recipe.initialization == "inherit" else None
-        network = self.network.build(design, self.device, weights=inherited)
+        if self.recipe.initialization == "inherit":
+            network = self.network.build(design, self.device, weights=self.weights)
+            meta: Any = network.meta
+            he_inside(network, self.data.train[0][:1], only=meta["fresh"])
+            return network
+        network = self.network.build(design, self.device)
         if self.recipe.initialization == "he":
             he(network)
         elif self.recipe.initialization == "he-inside":
             he_inside(network, self.data.train[0][:1])
-        elif inherited is not None:
-            meta: Any = network.meta
-            he_inside(network, self.data.train[0][:1], only=meta["fresh"])
         return network
 
     def _examples(self, request: Request) -> torch.Tensor:

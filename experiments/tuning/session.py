@@ -35,6 +35,7 @@ from experiments.tuning.sentences import (
     constraints,
     device_seconds,
     epoch_budget,
+    inheritance,
     made_with,
     of_tables,
     outcome,
@@ -59,6 +60,8 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
     for note in task.splits.notes:
         typer.echo(note, err=True)
+    for line in inheritance(task):
+        typer.echo(line, err=True)
     if task.limits.loss is not None and task.limits.loss_epochs > Limits().loss_epochs:
         typer.echo(
             f"A training may stay above its loss limit for {task.limits.loss_epochs} epochs, since they have fewer images.",

@@ -124,6 +124,7 @@ class NetworkBuilder:
         self.device = device
         self.original_shapes = original_shapes
         self.shapes: dict[bool, Shapes] = {}
+        self.walks: dict[bool, Walk] = {}
         self.root = nn.Module()
         self.added = {"pools": 0, "interpolations": 0, "projections": 0, "clamps": 0}
         self.needs: dict[str, Replacement] = {}
@@ -147,6 +148,7 @@ class NetworkBuilder:
                 walk = Walk(self, graph, None if self.original_shapes is None else self.original_shapes[training])
                 passes[training] = Network(self.root, walk.run(), class_name=self.traced.name)
                 self.shapes[training] = walk.shapes
+                self.walks[training] = walk
         self.shapes.setdefault(False, self.shapes[True])
         two = len(passes) == 2
         module = TwoModes(passes[True], passes[False], self.root) if two else passes[True]

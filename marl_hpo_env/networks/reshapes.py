@@ -232,6 +232,29 @@ def _reshaped_dimension(channel: int, before: Sequence[int], after: Sequence[int
     return None
 
 
+def parts(node: fx.Node, shapes: Shapes, dimension: int) -> tuple[int, int] | None:
+    """What a reshape takes the channels apart into: blocks, and within a block runs that stay whole; the number of runs in a
+    block is what follows the width. None where it takes nothing apart.
+
+    Args:
+        node: a call in the original graph.
+        shapes: of its input and of itself.
+        dimension: of the channels in its input.
+    """
+    if node.target not in _RESHAPES or node not in shapes or node.all_input_nodes[0] not in shapes:
+        return None
+    before, after, sizes = shapes[node.all_input_nodes[0]], shapes[node], _sizes(node)
+    if len(sizes) != len(after):
+        return None
+    for i, o in _groups(before, after):
+        inside, outside = [d for d in range(*i.indices(len(before))) if before[d] > 1], list(after[o])
+        if inside == [dimension] and sum(size > 1 for size in outside) > 1:
+            known = [size if isinstance(size, int) else 0 for size in sizes[o]]
+            follows = _flexible(outside, sizes[o], known, set())
+            return math.prod(outside[:follows]), math.prod(outside[follows + 1 :])
+    return None
+
+
 def granularity(traced: Traced, shapes: Mapping[bool, Shapes]) -> dict[str, int]:
     """By the name of a module that sets a width, what the width must be a multiple of: a reshape takes it apart, as a channel
     shuffle or a decoder's first layer does, or an attention has heads.

@@ -13,11 +13,20 @@ from torch import nn
 from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.networks import verification
 from marl_hpo_env.networks.builder import NetworkBuilder
-from marl_hpo_env.networks.graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
+from marl_hpo_env.networks.graph import (
+    FOLLOW_THE_INPUT,
+    Choices,
+    default_choices,
+    reaching_output,
+    space_of,
+    tie,
+    tunable_hyperparameters,
+)
 from marl_hpo_env.networks.reshapes import granularity
 from marl_hpo_env.networks.rules import constructor_arguments, rule_for
 from marl_hpo_env.networks.trace import Traced
 from marl_hpo_env.networks.trials import trial_builds
+from marl_hpo_env.networks.weights import Counterparts, Plan
 from marl_hpo_env.space import Design, SearchSpace
 
 
@@ -34,6 +43,8 @@ class TunableNetwork:
             widths and kernel sizes.
         verify: whether the network is compared with what was traced of it, on one batch in both modes, and some designs are
             built without values before anything is trained.
+        tie_added: whether layers whose outputs are added or multiplied share one width, which the first of them chooses; the
+            others choose the rest of their hyperparameters. Else a merge of different widths gets a projection.
 
     Attributes:
         space: the search space.
@@ -53,6 +64,7 @@ class TunableNetwork:
         example_input: torch.Tensor | tuple[torch.Tensor, ...],
         choices: Choices | None = None,
         verify: bool = True,
+        tie_added: bool = False,
     ) -> None:
         leaves = tuple(key for key in choices or () if isinstance(key, type))
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
@@ -64,13 +76,19 @@ class TunableNetwork:
         self._check_example(original, inputs)
         units = granularity(self._traced, self._shapes)
         chosen = default_choices(self._traced, units) if choices is None else choices
-        self.space: SearchSpace = search_space(self._traced, chosen, units)
+        self._reference: tuple[dict[str, Any], Counterparts] | None = None
+        groups = self._counterparts({}).groups.tied() if tie_added else []
+        for group in groups:
+            units |= dict.fromkeys(group, math.lcm(*(units.get(name, 1) for name in group)))
+        tunable = tunable_hyperparameters(self._traced, chosen, units)
+        self._tied = tie(tunable, groups)
+        self.space: SearchSpace = space_of(self._traced, tunable)
         self.fixed: tuple[str, ...] = self._without_rule()
         if verify:
             verification.verify(model, lambda: self.build(None, _device_of(model)), inputs)
             if self.fixed:
                 warn(f"No design changes the weights of {_names(self.fixed)}.")
-            trial_builds(self.space, lambda hyperparameters: self.build_with(hyperparameters, "meta"))
+            trial_builds(self.space, lambda chosen: self.build_with(self._with_tied(chosen), "meta"))
 
     def _without_rule(self) -> tuple[str, ...]:
         """Names of what `fixed` is said of."""
@@ -152,8 +170,14 @@ class TunableNetwork:
         """A digest of the network's code, modules and constants, not of its weights."""
         return self._traced.signature
 
-    def build(self, design: Iterable[int] | None = None, device: torch.device | str | None = None) -> nn.Module:
-        """A network with fresh weights, drawn from torch's generator of that device.
+    def build(
+        self,
+        design: Iterable[int] | None = None,
+        device: torch.device | str | None = None,
+        *,
+        weights: Mapping[str, torch.Tensor] | None = None,
+    ) -> nn.Module:
+        """A network with fresh weights, drawn from torch's generator of that device, or with those of the original.
 
         Modules keep the original's names, so `build(None)` loads the original's state dict and then gives the same
         outputs, bit for bit. A module that `forward` never calls is left out.
@@ -161,6 +185,8 @@ class TunableNetwork:
         Args:
             design: one action per layer; None builds the original.
             device: where its weights lie; torch's default where None.
+            weights: a state dict of the original, whose weights the network takes over (see `weights.py`); what has none there
+                is drawn, and named in its `meta["fresh"]`.
 
         Returns:
             An ordinary module in training mode. Its `meta["added"]` counts what had to be added so that everything fits:
@@ -168,16 +194,103 @@ class TunableNetwork:
             larger than their input); its `meta["hyperparameters"]` are those of the design.
 
         Raises:
-            InputError: if the design is not one of the space, or the network cannot be built with it.
+            InputError: if the design is not one of the space, the network cannot be built with it, or the weights are not the
+                original's.
         """
-        return self.build_with({} if design is None else self.space.hyperparameters(design), device)
+        return self.build_with(self.hyperparameters(design), device, weights=weights)
 
     def build_with(
-        self, hyperparameters: Mapping[str, Mapping[str, Any]], device: torch.device | str | None = None
+        self,
+        hyperparameters: Mapping[str, Mapping[str, Any]],
+        device: torch.device | str | None = None,
+        *,
+        weights: Mapping[str, torch.Tensor] | None = None,
     ) -> nn.Module:
         """The same from hyperparameter values by layer name, whether they are among the choices or not."""
         where = torch.device(device or torch.get_default_device())
-        return NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes).build()
+        builder = NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes)
+        network = builder.build()
+        if weights is not None:
+            fitting = self.fitting(weights)
+            meta: Any = network.meta
+            meta["fresh"] = self._counterparts({}).plan(builder, fitting).load(network, fitting)
+        return network
+
+    def hyperparameters(self, design: Iterable[int] | None) -> dict[str, dict[str, Any]]:
+        """What a design is built from: its layers' hyperparameters, and the widths of layers that share one; none for the
+        original.
+
+        Raises:
+            InputError: if the design is not one of the space.
+        """
+        if design is None:
+            return {}
+        return self._with_tied(self.space.hyperparameters(design))
+
+    def _with_tied(self, chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The same with the widths of layers that share one."""
+        whole = {name: dict(values) for name, values in chosen.items()}
+        for name, tied in self._tied.items():
+            if tied.chosen in chosen.get(tied.leader, ()):
+                whole.setdefault(name, {})[tied.width] = chosen[tied.leader][tied.chosen]
+        return whole
+
+    def plan(
+        self,
+        hyperparameters: Mapping[str, Mapping[str, Any]],
+        reference: Mapping[str, Mapping[str, Any]] | None = None,
+        strengths: Mapping[str, torch.Tensor] | None = None,
+    ) -> Plan:
+        """How the weights of one network of this space follow from those of another, as a differentiable function.
+
+        Args:
+            hyperparameters: what the one is built from, by layer name, such as `self.hyperparameters(design)`.
+            reference: the same of the other; of the original where None.
+            strengths: the other's state dict: a narrower layer takes the strongest filters; where None, the first.
+
+        Raises:
+            InputError: if one of the two cannot be built.
+        """
+        builder = NetworkBuilder(self._traced, self._inputs, hyperparameters, torch.device("meta"), self._shapes)
+        builder.build()
+        return self._counterparts(reference or {}).plan(builder, strengths)
+
+    def _counterparts(self, reference: Mapping[str, Mapping[str, Any]]) -> Counterparts:
+        if self._reference is None or self._reference[0] != reference:  # one at a time: there is hardly ever a second
+            builder = NetworkBuilder(self._traced, self._inputs, reference, torch.device("meta"), self._shapes)
+            builder.build()
+            self._reference = dict(reference), Counterparts(builder)
+        return self._reference[1]
+
+    def fitting(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A state dict of the original, without what it holds for another number of classes.
+
+        Args:
+            weights: by name. The tensors of layers that make the output may be missing, or of another number of classes.
+
+        Raises:
+            InputError: where other tensors are missing, superfluous or of another shape; with the first few.
+        """
+        output = reaching_output(self._traced)
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._counterparts({}).state.items()}
+        own = {name for name in shapes if name.rpartition(".")[0] in output}
+        optional = own | {name for name in shapes if name.endswith("num_batches_tracked")}  # which old files lack
+        wrong = [f"{name!r} is missing" for name in shapes if name not in weights and name not in optional]
+        found = {}
+        for name, tensor in weights.items():
+            shape = tuple(tensor.shape)
+            if name not in self._traced.saved:
+                wrong.append(f"{name!r} is not of the network")
+            elif shape == shapes.get(name):
+                found[name] = tensor
+            elif name in shapes and not (name in own and shape[1:] == shapes[name][1:]):
+                wrong.append(f"{name!r} has shape {shape} and not {shapes[name]}")
+        if wrong:
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise InputError(
+                f"The weights are not this network's: {', '.join(wrong[:3])}{more}; give the state dict of the original."
+            )
+        return found
 
 
 def _distance(own: Any, value: Any) -> float:

@@ -75,6 +75,8 @@ class Walk:
         self.channels: dict[fx.Node, int] = {}  # the dimension of a value's channels, where it is not 1
         self.origins: dict[fx.Node, int] = {}
         self.resized: dict[tuple[fx.Node, Any, Any], fx.Node] = {}
+        self.likes: dict[fx.Node, fx.Node] = {}  # of a projection, the value of the new graph whose channels it makes
+        self.first_inputs: dict[str, fx.Node] = {}  # by a module's name, what reaches its first call
         self.shapes: Shapes = {}
         self.counted: set[Any] = set()
 
@@ -178,7 +180,8 @@ class Walk:
             channels = shape[-1] if "in_features" in need.arguments else shape[1] if len(shape) > 1 else None
             if expected is not None and channels != expected:
                 dimension = len(shape) - 1 if "in_features" in need.arguments else 1
-                source = operands[first] = self._project(source, expected, dimension)
+                source = operands[first] = self._project(source, expected, dimension, self.first_inputs[name])
+        self.first_inputs.setdefault(name, source)
         if need.padding:
             padded = self.graph.call_function(functional.pad, (source, need.padding), {"value": need.padding_value})
             self.values[padded] = functional.pad(self.values[source], need.padding, value=need.padding_value)
@@ -244,7 +247,7 @@ class Walk:
             channels = self.values[operands[latest]].shape[channel]
             for n in same:
                 if n not in masks and self.values[operands[n]].shape[channel] != channels:
-                    operands[n] = self._project(operands[n], channels, channel)
+                    operands[n] = self._project(operands[n], channels, channel, operands[latest])
 
     def _fit_product(self, node: fx.Node, operands: dict[fx.Node, fx.Node], original: Shapes) -> None:
         """Of a product of matrices, whose inner sizes were one, the channels of one are brought to those of the other."""
@@ -255,9 +258,10 @@ class Walk:
         inner = self.values[operands[a]].shape[-1], self.values[operands[b]].shape[of_b]
         if inner[0] == inner[1] or original[a][-1] != original[b][of_b]:
             return
-        for n, at, wanted in ((b, len(original[b]) + of_b, inner[0]), (a, len(original[a]) - 1, inner[1])):
+        sides = ((b, len(original[b]) + of_b, inner[0], a), (a, len(original[a]) - 1, inner[1], b))
+        for n, at, wanted, other in sides:
             if self.channels.get(n, 1) == at:
-                operands[n] = self._project(operands[n], wanted, at)
+                operands[n] = self._project(operands[n], wanted, at, operands[other])
                 return
 
     def _follow(self, operands: dict[fx.Node, fx.Node], node: fx.Node, like: fx.Node) -> None:
@@ -266,7 +270,7 @@ class Walk:
         if value.shape[2:] != wanted.shape[2:]:
             operands[node] = self._resize(operands[node], operands[like], interpolate_to)
         if value.shape[1] != wanted.shape[1]:
-            operands[node] = self._project(operands[node], wanted.shape[1], 1)
+            operands[node] = self._project(operands[node], wanted.shape[1], 1, operands[like])
 
     def _fit_output(self, operands: dict[fx.Node, fx.Node]) -> None:
         """The output of a network that predicts per pixel keeps the size of its input; a batch stays a batch."""
@@ -309,8 +313,8 @@ class Walk:
                 self.builder.added["pools" if how is pool_to else "interpolations"] += 1
         return self.resized[source, how, like]
 
-    def _project(self, source: fx.Node, channels: int, dimension: int) -> fx.Node:
-        """`source` with another number of channels, once per producer.
+    def _project(self, source: fx.Node, channels: int, dimension: int, like: fx.Node | None = None) -> fx.Node:
+        """`source` with another number of channels, once per producer: those of `like`, where there is such a value.
 
         Raises:
             InputError: where there are none to begin with, or none are wanted.
@@ -333,6 +337,8 @@ class Walk:
             self.values[new] = self.builder.twins[name](self.values[source])
             self.origins[new] = self.builder.key_of((name,))
             self.resized[key] = new
+            if like is not None:
+                self.likes[new] = like
         return self._moved(self.resized[key], -1, dimension) if between else self.resized[key]
 
     def _moved(self, source: fx.Node, before: int, after: int) -> fx.Node:

@@ -17,7 +17,7 @@ import typer
 
 from experiments.command_line import new_app, path_option, run_command
 from experiments.faults import commands, damage, designs, kills, levels, ray_kills
-from experiments.faults.cases import Case, Journal, Kind, Place
+from experiments.faults.cases import Journal, Kind, Place
 from experiments.faults.processes import end_all
 from experiments.faults.report import write
 from experiments.progress import progress_bar

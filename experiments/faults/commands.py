@@ -167,7 +167,7 @@ def tried(place: Place, kind: str, number: int) -> None:
     for name in ("mine", "raises", "leaves"):
         if name in set(sys.modules) - modules:
             del sys.modules[name]
-    _check(words, code, said.buffer.getvalue().decode(errors="replace"), before, folder)  # type: ignore[attr-defined]
+    _check(words, code, said.buffer.getvalue().decode(errors="replace"), before, folder)
 
 
 def tries(place: Place, kind: str, numbers: Sequence[int]) -> Iterator[Case]:
@@ -190,7 +190,7 @@ def tries(place: Place, kind: str, numbers: Sequence[int]) -> Iterator[Case]:
         _check(words, code, output.read_text(errors="replace"), before, there)
 
     for number in numbers:
-        yield place.tried(kind, number, lambda number=number: attempt(number))  # type: ignore[misc]
+        yield place.tried(kind, number, partial(attempt, number))
 
 
 def kinds() -> list[Kind]:

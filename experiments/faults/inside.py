@@ -1,7 +1,7 @@
 """Cases that are tried one after the other in a process of their own, with limits to its memory and to the time of each.
 
-`python -m experiments.faults.inside MODULE:FUNCTION KIND SEED FOLDER NUMBER...` is that process. The function takes the place, the
-kind and a number; it returns what was measured, or raises a `Fault`.
+`python -m experiments.faults.inside MODULE:FUNCTION KIND SEED FOLDER NUMBER...` is that process. The function takes the place,
+the kind and a number; it returns what was measured, or raises a `Fault`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from experiments.faults.cases import Case, Fault, Place
@@ -57,7 +58,7 @@ def tries(
                     what = (
                         f"ended its process with {process.returncode}" if ended else f"took longer than {seconds:g} s"
                     )
-                    yield here.tried(kind, waiting.pop(0), lambda: _raise(Fault("other", f"It {what}: {text[-1]}")))  # noqa: B023
+                    yield Case(place.seed, kind, waiting.pop(0), "other", f"It {what}: {text[-1]}")
                     break
                 time.sleep(0.02)
             else:
@@ -73,10 +74,6 @@ def _left(place: Place, kind: str, number: int, marked: Marked) -> Iterator[Case
         yield case
 
 
-def _raise(fault: Fault) -> None:
-    raise fault
-
-
 def main() -> None:
     """Tries the cases, and writes a line for each."""
     name, kind, seed, folder, *numbers = sys.argv[1:]
@@ -87,9 +84,8 @@ def main() -> None:
     place = Place(int(seed), Path(folder))
     with (place.folder / "cases.jsonl").open("a") as file:
         for number in map(int, numbers):
-            file.write(
-                json.dumps(place.tried(kind, number, lambda number=number: _worked(work, place, kind, number))) + "\n"
-            )  # type: ignore[misc]
+            case = place.tried(kind, number, partial(_worked, work, place, kind, number))
+            file.write(json.dumps(case) + "\n")
             file.flush()
 
 

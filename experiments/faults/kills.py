@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +185,7 @@ def tries(command: Command, place: Place, kind: str, numbers: Sequence[int]) -> 
 
     try:
         for number in numbers:
-            yield place.tried(kind, number, lambda number=number: attempt(number))  # type: ignore[misc]
+            yield place.tried(kind, number, partial(attempt, number))
     finally:
         run.marked.end()
 
@@ -209,7 +210,8 @@ def _heeds(pid: int) -> bool:
     return bool(caught >> (signal.SIGTERM - 1) & 1)
 
 
-TUNE_1 = Command("tune, 1 worker", (*TUNE, "--learner", "random", "--episodes", "12", "--workers", "1"), tune_result)
+PLAYED = ("--learner", "random", "--episodes", "12")
+TUNE_1 = Command("tune, 1 worker", (*TUNE, *PLAYED, "--workers", "1"), tune_result)
 TUNE_2 = Command(
     "tune, 2 workers", (*TUNE, "--learner", "pairwise-q", "--episodes", "12", "--workers", "2"), tune_result
 )

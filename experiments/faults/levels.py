@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import threading
@@ -21,6 +22,9 @@ TABLE = "digits-branches"
 
 MB_MORE = 20.0
 """That the second half may add to the memory: allocators keep what they have got."""
+
+OWN = 3
+"""Processes that stay: this one, the one that starts others, and the one that tracks what they share."""
 
 RENEWED = 10
 """How often the environment or the evaluator is made anew."""
@@ -75,10 +79,10 @@ def _levels(number: int, part: Callable[[int], None]) -> str:
         part(number * (done + 1) // RENEWED - number * done // RENEWED)
         if done + 1 in (RENEWED // 2, RENEWED):
             gc.collect()
-            wait_until(lambda: _children() <= 2, 10)  # what starts processes and tracks resources
-            seen.append((_resident_mb(), len(os.listdir("/proc/self/fd")), threading.active_count(), _children()))
+            wait_until(lambda: _processes() <= OWN, 10)
+            seen.append((_resident_mb(), len(os.listdir("/proc/self/fd")), threading.active_count(), _processes()))
     (mb, *counts), (mb_later, *counts_later) = seen
-    names = ("open files", "threads", "child processes")
+    names = ("open files", "threads", "processes")
     told = [f"resident memory {mb:.0f} MB and {mb_later:.0f} MB"]
     told += [f"{name} {a} and {b}" for name, a, b in zip(names, counts, counts_later, strict=True)]
     sentence = f"{number:,}, in the middle and at the end: {', '.join(told)}."
@@ -92,9 +96,13 @@ def _resident_mb() -> float:
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS:"))
 
 
-def _children() -> int:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return sum(len(path.read_text().split()) for path in tasks)
+def _processes() -> int:
+    """Of this process' session, which whatever it starts is in, too."""
+    count = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # gone meanwhile
+            count += int(path.read_text().rpartition(")")[2].split()[3]) == os.getsid(0)
+    return count
 
 
 def kinds() -> list[Kind]:

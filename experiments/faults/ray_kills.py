@@ -7,13 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from experiments.faults.cases import Case, Fault, Kind, Place
-from experiments.faults.kills import LONGEST, TUNE, TUNE_1, Command, Run
-from experiments.faults.processes import PATIENCE, wait_until
+from experiments.faults.kills import LONGEST, PLAYED, TUNE, TUNE_1, Command, Run
+from experiments.faults.processes import PATIENCE, Marked, wait_until
+from experiments.faults.ray_nodes import ADDRESS
 from experiments.faults.stored import rows, tune_result
 
 TOGETHER = 3
@@ -27,25 +28,26 @@ WORKER = b"ray::trained"
 
 
 @contextmanager
-def cluster() -> Iterator[Any]:
-    """Two nodes with one CPU each."""
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+def cluster(folder: Path) -> Iterator[tuple[Marked, int]]:
+    """The processes of a cluster, and the one that leads them."""
+    marked = Marked()
     try:
-        made.add_node(num_cpus=1)
-        yield made
+        arguments = [sys.executable, "-m", "experiments.faults.ray_nodes"]
+        process = marked.start(arguments, folder, folder / "cluster.txt")
+        wait_until(lambda: process.poll() is not None or (folder / ADDRESS).exists(), LONGEST)
+        yield marked, process.pid
     finally:
-        made.shutdown()
+        marked.end()
 
 
 def tries(place: Place, kind: str, numbers: Sequence[int]) -> Iterator[Case]:
     """Kills a driver, a process and a node of one run, which then goes on to its end."""
     _, expected = TUNE_1.undisturbed(place)
-    with cluster() as made:
-        arguments = (*TUNE, *TUNE_1.arguments[len(TUNE) : -2], "--ray", made.address)
-        command = Command("tune on Ray", arguments, tune_result)
-        run = Run(command, place.fresh(f"{kind} {numbers[0]}"))
+    folder = place.fresh(f"{kind} {numbers[0]}")
+    with cluster(folder) as (nodes, leader):
+        address = (folder / ADDRESS).read_text()
+        command = Command("tune on Ray", (*TUNE, *PLAYED, "--ray", address), tune_result)
+        run = Run(command, folder)
 
         def attempt(number: int) -> None:
             draw = place.draw(kind, number)
@@ -57,14 +59,13 @@ def tries(place: Place, kind: str, numbers: Sequence[int]) -> Iterator[Case]:
             part = number % TOGETHER
             if part == 0:
                 run.kill(SIGNALS[number // TOGETHER % len(SIGNALS)])
-                if not wait_until(lambda: not _training(made), PATIENCE):
+                if not wait_until(lambda: not _training(nodes), PATIENCE):
                     raise Fault("left behind", "The nodes go on training for a driver that is gone.")
             elif part == 1:
-                if processes := _training(made):
+                if processes := _training(nodes):
                     os.kill(draw.choice(processes), signal.SIGKILL)
             else:
-                made.remove_node(made.worker_nodes.copy().pop(), allow_graceful=False)
-                made.add_node(num_cpus=1)
+                os.kill(leader, signal.SIGUSR1)
             if number == numbers[-1]:
                 if run.process.poll() is not None:
                     run.start()
@@ -73,21 +74,18 @@ def tries(place: Place, kind: str, numbers: Sequence[int]) -> Iterator[Case]:
 
         try:
             for number in numbers:
-                yield place.tried(kind, number, lambda number=number: attempt(number))  # type: ignore[misc]
+                yield place.tried(kind, number, partial(attempt, number))
         finally:
             run.marked.end()
 
 
-def _training(made: Any) -> list[int]:
+def _training(nodes: Marked) -> list[int]:
     """The processes that train on a cluster's nodes."""
-    session = made.head_node.get_session_dir_path().encode()
     found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if (place / "cmdline").read_bytes().startswith(WORKER) and session in (place / "environ").read_bytes():
-                found.append(int(place.name))
-        except OSError:  # gone meanwhile, or somebody else's
-            continue
+    for pid in nodes.alive():
+        with suppress(OSError):  # gone meanwhile
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(WORKER):
+                found.append(pid)
     return found
 
 

@@ -29,8 +29,11 @@ def table(cases: Iterable[Case]) -> list[list[str]]:
 
 
 def write(cases: Sequence[Case], out: Path) -> bool:
-    """Shows the table, and writes it with what it was measured on to `report.md` and every case to `cases.csv`; returns whether all
-    was survived."""
+    """Shows the table, and writes it to `report.md` with what it was measured on, and every case to `cases.csv`.
+
+    Returns:
+        Whether all was survived.
+    """
     rows = table(cases)
     failed = [case for case in cases if case.fault]
     lines = [f"- {case.kind}: {case.sentence}\n" for case in cases if case.sentence and not case.fault]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+
+from safetensors.numpy import load_file
 
 from marl_hpo_env import Request, Store, Trial
 from marl_hpo_env.tables.table import Table
@@ -48,9 +49,17 @@ def trials(folder: Path) -> list[Any]:
 
 def tune_result(folder: Path) -> dict[str, Any]:
     """What a `tune` came to: its trials, episodes and networks."""
-    files = sorted(folder.glob("*/episodes-*.csv")) + sorted(folder.glob("*/network.safetensors"))
-    found = {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    return {"trials": trials(folder), **found}
+    episodes = {path.name: path.read_text() for path in folder.glob("*/episodes-*.csv")}
+    return {
+        "trials": trials(folder),
+        "episodes": episodes,
+        "networks": list(map(weights, folder.glob("*/*.safetensors"))),
+    }
+
+
+def weights(path: Path) -> dict[str, bytes]:
+    """The weights in a file; the order of what it says beside them is left to chance."""
+    return {name: tensor.tobytes() for name, tensor in load_file(path).items()}
 
 
 def compare_result(folder: Path) -> dict[str, Any]:

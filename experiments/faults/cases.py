@@ -7,6 +7,7 @@ import math
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -118,11 +119,12 @@ class Journal:
         self._file = path.open("a+", encoding="utf-8")
         self._file.seek(0)
         self.cases: dict[tuple[int, str, int], Case] = {}
+        line = "\n"
         for line in self._file:
-            try:
+            with suppress(ValueError):  # the campaign was killed at it
                 self._keep(Case(*json.loads(line)))
-            except ValueError:  # the campaign was killed at it
-                self._file.write("\n")
+        if not line.endswith("\n"):  # what comes next is a line of its own
+            self._file.write("\n")
 
     def _keep(self, case: Case) -> None:
         self.cases[case[:3]] = case

@@ -38,11 +38,13 @@ class Command:
         name: of the command.
         arguments: behind `marl-hpo`, but for its folder.
         result: reads from its folder what it came to, without times.
+        program: what Python runs.
     """
 
     name: str
     arguments: Sequence[str]
     result: Callable[[Path], Any]
+    program: Sequence[str] = ("-m", "marl_hpo_env")
     _undisturbed: dict[Path, tuple[float, Any]] = field(default_factory=dict)
     _one: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,7 +81,7 @@ class Run:
 
     def start(self) -> None:
         """Starts the command, or goes on with it, and returns when it heeds signals; before it is not yet Python's turn."""
-        program = [sys.executable, "-m", "marl_hpo_env", *self.command.arguments, "--out", "run"]
+        program = [sys.executable, *self.command.program, *self.command.arguments, "--out", "run"]
         self.process = self.marked.start(program, self.folder, self._output)
         wait_until(lambda: self.process.poll() is not None or _heeds(self.process.pid), LONGEST)
 
@@ -106,12 +108,8 @@ class Run:
         """
         before = rows(self.out)
         self.process.send_signal(number)
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            raise Fault("left behind", f"It goes on {PATIENCE:g} s after {signal.Signals(number).name}.") from None
-        finally:
-            self.marked.wait_until_gone()
+        wait_until(lambda: self.process.poll() is not None, PATIENCE)
+        self.marked.wait_until_gone()
         self._check_output()
         expected = {0, EXIT_CODE} if number in (signal.SIGTERM, signal.SIGINT) else {0, -number}
         if self.process.returncode not in expected:

@@ -61,17 +61,17 @@ class Marked:
                     found[int(place.name)] = int((place / "stat").read_text().rpartition(")")[2].split()[1])
         return found
 
-    def wait_until_gone(self, seconds: float = PATIENCE) -> None:
+    def wait_until_gone(self) -> None:
         """Waits for the end of all of them.
 
         Raises:
-            Fault: if some are still there after as many seconds; they are killed.
+            Fault: if some are still there after `PATIENCE`; they are killed.
         """
-        if not wait_until(lambda: not self.alive(), seconds):
+        if not wait_until(lambda: not self.alive(), PATIENCE):
             left = [_command(pid) for pid in self.alive()]
             self.end()
             if left:
-                raise Fault("left behind", f"After {seconds:g} s there are still {len(left)} processes: {left[0]}.")
+                raise Fault("left behind", f"After {PATIENCE:g} s there are still {len(left)}: {'; '.join(left)}.")
 
     def end(self) -> None:
         """Kills those that are there."""

@@ -36,10 +36,11 @@ def kinds() -> list[Kind]:
 
 
 def missing(kind: Kind, share: float, seed: int, journal: Journal) -> Iterator[list[int]]:
-    """The groups of a kind's cases that were not all tried; kills in a row go together."""
+    """The groups of a kind's cases that were not all tried: those that were not, or all where they are in a row."""
     for group in kind.groups(share):
-        if any((seed, kind.name, number) not in journal.cases for number in group):
-            yield group
+        left = [number for number in group if (seed, kind.name, number) not in journal.cases]
+        if left:
+            yield group if kind.in_a_row else left
 
 
 @app.command()
@@ -60,7 +61,8 @@ def main(
     place = Place(seed, out.absolute() / "work")
     groups = [(kind, group) for kind in chosen for group in missing(kind, share, seed, journal)]
     if number is not None:
-        groups = [(kind, group) for kind in chosen for group in kind.groups(1) if number in group or kind.is_size]
+        (kind,) = chosen
+        groups = [(kind, next((group for group in kind.groups(1) if kind.in_a_row and number in group), [number]))]
     with progress_bar() as progress:
         bar = progress.add_task("faults", total=sum(len(group) for _, group in groups), note="")
 

@@ -86,6 +86,7 @@ class Kind:
         count: of the whole campaign.
         together: cases that are tried in one go.
         tries: yields the cases of these numbers, one by one.
+        in_a_row: whether a case needs those of its group before it.
         is_size: whether there is a single case, whose number is how large it is.
     """
 
@@ -93,6 +94,7 @@ class Kind:
     count: int
     together: int
     tries: Callable[[Place, str, Sequence[int]], Iterator[Case]]
+    in_a_row: bool = False
     is_size: bool = False
 
     def numbers(self, share: float) -> list[int]:

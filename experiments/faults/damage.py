@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.faults import hostile, inside
+from experiments.faults import broken, hostile, inside
 from experiments.faults.cases import Case, Fault, Kind, Place
 from experiments.faults.kills import BUILD, COMPARE, TUNE_1
 from experiments.faults.stored import of_table, outcome
@@ -28,53 +28,6 @@ from marl_hpo_env import InputError, Store
 
 SECONDS = 10.0
 """That a case may take, on a machine that is busy."""
-
-
-# --- how files are damaged ---------------------------------------------------------------------------------------------
-
-
-def _flip(content: bytearray, draw: random.Random) -> None:
-    for _ in range(draw.choice((1, 1, 8, 64))):
-        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-
-
-def _cut(content: bytearray, draw: random.Random) -> None:
-    del content[draw.randrange(1, len(content)) :]  # one of no bytes is a new store
-
-
-def _zeros(content: bytearray, draw: random.Random) -> None:
-    first = draw.randrange(len(content))
-    last = min(len(content), first + draw.choice((1, 16, 512, 4096)))
-    content[first:last] = bytes(last - first)
-
-
-def _lose(content: bytearray, draw: random.Random) -> None:
-    first = draw.randrange(len(content))
-    del content[first : first + draw.choice((1, 16, 512))]
-
-
-def _repeat(content: bytearray, draw: random.Random) -> None:
-    first = draw.randrange(len(content))
-    content[first:first] = content[first : first + draw.choice((1, 16, 512))]
-
-
-def _foreign(content: bytearray, draw: random.Random) -> None:
-    others = (
-        b"\0" * 100,
-        b"text",
-        b"{}",
-        b"[" * 100_000,
-        b"PK\x03\x04",
-        b"SQLite format 3\0",
-        draw.randbytes(5000),
-    )
-    content[:] = draw.choice(others)
-
-
-DAMAGES = (_flip, _flip, _cut, _zeros, _lose, _repeat, _foreign)
-
-
-# --- how they are read -------------------------------------------------------------------------------------------------
 
 
 class Format(NamedTuple):
@@ -219,7 +172,7 @@ def tried(place: Place, kind: str, number: int) -> None:
         form.hostile(path, draw)
     else:
         content = bytearray(path.read_bytes())
-        draw.choice(DAMAGES)(content, draw)
+        draw.choice(broken.DAMAGES)(content, draw)
         path.write_bytes(content)
     try:
         found = form.read(path)

@@ -246,6 +246,7 @@ def kinds() -> list[Kind]:
             count,
             TOGETHER,
             lambda place, name, numbers: tries(command, place, name, numbers),
+            in_a_row=True,
         )
 
     return [kind(command, count) for command, count in counts.items()]

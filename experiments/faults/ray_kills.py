@@ -93,4 +93,4 @@ def kinds() -> list[Kind]:
     """Kills on a cluster, where Ray is installed."""
     if importlib.util.find_spec("ray") is None or sys.platform != "linux":
         return []
-    return [Kind("killed: tune on Ray, 2 nodes", 24, TOGETHER, tries)]
+    return [Kind("killed: tune on Ray, 2 nodes", 24, TOGETHER, tries, in_a_row=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from pathlib import Path
 
@@ -187,7 +188,8 @@ def test_what_grows_is_seen(monkeypatch, tmp_path):
 
 
 def test_a_campaign_that_was_stopped_goes_on_where_it_was(tmp_path):
-    kind = Kind("fake", 10, 2, lambda place, name, numbers: iter(()))
+    kind = Kind("fake", 10, 2, lambda place, name, numbers: iter(()), in_a_row=True)
+    alone = dataclasses.replace(kind, in_a_row=False)
     journal = Journal(tmp_path / "cases.jsonl")
     for number in (0, 1, 2):
         journal.put(Case(0, "fake", number))
@@ -196,6 +198,7 @@ def test_a_campaign_that_was_stopped_goes_on_where_it_was(tmp_path):
         file.write('[0, "fake", 4, "lo')
     again = Journal(tmp_path / "cases.jsonl")
     assert list(missing(kind, 0.5, 0, again)) == [[2, 3], [4]]
+    assert list(missing(alone, 0.5, 0, again)) == [[3], [4]]
     again.put(Case(0, "fake", 4))
     assert (0, "fake", 4) in Journal(tmp_path / "cases.jsonl").cases
     assert Kind("long", 300, 1, kind.tries, is_size=True).numbers(0.1) == [30]

@@ -19,7 +19,7 @@ from experiments.command_line import new_app, path_option, run_command
 from experiments.faults import commands, damage, designs, kills, levels, ray_kills
 from experiments.faults.cases import Journal, Kind, Place
 from experiments.faults.processes import end_all
-from experiments.faults.report import write
+from experiments.faults.report import show, write
 from experiments.progress import progress_bar
 from marl_hpo_env import InputError
 
@@ -83,10 +83,11 @@ def main(
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
             end_all()
-    cases = [journal.cases[seed, kind.name, n] for kind in chosen for n in kind.numbers(share)]
-    if number is not None:
-        cases = [case for key, case in journal.cases.items() if key == (seed, only, number)]
-    if not write(cases, out):
+    numbers = {kind: kind.numbers(share) if number is None else [number] for kind in chosen}
+    cases = [journal.cases[seed, kind.name, each] for kind in chosen for each in numbers[kind]]
+    if only is None:
+        write(cases, out)
+    if not show(cases):
         raise typer.Exit(1)
 
 

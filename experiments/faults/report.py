@@ -28,24 +28,31 @@ def table(cases: Iterable[Case]) -> list[list[str]]:
     ]
 
 
-def write(cases: Sequence[Case], out: Path) -> bool:
-    """Shows the table, and writes it to `report.md` with what it was measured on, and every case to `cases.csv`.
-
-    Returns:
-        Whether all was survived.
-    """
-    rows = table(cases)
+def _lines(cases: Sequence[Case]) -> list[str]:
+    """What was measured, and what was not survived."""
+    measured = [f"- {case.kind}: {case.sentence}\n" for case in cases if case.sentence and not case.fault]
     failed = [case for case in cases if case.fault]
-    lines = [f"- {case.kind}: {case.sentence}\n" for case in cases if case.sentence and not case.fault]
-    lines += [f"- {case.kind}, number {case.number}: {case.fault}. {case.sentence}\n" for case in failed]
-    print_table(TITLE, HEADER, rows)
-    for line in lines:
-        typer.echo(line, nl=False)
+    return measured + [f"- {case.kind}, number {case.number}: {case.fault}. {case.sentence}\n" for case in failed]
+
+
+def show(cases: Sequence[Case]) -> bool:
+    """Shows how cases ended; returns whether all were survived."""
+    print_table(TITLE, HEADER, table(cases))
+    typer.echo("".join(_lines(cases)), nl=False)
+    return not any(case.fault for case in cases)
+
+
+def write(cases: Sequence[Case], out: Path) -> None:
+    """Writes how cases ended to `report.md`, with what they were tried on, and every case to `cases.csv`."""
     measured = measured_by(software(), f"{machine()}, {cores()} cores")
-    parts = [f"# {TITLE}\n", markdown_section("By kind", HEADER, rows), "".join(lines), f"{measured}.\n"]
+    parts = [
+        f"# {TITLE}\n",
+        markdown_section("By kind", HEADER, table(cases)),
+        "".join(_lines(cases)),
+        f"{measured}.\n",
+    ]
     (out / "report.md").write_text("\n".join(part for part in parts if part))
     with (out / "cases.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Case._fields)
         writer.writerows(cases)
-    return not failed

@@ -13,7 +13,7 @@ from experiments.faults import kills as kills_module
 from experiments.faults.__main__ import missing
 from experiments.faults.cases import FAULTS, Case, Fault, Journal, Kind, Place
 from experiments.faults.kills import Command, Run
-from experiments.faults.report import table, write
+from experiments.faults.report import show, table, write
 from marl_hpo_env import InputError
 
 FAKE = """
@@ -211,8 +211,9 @@ def test_the_report_counts_every_fault(tmp_path, capsys):
         ["files", "1", "1", "0", "0", "0", "0"],
         ["all", "6", "2", "1", "1", "1", "1"],
     ]
-    assert not write(cases, tmp_path)
+    write(cases, tmp_path)
+    assert not show(cases)
     assert "- kills, number 2: traceback. It is so." in capsys.readouterr().out
     assert "number 2: traceback" in Path(tmp_path / "report.md").read_text()
-    assert write(cases[:1], tmp_path)
-    assert len(Path(tmp_path / "cases.csv").read_text().splitlines()) == 2
+    assert len(Path(tmp_path / "cases.csv").read_text().splitlines()) == 6
+    assert show(cases[:1])

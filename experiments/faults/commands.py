@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import random
@@ -126,7 +127,7 @@ def _commands() -> Any:
 
 def _check(words: Sequence[str], code: object, said: str, before: object, folder: Path) -> None:
     """Whether a line ended as it should."""
-    typed = shlex.join(words)
+    typed = shlex.join(words)[:300]
     if "Traceback" in said:
         raise Fault("traceback", f"marl-hpo {typed}: {said.strip().splitlines()[-1]}")
     if code not in (0, 2):
@@ -151,6 +152,7 @@ def tried(place: Place, kind: str, number: int) -> None:
         write_files(folder)
     os.chdir(folder)
     words = line(place.draw(kind, number))
+    gc.collect()  # a store of the line before is closed now, and changes no file later
     before, modules, paths = _files(folder), set(sys.modules), list(sys.path)
     said = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
     code: object = 0

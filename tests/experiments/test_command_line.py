@@ -151,13 +151,18 @@ def place(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.usefixtures("place")
+def written(folder):
+    return sorted(path for path in folder.rglob("*") if "__pycache__" not in path.parts)
+
+
 @pytest.mark.parametrize("line", KNOWN)
-def test_a_wrong_command_line_is_said_and_ends_with_2(marl_hpo, line):
+def test_a_wrong_command_line_is_said_and_ends_with_2_and_nothing_written(marl_hpo, place, line):
+    before = written(place)
     code, _, err = marl_hpo(*shlex.split(line))
     assert code == 2, err
     assert err.strip()
     assert "Traceback" not in err
+    assert written(place) == before
 
 
 @pytest.mark.parametrize("written", ["~/drawn/layers.png", "--picture=~/drawn/layers.png"])

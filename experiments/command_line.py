@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, Self
 import typer
 
 from marl_hpo_env import InputError
+from marl_hpo_env.errors import whole_number
 from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once, end_at_once_when_told
 
 MOST_SIDE_BY_SIDE = 1024
@@ -31,6 +32,13 @@ def at_most(most: int) -> Callable[[int | None], int | None]:
     return check
 
 
+MOST_EPISODES = 10**9
+"""Of a run; likewise."""
+
+MOST_SEEDS = 100_000
+"""Of a comparison, or a table of the paper; likewise."""
+
+
 def path_option(*names: str, metavar: str = "PATH", **settings: Any) -> Any:
     """A `typer.Option` that names a file or folder: `~` in it is the home folder, and it is not empty."""
     return typer.Option(*names, parser=_read_path, metavar=metavar, **settings)
@@ -45,6 +53,12 @@ def _read_path(text: str | Path) -> Path:
     if not str(text).strip():
         raise typer.BadParameter("The path is empty; name a file or folder, or leave the option out.")
     return path
+
+
+def seed_option(help: str) -> Any:
+    """A `typer.Option` that is a seed."""
+    # Checked here and not by `max`, whose many digits would stand in the help.
+    return typer.Option(min=0, help=help, callback=lambda value: whole_number("seed", value, 0))
 
 
 Jobs = Annotated[

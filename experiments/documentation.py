@@ -526,6 +526,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "overhead": _overhead,
     "overhead/in-words": _overhead_in_words,
     "depth/in-words": _depth_in_words,
+    "faults/by-kind": partial(_copied, "faults", "## By kind"),
+    "faults/levels": partial(_bullets, "faults"),
     "cluster/in-words": _cluster_in_words,
     "cluster/thousand": _a_thousand_machines,
     "coordination-graph": _costs_of_coordination_graph,

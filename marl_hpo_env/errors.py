@@ -19,6 +19,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+_LONGEST = 200
+"""Characters of a value that a sentence shows."""
+
 
 class InputError(ValueError):
     """What was given cannot be used; the message is one sentence with the value and what would be right."""
@@ -68,7 +71,7 @@ def whole_number(what: str, value: Any, least: int, most: int = 2**63 - 1) -> in
         number = None
     if number is None or not least <= number <= most:
         up_to = f" to {most}" if number is not None and number > most else ""
-        raise InputError(f"The {what} is {value!r}; it is a whole number from {least}{up_to}.")
+        raise InputError(f"The {what} is {_shown(value)}; it is a whole number from {least}{up_to}.")
     return number
 
 
@@ -99,7 +102,7 @@ def number(
     told = [(bound, holds, word) for bound, holds, word in bounds if bound is not None]
     if not (is_number(value) and all(holds(value, bound) for bound, holds, _ in told)):
         right = " and ".join(f"{word} {bound:g}" for bound, _, word in told)
-        raise InputError(f"The {what} is {value!r}; it is a number{f' {right}' if right else ''}.")
+        raise InputError(f"The {what} is {_shown(value)}; it is a number{f' {right}' if right else ''}.")
     return value if type(value) is int else float(value)
 
 
@@ -118,8 +121,14 @@ def truth_value(what: str, value: Any) -> bool:
         InputError: if not.
     """
     if not isinstance(value, bool):
-        raise InputError(f"The {what} is {value!r}; it is True or False.")
+        raise InputError(f"The {what} is {_shown(value)}; it is True or False.")
     return value
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence, of which a long one shows its beginning."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def import_object(name: str, what: str) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from experiments.command_line import MOST_SIDE_BY_SIDE, Device, Ray, at_most, path_option
+from experiments.command_line import MOST_EPISODES, MOST_SEEDS, MOST_SIDE_BY_SIDE, Device, Ray, at_most, path_option
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
@@ -20,8 +20,6 @@ from marl_hpo_env import tasks as known_tasks
 if TYPE_CHECKING:
     from experiments.comparison.contest import Benchmark, Contest, Run
     from experiments.text_tables import TextTable
-
-MOST_SEEDS = 100_000
 
 
 def compare(
@@ -54,6 +52,8 @@ def compare(
         int | None,
         typer.Option(
             min=1,
+            callback=at_most(MOST_EPISODES),
+            metavar="N",
             help="Evaluations of every run: distinct designs.",
             show_default=f"{Suite().episodes}, or the suite's",
         ),

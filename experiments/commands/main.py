@@ -10,7 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import Device, Ray, Strict, Workers, new_app, path_option, run_command
+from experiments.command_line import (
+    MOST_EPISODES,
+    Device,
+    Ray,
+    Strict,
+    Workers,
+    new_app,
+    path_option,
+    run_command,
+    seed_option,
+)
 from experiments.commands.compare import compare
 from experiments.commands.report import report
 from experiments.commands.reproduce import reproduce
@@ -109,7 +119,7 @@ LearningRate = Annotated[
         help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's; with --weights 0.0001"
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
+Seed = Annotated[int, seed_option("Seed of the learner.")]
 FitTimeout = Annotated[
     float | None,
     typer.Option(
@@ -155,10 +165,19 @@ def tune(
     learner: Annotated[str, typer.Option(help="Who plays; `marl-hpo learners` lists them.")] = "pairwise-q",
     episodes: Annotated[
         int | None,
-        typer.Option(min=1, help="Designs to make.", show_default="until the learner is finished; 100 if it never is"),
+        typer.Option(
+            min=1,
+            max=MOST_EPISODES,
+            metavar="N",
+            help="Designs to make.",
+            show_default="until the learner is finished; 100 if it never is",
+        ),
     ] = None,
     evaluations: Annotated[
-        int | None, typer.Option(min=1, help="Distinct designs to evaluate.", show_default="no limit")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_EPISODES, metavar="N", help="Distinct designs to evaluate.", show_default="no limit"
+        ),
     ] = None,
     hours: Annotated[
         float | None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.command_line import Device, Workers, path_option
+from experiments.command_line import MOST_EPISODES, MOST_SEEDS, Device, Workers, path_option
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from marl_hpo_env import InputError, Task
 
@@ -42,6 +42,8 @@ def reproduce(
         int | None,
         typer.Option(
             min=1,
+            max=MOST_SEEDS,
+            metavar="N",
             help="Of the learners and the trainings.",
             show_default="100 on a table, 30 for fig9, 3 where trained",
         ),
@@ -50,6 +52,8 @@ def reproduce(
         int | None,
         typer.Option(
             min=2,
+            max=MOST_EPISODES,
+            metavar="N",
             help="Of every learner, the paper's three fifths of them in its first phase; of fig3 the designs.",
             show_default="the learner's own",
         ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from experiments.command_line import Device, Ray, Strict, Workers, at_most, new_app, path_option
+from experiments.command_line import Device, Ray, Strict, Workers, at_most, new_app, path_option, seed_option
 from experiments.comparison.regret import noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import machine
@@ -92,7 +92,7 @@ def describe(name: Name) -> None:
 def check(
     name: Name,
     rows: Annotated[int, typer.Option(min=1, help="Trials to train again, drawn at random.")] = 50,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, seed_option("Of the draw.")] = 0,
     workers: Workers = None,
     device: Device = None,
     task_name: Annotated[

@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from agents import Episode
+from marl_hpo_env import InputError
+from marl_hpo_env.errors import first_line
 
 
 class EpisodesFile:
@@ -64,15 +66,23 @@ class Line(NamedTuple):
 
 
 def read_episodes(path: Path) -> list[Line]:
-    """The episodes of a file that is there, in order; a last line that is being written is left out."""
-    with path.open(newline="") as file:
-        text = file.read()
-    header, *rows = [*csv.reader(text[: text.rfind("\n") + 1].splitlines())] or [[]]
-    if "terminated" not in header:  # nothing was played yet
-        return []
-    at = header.index("terminated")
-    whole = (row for row in rows if len(row) == len(header))
-    return [Line(float(row[2]), row[at] == "1", tuple(row[at + 1 :])) for row in whole]
+    """The episodes of a file that is there, in order; a last line that is being written is left out.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    try:
+        text = path.read_bytes().decode()
+        header, *rows = [*csv.reader(text[: text.rfind("\n") + 1].splitlines())] or [[]]
+        if "terminated" not in header:  # nothing was played yet
+            return []
+        at = header.index("terminated")
+        whole = (row for row in rows if len(row) == len(header))
+        return [Line(float(row[2]), row[at] == "1", tuple(row[at + 1 :])) for row in whole]
+    except (IndexError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"The episodes in {str(path)!r} cannot be read ({first_line(error)}); the same command as before writes them anew."
+        ) from error
 
 
 def best_of(lines: Sequence[Line]) -> Line | None:

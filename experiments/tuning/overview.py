@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from experiments.tuning.episodes import Line, best_of, read_episodes
 from experiments.tuning.report import COLUMNS, comparison, layers, publish
 from experiments.tuning.run import Run, is_run, replace_text, runs_in
 from marl_hpo_env import Design, InputError, Request, SearchSpace, Store, Trial
+from marl_hpo_env.errors import first_line
 
 RUNS = "Runs"
 """The heading over the table of a folder's runs."""
@@ -51,8 +53,31 @@ class Standing:
         return path if saved and best is not None and saved["design"] == list(best) and path.exists() else None
 
 
+@contextmanager
+def _readable(run: Run) -> Iterator[None]:
+    """Files of a run that say what cannot be are one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The run in {str(run.path)!r} cannot be read ({first_line(error)}); move that folder away, and the same command "
+            "makes it again."
+        ) from error
+
+
 def standing(run: Run, store: Store) -> Standing:
-    """How far a run is, whether it is going on, was stopped, or has ended."""
+    """How far a run is, whether it is going on, was stopped, or has ended.
+
+    Raises:
+        InputError: if its files are damaged.
+    """
+    with _readable(run):
+        return _standing(run, store)
+
+
+def _standing(run: Run, store: Store) -> Standing:
     settings = run.settings
     labels = settings.get("learners", [])
     plays = {label: read_episodes(run.episodes(label)) for label in labels if run.episodes(label).exists()}
@@ -65,7 +90,16 @@ def standing(run: Run, store: Store) -> Standing:
 
 
 def report_so_far(run: Run, store: Store) -> None:
-    """Shows what a run has come to, and writes it to its `report.md`; a run that has ended keeps the report it has."""
+    """Shows what a run has come to, and writes it to its `report.md`; a run that has ended keeps the report it has.
+
+    Raises:
+        InputError: if its files are damaged.
+    """
+    with _readable(run):
+        _report_so_far(run, store)
+
+
+def _report_so_far(run: Run, store: Store) -> None:
     path = run / "report.md"
     if run.settings["ended"] is not None and path.exists():
         typer.echo(path.read_text())
@@ -108,16 +142,22 @@ def _sentences(stands: Standing) -> list[str]:
 
 
 def write_overview(folder: Path, store: Store) -> tuple[list[str], list[list[str]]]:
-    """Writes the table over a folder's runs to its `report.md`; returns its header and rows."""
+    """Writes the table over a folder's runs to its `report.md`; returns its header and rows.
+
+    Raises:
+        InputError: if the files of one are damaged.
+    """
     rows, original = [], None
     for run in runs_in(folder):
-        stands = standing(run, store)
-        original = stands.trained.get("original", original)
-        (label, episodes), *_ = [*stands.plays.items(), ("design", [])]
-        identity = run.settings["identity"]
-        learner, seed = identity.get("learner", "-"), "-" if identity["seed"] is None else str(identity["seed"])
-        search = "so far" if run.settings["ended"] is None else "ended"
-        rows.append([run.path.name, learner, seed, *_reached(episodes), search, *_measured(stands.trained.get(label))])
+        with _readable(run):
+            stands = standing(run, store)
+            original = stands.trained.get("original", original)
+            (label, episodes), *_ = [*stands.plays.items(), ("design", [])]
+            identity = run.settings["identity"]
+            learner, seed = identity.get("learner", "-"), "-" if identity["seed"] is None else str(identity["seed"])
+            search = "so far" if run.settings["ended"] is None else "ended"
+            reached, measured = _reached(episodes), _measured(stands.trained.get(label))
+            rows.append([run.path.name, str(learner), seed, *reached, search, *measured])
     for label, path in _of_before(folder).items():
         rows.append(["(of before)", label, "-", *_reached(read_episodes(path)), "-", *_measured(None)])
     if original is not None:

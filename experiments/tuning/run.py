@@ -38,7 +38,7 @@ class Run:
         try:
             self.settings: dict[str, Any] = json.loads((path / SETTINGS).read_text())
             self.settings["identity"]["seed"]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             raise InputError(
                 f"The settings of a run, {str(path / SETTINGS)!r}, cannot be read; move the folder away, and the same command "
                 "makes it again."

@@ -8,10 +8,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.trial import Request, Trial
+from marl_hpo_env.trial import Request, Status, Trial
 
 VERSION = 3
 """Of the schema: `pragma user_version` of the file, which was 0 in the first."""
@@ -112,7 +112,7 @@ class Store:
             self._database.execute("pragma journal_mode=wal")
             self._bring_forward()
             self._verify()
-        except (OSError, sqlite3.Error, MemoryError) as error:
+        except (OSError, sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # SQLite quotes damaged names
             raise InputError(f"The store {str(path)!r} cannot be opened: {_reason(error)}.") from error
 
     def _bring_forward(self) -> None:
@@ -179,7 +179,7 @@ class Store:
         """
         with _errors():
             row = next(self._trial_rows(_BY_KEY, (fingerprint, *_key(request))), None)
-        return None if row is None else _trial(row)[1]
+        return None if row is None else self._trial(row)[1]
 
     def put(self, fingerprint: str, trial: Trial) -> None:
         """Stores a trial, in the place of an older one with the same key.
@@ -211,10 +211,22 @@ class Store:
     def trials(self) -> Iterator[tuple[str, Trial]]:
         """Every (fingerprint, trial), ordered by key."""
         with _errors():
-            yield from map(_trial, self._trial_rows("order by fingerprint, design, seed, epochs"))
+            yield from map(self._trial, self._trial_rows("order by fingerprint, design, seed, epochs"))
 
     def _trial_rows(self, which: str, values: Sequence[Any] = ()) -> Iterator[Sequence[Any]]:
         return self._rows("trials", f"select {_COLUMNS['trials']}, checksum from trials {which}", values)
+
+    def _trial(self, row: Sequence[Any]) -> tuple[str, Trial]:
+        """The fingerprint and the trial of a row of `trials`."""
+        try:
+            return _trial(row)
+        except (
+            AttributeError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:  # its checksum fits: somebody made it so
+            raise self._damaged(f"in its trials {' '.join(map(str, row[:4]))[:200]!r}") from error
 
     def introduce(self, fingerprint: str, task: str) -> int:
         """Keeps which task a fingerprint is of.
@@ -259,18 +271,19 @@ def _errors() -> Iterator[None]:
     """A database that cannot be used is one sentence."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise InputError(f"The store of trials cannot be used: {_reason(error)}.") from error
 
 
 def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
-    """The fingerprint and the trial of a row of `trials`."""
     fingerprint, design, seed, epochs, status, reason, metrics, history, accidental, machine = row
     actions = json.loads(design)
     request = Request(None if actions is None else tuple(actions), seed, json.loads(epochs))
-    return fingerprint, Trial(
-        request, status, reason, json.loads(metrics), tuple(json.loads(history)), bool(accidental), machine
-    )
+    measured, after_epochs = json.loads(metrics), tuple(map(dict, json.loads(history)))
+    figures = [value for values in (measured, *after_epochs) for value in values.values() if value is not None]
+    if not (status in get_args(Status) and all(isinstance(value, int | float) for value in figures)):
+        raise TypeError("no trial")
+    return fingerprint, Trial(request, status, reason, measured, after_epochs, bool(accidental), machine)
 
 
 def _key(request: Request) -> tuple[str, int, str]:

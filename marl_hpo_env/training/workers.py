@@ -85,8 +85,8 @@ class Workers(Generic[Request, Answer]):
         self._workers: list[_Worker] = []
         self._answering: object | None = None  # the call of `answers` that has processes at work
 
-    def start(self) -> None:
-        """Starts the processes that are missing; they get ready by themselves.
+    def start(self, most: int) -> None:
+        """Starts the processes that are missing, and not more than this many in all; they get ready by themselves.
 
         Raises:
             Unsendable: if what makes the work cannot be pickled.
@@ -98,7 +98,7 @@ class Workers(Generic[Request, Answer]):
                 raise Unsendable(str(error)) from error
             self._packed = [once[id(begin)] for begin in self._begins]
         there = {worker.place for worker in self._workers}
-        self._workers += [self._started(place) for place in range(len(self._begins)) if place not in there]
+        self._workers += [self._started(place) for place in range(min(most, len(self._begins))) if place not in there]
 
     def answers(self, requests: Sequence[Request]) -> Iterator[Answer]:
         """One answer per request, as they come. A process that dies is replaced, and its request tried again once.
@@ -113,7 +113,7 @@ class Workers(Generic[Request, Answer]):
             return
         if self._answering is not None:
             self.close()
-        self.start()
+        self.start(len(requests))
         call = self._answering = object()
         waiting = list(reversed(requests))
         deaths: list[Request] = []

@@ -114,3 +114,8 @@ def test_what_a_file_holds_is_found_under_its_path(modules, monkeypatch, place):
 def test_what_cannot_be_imported_is_one_sentence(name, mentioned, refused):
     with refused(name, mentioned):
         import_object(name, "model")
+
+
+def test_of_a_long_value_a_sentence_shows_the_beginning(refused):
+    with refused("The rate is [0, 0, 0", "0, 0...; it is a number."):
+        number("rate", [0] * 10_000)

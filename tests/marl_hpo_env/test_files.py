@@ -59,3 +59,26 @@ def test_a_file_is_as_readable_as_any_other(tmp_path):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(OSError, match="No such file"), whole_file(tmp_path / "nowhere" / "file") as partial:
         partial.write_text("new")
+
+
+KILLED = """
+import os, sys
+from marl_hpo_env.files import whole_file
+with whole_file(sys.argv[1]) as partial:
+    partial.write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one_and_what_others_write_is_not(tmp_path):
+    path = tmp_path / "file"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    with whole_file(path) as other, whole_file(path) as partial:
+        assert os.listdir(tmp_path) == []
+        other.write_text("other")
+        partial.write_text("new")
+        with whole_file(path) as third:
+            third.write_text("third")
+        assert other.exists()
+    assert (path.read_text(), os.listdir(tmp_path)) == ("other", ["file"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from agents import Episode
 from experiments.tuning.episodes import EpisodesFile, best_of, read_episodes
 
@@ -52,3 +54,11 @@ def test_the_reward_as_printed_has_a_column(tmp_path):
         "1,,1.0,-7.0,0,0.5,1",
     ]
     assert read_episodes(path)[0].design(1) == (1,)
+
+
+@pytest.mark.parametrize("reward", [b"x", b"0.7u", b"\xf4", b"", b'"' + b"1" * 200_000 + b'"'])
+def test_a_damaged_file_is_refused(tmp_path, refused, reward):
+    path = tmp_path / "episodes.csv"
+    path.write_bytes(b"episode,phase,reward,terminated,flops,a\n1,," + reward + b",0,0.5,3\n")
+    with refused(str(path), "cannot be read", "writes them anew"):
+        read_episodes(path)

@@ -38,7 +38,7 @@ def test_runs_that_begin_at_once_each_have_a_folder(tmp_path):
     assert len({run.path for run in runs}) == 8
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"identity": 1}', '{"identity": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"identity": 1}', '{"identity": {}}', "[" * 100_000])
 def test_settings_that_cannot_be_read_are_one_sentence(tmp_path, text):
     run = Run.claim(tmp_path, "mine", {"seed": 0})
     (run / "settings.json").write_text(text)
@@ -54,7 +54,7 @@ def test_a_text_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         raise OSError("full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.tuning.run.os.replace", full)
+        patch.setattr("marl_hpo_env.files.os.replace", full)
         with pytest.raises(OSError, match="full"):
             replace_text(path, "after")
     assert path.read_text() == "before"

@@ -12,6 +12,7 @@ from experiments.command_line import Stopped
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.overview import report_of
+from experiments.tuning.run import Run
 from experiments.tuning.session import play_both, prepare
 from marl_hpo_env import InputError, TrainingEvaluator, WeightedReward
 
@@ -135,6 +136,22 @@ def test_a_report_needs_no_task_and_changes_no_trial(stopped, monkeypatch, capsy
     assert (stopped / "trials.sqlite").read_bytes() == before
     report_of(stopped / "random-seed0")
     assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("space", value) for value in (None, 3, [3], "x", [])),
+        *(("learners", value) for value in (None, 3, [3], [[]])),
+        *(("original", value) for value in (None, 3, {"0": 3})),
+        *(("identity", value) for value in ({"seed": 0}, {"seed": 0, "fingerprint": []})),
+    ],
+)
+def test_settings_that_say_what_cannot_be_are_one_sentence(stopped, refused, name, value):
+    run = Run(stopped / "random-seed0")
+    run.update(**{name: value})
+    with refused():
+        report_of(stopped)
 
 
 def test_a_run_that_has_ended_keeps_its_report_and_shows_it(bright, stopped, capsys):

@@ -252,6 +252,14 @@ def _look(surroundings):
     )
 
 
+def test_there_are_no_more_processes_than_requests():
+    before = pids()
+    process = Workers([partial(_look, Surroundings.here())] * 50, died)
+    assert len(list(process.answers([0, 1]))) == 2
+    assert len(pids() - before) == 2
+    process.close()
+
+
 def died(request, death):
     raise AssertionError(death)
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from marl_hpo_env import METRICS, InputError, Request, Store, Trial
 from marl_hpo_env.evaluators import store as store_file
+from marl_hpo_env.evaluators import store as store_module
 
 METRIC_VALUES = {name: index / 7 for index, name in enumerate(METRICS)} | {
     "peak_memory_mb": None,
@@ -389,3 +390,31 @@ def test_a_store_serves_the_threads_of_a_process(path):
         other.submit(store.put, "task", COMPLETED).result()
         assert_same(other.submit(store.get, "task", COMPLETED.request).result(), COMPLETED)
     assert_same(store.get("task", COMPLETED.request), COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        *(("design", text) for text in ("true", "3", "[" * 100_000)),
+        *(("metrics", text) for text in ("[]", "3", '{"test_accuracy": "x"}', "{")),
+        *(("history", text) for text in ("3", "[3]", '[{"train_loss": []}]')),
+        *(("status", text) for text in ("done", "")),
+    ],
+)
+def test_a_row_whose_checksum_somebody_made_fit_is_refused_where_it_is_no_trial(path, refused, column, text):
+    Store(path).put("task", COMPLETED)
+    names = store_module._COLUMNS["trials"].split(", ")
+    with sqlite3.connect(path) as database:
+        row = dict(zip(names, database.execute(f"select {', '.join(names)} from trials").fetchone(), strict=True))
+        row[column] = text
+        setters = ", ".join(f"{name} = ?" for name in (*names, "checksum"))
+        database.execute(f"update trials set {setters}", (*row.values(), store_module._checksum(*row.values())))
+    with refused(str(path), "is damaged"):
+        list(Store(path).trials())
+
+
+def test_a_name_in_a_store_that_is_no_text_is_refused(path, refused):
+    Store(path).close()
+    path.write_bytes(path.read_bytes().replace(b"trials", b"tr\xf5als").replace(b"CREATE TABLE", b"CREATE TABXE"))
+    with refused(str(path)):
+        Store(path)

@@ -280,11 +280,7 @@ class PairwiseQ(TurnBasedLearner):
         return "random" if self._random.random() < self.epsilon_decay**power else "exploit"
 
     def _end_episode(self) -> None:
-        design = tuple(self._picks)
-        for table, row, column in self._cells(design):
-            table.mark_asked(row, column)
-        self._pending.append(_Asked(design, self._greedy_so_far, self.phase == "exploration", self._update_count))
-        self._asked += 1
+        self._pending.append(self._note(tuple(self._picks), self._greedy_so_far))
 
     def _explore(self, layer: int, rows: list[tuple[QTable, int]]) -> int:
         """Algorithm 1; with its change of VI-D for a first layer that feeds several."""
@@ -340,7 +336,8 @@ class PairwiseQ(TurnBasedLearner):
     # --- learning (Algorithm 2, Equation 3) --------------------------------------------------------------------------
 
     def tell(self, episodes: Sequence[Episode]) -> None:
-        """Updates the tables with each episode, in order; also with ones that this learner did not ask for."""
+        """Updates the tables with each episode, in order; also with ones that this learner did not ask for, which count as
+        episodes of the phase that they fall in (ours)."""
         for episode in episodes:
             asked = self._take(episode.design)
             if asked.greedy:
@@ -358,9 +355,15 @@ class PairwiseQ(TurnBasedLearner):
                 asked = self._pending.popleft()
                 if asked.design == design:
                     return asked
+        return self._note(design, greedy=False)
+
+    def _note(self, design: Design, greedy: bool) -> _Asked:
+        """Counts a design as an episode of the phase that it falls in, and its cells as explored."""
         for table, row, column in self._cells(design):
             table.mark_asked(row, column)
-        return _Asked(design, False, self.phase == "exploration", self._update_count)
+        noted = _Asked(design, greedy, self.phase == "exploration", self._update_count)
+        self._asked += 1
+        return noted
 
     def _count_greedy(self, asked: _Asked) -> None:
         """Counts greedy choices of one design, where the tables changed between them, or nothing is left to change them."""

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from agents.protocol import Episode, Learner
@@ -23,12 +28,15 @@ def play(
     episodes: int | None = None,
     *,
     evaluations: int | None = None,
+    seconds: float | None = None,
+    target: float | None = None,
+    start: Iterable[Sequence[int]] = (),
     seed: int = 0,
     batch: int = 1,
     on_trial: Callable[[Trial], None] | None = None,
     on_episode: OnEpisode | None = None,
 ) -> list[Episode]:
-    """Lets a learner play from the beginning.
+    """Lets a learner play from the beginning, until the first limit is met.
 
     Args:
         env: any of the package's environments, unwrapped or as `env` and `make` return it; its evaluator turns the learner's
@@ -37,6 +45,12 @@ def play(
         episodes: how many to play at most; None plays until the learner is finished, or, where `evaluations` are given,
             `EPISODES_PER_EVALUATION` times as many.
         evaluations: distinct designs after which to stop; repeats are episodes, and no evaluations.
+        seconds: of wall-clock time after which to stop, at the next trial that ends: of a batch that is being evaluated, the
+            finished trials become episodes and the others are given up. One design at least is evaluated. A play that was
+            ended by a clock is not promised to repeat.
+        target: reward at which to stop, after its batch.
+        start: designs that are evaluated first, in this order and `batch` at a time, and told to the learner, which has not
+            asked for them. They are episodes as any others.
         seed: of the learner.
         batch: designs asked at a time. The result depends on it, not on how many workers evaluate a batch.
         on_trial: is called with each distinct trial of a batch, as it finishes.
@@ -46,46 +60,90 @@ def play(
         Every episode, in the order asked.
 
     Raises:
-        InputError: if `batch`, `episodes` or `evaluations` is not positive, `seed` is no whole number from 0, the
-            environment is wrapped in what the learner would not see, or the learner asks for a design that does not exist.
+        InputError: if `batch`, `episodes`, `evaluations` or `seconds` is not positive, the target or the seconds are no finite
+            number, `seed` is no whole number from 0, the environment is wrapped in what the learner would not see, or the
+            learner or `start` has a design that does not exist.
     """
     whole_number("batch", batch, 1)
     seed = whole_number("seed", seed, 0)
     for what, number in (("episodes", episodes), ("evaluations", evaluations)):
         if number is not None:
             whole_number(f"number of {what}", number, 1)
+    if seconds is not None and not _finite(seconds, above=0):
+        raise InputError(f"The number of seconds is {seconds!r}; it is a positive number.")
+    if target is not None and not _finite(target):
+        raise InputError(f"The target is {target!r}; it is a reward, a finite number.")
     if episodes is None and evaluations is not None:
         episodes = EPISODES_PER_EVALUATION * evaluations
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    limits = _Limits(episodes, evaluations, deadline)
+    known = [env.unwrapped.space.check(design) for design in start]
     game = begin(env, learner, seed)
     played: list[Episode] = []
     seen: set[Design] = set()
-    while (episodes is None or len(played) < episodes) and (evaluations is None or len(seen) < evaluations):
-        # A batch has at most as many new designs as it has designs, so neither number is exceeded.
-        left = [
-            batch,
-            *([episodes - len(played)] if episodes else []),
-            *([evaluations - len(seen)] if evaluations else []),
-        ]
-        wanted = min(left)
-        designs = _asked(learner, wanted, game.space)
+    while wanted := min(batch, limits.left(played, seen)):
+        designs, known = (known[:wanted], known[wanted:]) if known else (_asked(learner, wanted, game.space), known)
         if not designs:
             break
-        trials = {}
-        for trial in game.evaluate(list(dict.fromkeys(designs))):
-            trials[trial.design] = trial
-            if on_trial is not None:
-                on_trial(trial)
-        batch_episodes = [
-            Episode(design, game.score(trial), game.objectives(trial), trial.status != "completed")
-            for design, trial in ((design, trials[design]) for design in designs)
-        ]
+        trials = _evaluated(game, designs, deadline, on_trial)
+        if time.monotonic() >= deadline:
+            designs = [design for design in designs if design in trials]
+        batch_episodes = [_episode(game, trials[design]) for design in designs]
         learner.tell(batch_episodes)
         played += batch_episodes
-        seen.update(designs)
+        seen.update(trials)
         if on_episode is not None:
             for episode in batch_episodes:
                 on_episode(episode, trials[episode.design])
+        if target is not None and max(episode.reward for episode in batch_episodes) >= target:
+            break
     return played
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """When a play ends: after how many episodes and distinct designs, and at what time."""
+
+    episodes: int | None
+    evaluations: int | None
+    deadline: float
+
+    def left(self, played: Sequence[Episode], seen: Collection[Design]) -> int:
+        """How many designs may be asked for at once; 0 at the end.
+
+        A batch has at most as many new designs as it has designs, so neither number is exceeded.
+        """
+        if played and time.monotonic() >= self.deadline:
+            return 0
+        left = [sys.maxsize]
+        if self.episodes is not None:
+            left.append(self.episodes - len(played))
+        if self.evaluations is not None:
+            left.append(self.evaluations - len(seen))
+        return min(left)
+
+
+def _evaluated(
+    game: Any, designs: Sequence[Design], deadline: float, on_trial: Callable[[Trial], None] | None
+) -> Mapping[Design, Trial]:
+    """The trials of a batch by design; once the time is over, of those that have finished."""
+    trials: dict[Design, Trial] = {}
+    for trial in game.evaluate(list(dict.fromkeys(designs))):
+        trials[trial.design] = trial
+        if on_trial is not None:
+            on_trial(trial)
+        if time.monotonic() >= deadline:
+            break
+    return trials
+
+
+def _episode(game: Any, trial: Trial) -> Episode:
+    assert trial.design is not None
+    return Episode(trial.design, game.score(trial), game.objectives(trial), trial.status != "completed")
+
+
+def _finite(number: Any, above: float = -math.inf) -> bool:
+    return isinstance(number, Real) and not isinstance(number, bool) and above < float(number) < math.inf
 
 
 def begin(env: Any, learner: Learner, seed: int) -> Any:

@@ -47,7 +47,8 @@ class Learner(Protocol):
         ...
 
     def tell(self, episodes: Sequence[Episode]) -> None:
-        """What came of the designs, in the order in which they were asked."""
+        """What came of the designs, in the order in which they were asked; before the first, and between, also of designs that
+        it has not asked for, such as those that a user knows to be good."""
         ...
 
 

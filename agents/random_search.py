@@ -28,4 +28,5 @@ class RandomSearch:
         return designs
 
     def tell(self, episodes: Sequence[Episode]) -> None:
-        """Learns nothing."""
+        """Learns nothing but which designs are known."""
+        self._seen.update(episode.design for episode in episodes)

@@ -183,6 +183,26 @@ class LearnerConformance:
             designs = self._ask(learner, space, 2, "told of a design that it never asked for")
             learner.tell([_completed(stranger), *(_completed(design) for design in designs)])
 
+    def test_it_takes_in_designs_that_are_known_before_the_first_is_asked_for(self) -> None:
+        # As `play` tells its `start`: at once after reset, in batches, with repeats and terminated ones among them.
+        for shape in ("chain", "diamond", "single", "one design"):
+            space = SPACES[shape]
+            rng = np.random.default_rng(0)
+            known = [space.sample(rng) for _ in range(5)]
+            batches = [[_terminated(known[0])], [*map(_completed, known[1:]), _completed(known[1])]]
+            runs = []
+            for learner in (self.make(), self.make()):
+                learner.reset(space, 0)
+                for told in batches:
+                    learner.tell(told)
+                asked = []
+                for _ in range(0, self.episodes, 3):
+                    designs = self._ask(learner, space, 3, f"on {shape}, told of designs before it asked")
+                    learner.tell([_completed(design) for design in designs])
+                    asked.append(designs)
+                runs.append(asked)
+            assert runs[0] == runs[1], f"On {shape}, told twice of the same designs, the learner asked for others."
+
     # --- how it is played ------------------------------------------------------------------------------------------
 
     def _run(

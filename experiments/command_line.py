@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn, Self
@@ -17,7 +17,18 @@ from marl_hpo_env import InputError
 from marl_hpo_env.stopping import EXIT_CODE, SIGNALS, end_at_once, end_at_once_when_told
 
 MOST_SIDE_BY_SIDE = 1024
-"""Processes; more would be a slip of the finger."""
+"""Processes."""
+
+
+def at_most(most: int) -> Callable[[int | None], int | None]:
+    """For an option's `callback`: a number beyond it, such as of processes, would be a slip of the finger."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and value > most:
+            raise typer.BadParameter(f"{value} is more than {most:,}.")
+        return value
+
+    return check
 
 
 def path_option(*names: str, metavar: str = "PATH", **settings: Any) -> Any:
@@ -37,7 +48,8 @@ def _read_path(text: str | Path) -> Path:
 
 
 Jobs = Annotated[
-    int | None, typer.Option(min=1, max=MOST_SIDE_BY_SIDE, help="Runs side by side.", show_default="one per core")
+    int | None,
+    typer.Option(min=1, callback=at_most(MOST_SIDE_BY_SIDE), help="Runs side by side.", show_default="one per core"),
 ]
 Device = Annotated[
     str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
@@ -46,9 +58,25 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=1,
-        max=MOST_SIDE_BY_SIDE,
+        callback=at_most(MOST_SIDE_BY_SIDE),
         help="Trainings side by side.",
         show_default="one per core; 1 on a GPU, or where times are rewarded or limited",
+    ),
+]
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|ADDRESS",
+        help="Train on every machine of a Ray cluster: the one that this machine is part of, or the one at an address.",
+    ),
+]
+
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse to go on with other vector instructions, or another kind of GPU, than stored trials were made with.",
     ),
 ]
 
@@ -98,12 +126,12 @@ def _ended(app: typer.Typer, name: str, arguments: Sequence[str] | None) -> tupl
     return 0, ""
 
 
-class _Stopped(BaseException):
+class Stopped(BaseException):
     """The user, or the system, asks the command to stop."""
 
 
 class _Stopping:
-    """While it is entered, Ctrl-C and SIGTERM raise `_Stopped` in the command; the second time the process ends at once.
+    """While it is entered, Ctrl-C and SIGTERM raise `Stopped` in the command; the second time the process ends at once.
 
     Never within an import: a module that is half imported fails later, elsewhere, and a library takes what its import raises for
     a part that is not installed. Then the exception waits for the import's end; after `_PATIENCE` the process ends at once.
@@ -141,12 +169,12 @@ class _Stopping:
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if not _importing(frame):
-            raise _Stopped
+            raise Stopped
         if time.monotonic() > self._latest or not self._look_again(self._MOMENT):
             end_at_once()
 
     def _lost(self, unraisable: Any) -> None:
-        if unraisable.exc_type is not _Stopped:
+        if unraisable.exc_type is not Stopped:
             self._unraisable(unraisable)
         else:
             self._look_again(self._MOMENT)

@@ -358,6 +358,33 @@ def _depth_in_words() -> str:
     )
 
 
+def _cluster_in_words() -> str:
+    measured = _measured("cluster")
+    few, many = measured["instant"]
+    size = measured["bytes"]
+    return _wrapped(
+        f"Two nodes with one CPU each train {measured['nodes_per_s']:.2g} designs of `{measured['task']}` a second, "
+        f"{measured['ratio']:.2f} of what two workers train in the same run. Of trials that take no time, one driver and its "
+        f"store bring in {few['per_s']:.0f} a second with {few['in_flight']:,} under way, and {many['per_s']:.0f} with "
+        f"{many['in_flight']:,}, while it shares two cores with the cluster itself; the driver's process computes "
+        f"{few['driver_ms']:.2g} and {many['driver_ms']:.2g} ms for each. The store alone takes "
+        f"{measured['stored']['per_s']:,.0f} trials a second. A request is {size['request']:,} bytes, a trial {size['trial']:,}; "
+        f"the task is {size['task'] / 1e3:.1f} KB and its data {size['data'] / 1e3:.0f} KB, once per machine "
+        "(`experiments/results/cluster.json`)."
+    )
+
+
+def _a_thousand_machines() -> str:
+    measured = _measured("cluster")
+    (_, many) = measured["instant"]
+    seconds, size = 1000 / many["per_s"], measured["stored"]["bytes_per_trial"]
+    return _wrapped(
+        f"At that rate one driver keeps up with 1,000 CPUs whose trainings take {seconds:.2g} s on average, or with "
+        f"{60 * many['per_s']:,.0f} CPUs whose trainings take a minute. Of 1,000 machines with one training a minute each, "
+        f"the store grows by {1440 * 1000 * size / 1e9:.1f} GB a day."
+    )
+
+
 def _peer() -> str:
     peer = _measured("coordination-graph")["beside_the_peer"]
     return _wrapped(
@@ -499,6 +526,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "overhead": _overhead,
     "overhead/in-words": _overhead_in_words,
     "depth/in-words": _depth_in_words,
+    "cluster/in-words": _cluster_in_words,
+    "cluster/thousand": _a_thousand_machines,
     "coordination-graph": _costs_of_coordination_graph,
     "coordination-graph/peer": _peer,
     "tables": _costs_of_tables,

@@ -9,15 +9,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
+from matplotlib.transforms import Affine2D
 
 from experiments.documentation import PAPERS as LEARNER
 from experiments.documentation import lines_below, rows_of
+from experiments.figures import plt
 
 AGENT, LAYER, FADED, TEXT = "#d9741a", "#2f6db5", "#c9d3df", "#333333"
 
@@ -44,7 +41,7 @@ def draw(demo: Path, path: Path) -> None:
         "xtick.color": TEXT,
         "ytick.color": TEXT,
     }
-    with mpl.rc_context(style):
+    with plt.rc_context(style):
         figure = plt.figure(figsize=(12, 4.6))
         _game(figure.add_axes((0.0, 0.0, 0.635, 1.0)), layers)
         _rewards(figure.add_axes((0.70, 0.585, 0.285, 0.315)), episodes)
@@ -108,7 +105,7 @@ def _round(axis: Any, x: float, y: float) -> Any:
     across = (axis.get_xlim()[1] - axis.get_xlim()[0]) / (width * box.width)
     up = (axis.get_ylim()[1] - axis.get_ylim()[0]) / (height * box.height)
     circle = Circle((0, 0), 0.2, facecolor=AGENT, edgecolor="white", linewidth=1.5, zorder=3)
-    circle.set_transform(mpl.transforms.Affine2D().scale(across, up).translate(x, y) + axis.transData)
+    circle.set_transform(Affine2D().scale(across, up).translate(x, y) + axis.transData)
     return circle
 
 

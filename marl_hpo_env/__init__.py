@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from marl_hpo_env.data.isic import isic18
     from marl_hpo_env.data.lazy_images import ImageFiles
     from marl_hpo_env.data.splits import Data
+    from marl_hpo_env.evaluators.ray_cluster import RayEvaluator
     from marl_hpo_env.evaluators.training import TrainingEvaluator
     from marl_hpo_env.networks.rules import Incoming, Replacement, register_rule
     from marl_hpo_env.networks.saved import load_network, save_network
@@ -61,6 +62,7 @@ __all__ = [
     "Objective",
     "PaddedObservations",
     "PaperReward",
+    "RayEvaluator",
     "Recipe",
     "Replacement",
     "Request",
@@ -99,6 +101,7 @@ __all__ = [
 _WITH_TORCH = {
     "Data": "data.splits",
     "ImageFiles": "data.lazy_images",
+    "RayEvaluator": "evaluators.ray_cluster",
     "TrainingEvaluator": "evaluators.training",
     "TunableNetwork": "networks.tunable",
     "Incoming": "networks.rules",

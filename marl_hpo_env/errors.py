@@ -79,24 +79,22 @@ def number(
     least: float | None = None,
     most: float | None = None,
     above: float | None = None,
-    below: float | None = None,
 ) -> float:
     """`value` as a plain int or float, if it is a finite number within these bounds.
 
     Args:
         what: what it is, such as `"recipe's momentum"`.
         value: what was given.
-        least, most: the bounds, if they are right themselves.
-        above, below: the bounds, if they are not.
+        least, most: the lowest and the highest that is right.
+        above: what it has to be above.
 
     Raises:
         InputError: if it is no number, not finite, or out of bounds.
     """
     bounds = [
         (least, operator.ge, "at least"),
-        (most, operator.le, "at most"),
         (above, operator.gt, "above"),
-        (below, operator.lt, "below"),
+        (most, operator.le, "at most"),
     ]
     told = [(bound, holds, word) for bound, holds, word in bounds if bound is not None]
     if not (is_number(value) and all(holds(value, bound) for bound, holds, _ in told)):

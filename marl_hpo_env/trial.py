@@ -82,6 +82,8 @@ class Trial:
         history: per epoch, the metrics of an epoch.
         accidental: whether it failed by what happened around it, such as too little memory, not by its key: such a trial is
             not stored, and is tried again.
+        machine: what the last bits of it hang on: the vector instructions of a CPU, such as `AVX512`, or the name of a GPU. None
+            where it is not known.
     """
 
     request: Request
@@ -90,6 +92,7 @@ class Trial:
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     history: Sequence[Mapping[str, float]] = ()
     accidental: bool = False
+    machine: str | None = None
 
     @property
     def design(self) -> Design | None:

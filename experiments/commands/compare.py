@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from experiments.command_line import MOST_SIDE_BY_SIDE, Device, path_option
+from experiments.command_line import MOST_SIDE_BY_SIDE, Device, Ray, at_most, path_option
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
@@ -43,7 +43,12 @@ def compare(
     ] = None,
     seeds: Annotated[
         int | None,
-        typer.Option(min=2, max=MOST_SEEDS, help="Of every learner.", show_default=f"{Suite().seeds}, or the suite's"),
+        typer.Option(
+            min=2,
+            callback=at_most(MOST_SEEDS),
+            help="Of every learner.",
+            show_default=f"{Suite().seeds}, or the suite's",
+        ),
     ] = None,
     episodes: Annotated[
         int | None,
@@ -87,11 +92,12 @@ def compare(
         int | None,
         typer.Option(
             min=1,
-            max=MOST_SIDE_BY_SIDE,
+            callback=at_most(MOST_SIDE_BY_SIDE),
             help="Runs side by side.",
             show_default="one per core; where networks are trained 1 on a GPU, or where times are rewarded or limited",
         ),
     ] = None,
+    ray: Ray = None,
     out: Annotated[
         Path | None,
         path_option(
@@ -129,9 +135,9 @@ def compare(
         return _names(learners, settings.learners, more_learners or [], several_objectives)
 
     if trained:
-        _on_trainings(chosen, players, options, device)
-    elif device is not None:
-        raise InputError("Nothing is trained on tables; leave out --device.")
+        _on_trainings(chosen, players, options, device, ray)
+    elif device is not None or ray is not None:
+        raise InputError(f"Nothing is trained on tables; leave out {'--ray' if ray else '--device'}.")
     else:
         _on_tables(chosen, players)
 
@@ -183,12 +189,13 @@ def _on_tables(chosen: Chosen, players: Callable[[bool], list[str]]) -> None:
 
 
 def _on_trainings(
-    chosen: Chosen, players: Callable[[bool], list[str]], options: TaskOptions, device: str | None
+    chosen: Chosen, players: Callable[[bool], list[str]], options: TaskOptions, device: str | None, ray: str | None
 ) -> None:
     """Learners on networks that are trained while they play."""
     from experiments.comparison.contest import Runs, gather
     from experiments.comparison.report import write_rewards
     from experiments.comparison.trained import RewardCurves, Trainings, is_timed
+    from experiments.provenance import cores
     from experiments.tuning.evaluators import default_workers
     from experiments.tuning.sentences import device_seconds, time_taken
     from marl_hpo_env import Store, WeightedReward
@@ -201,10 +208,13 @@ def _on_trainings(
     rewards = [reward or task.reward for task in made.values()]
     names = players(any(len(each.objectives) > 1 for each in rewards))
     timed = any(is_timed(task, each) for task, each in zip(made.values(), rewards, strict=True))
-    jobs = chosen.jobs or (1 if timed else default_workers(choose_device(device)))
-    if jobs > 1 and any(task.limits.batch_ratio is not None for task in made.values()):
-        typer.echo(f"The batch-time limit is off: with {jobs} jobs no training is alone.", err=True)
-    trainings = Trainings(chosen.out, options.task, device, jobs == 1, chosen.weights, chosen.constraints)
+    trains = "a Ray cluster" if ray else choose_device(device)
+    jobs = chosen.jobs or (cores() if isinstance(trains, str) else 1 if timed else default_workers([trains]))
+    alone = jobs == 1 and ray is None
+    if not alone and any(task.limits.batch_ratio is not None for task in made.values()):
+        where = "on a cluster" if ray else f"with {jobs} jobs"
+        typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
+    trainings = Trainings(chosen.out, options.task, device, alone, chosen.weights, chosen.constraints, ray)
     for name in chosen.tasks:
         trainings.check(name)
         if options.images is not None:
@@ -218,7 +228,7 @@ def _on_trainings(
     store = Store(chosen.out / "trials.sqlite")
     took = time_taken(device_seconds(store), time.perf_counter() - started)
     store.close()
-    _say(write_rewards(all_curves, chosen.out, f"{took[0].upper()}{took[1:]}.", choose_device(device)), chosen.out)
+    _say(write_rewards(all_curves, chosen.out, f"{took[0].upper()}{took[1:]}.", trains), chosen.out)
 
 
 def _say(tables: Iterable[TextTable], out: Path) -> None:

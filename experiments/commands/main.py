@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.command_line import Device, Workers, new_app, path_option, run_command
+from experiments.command_line import Device, Ray, Strict, Workers, new_app, path_option, run_command
 from experiments.commands.compare import compare
+from experiments.commands.report import report
 from experiments.commands.reproduce import reproduce
 from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
@@ -44,19 +45,29 @@ def start(
 
 app.add_typer(table_app, name="table")
 app.command()(compare)
+app.command()(report)
 app.command()(reproduce)
 
 Out = Annotated[
     Path | None,
-    path_option(help="Folder for trials and reports; a run continues from what is in it.", show_default="runs/TASK"),
+    path_option(
+        help="Folder for trials, which all of its runs share, with a folder of its own for each run's report; a run continues "
+        "from what is in it.",
+        show_default="runs/TASK",
+    ),
 ]
 TaskName = Annotated[
     str | None,
-    typer.Option("--task", help="What to tune; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION."),
+    typer.Option(
+        "--task",
+        help="What to tune; `marl-hpo tasks` lists them. Your own: package.module:FUNCTION or FILE.py:FUNCTION.",
+    ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option(help="In place of a task, your network: torchvision:NAME, or package.module:FUNCTION that makes it."),
+    typer.Option(
+        help="In place of a task, your network: torchvision:NAME, or what makes it: package.module:FUNCTION, FILE.py:FUNCTION."
+    ),
 ]
 DataFolder = Annotated[
     Path | None,
@@ -88,6 +99,18 @@ LearningRate = Annotated[
     float | None, typer.Option(help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's")
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
+FitTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="Give up the original's training, or final training, that takes longer.",
+        show_default="no limit",
+    ),
+]
+TrialMemory = Annotated[
+    float | None,
+    typer.Option(metavar="GB", help="Memory that one training may take.", show_default="all that there is"),
+]
 
 
 @app.command()
@@ -95,12 +118,13 @@ def demo(out: Out = None, device: Device = None, workers: Workers = None) -> Non
     """Tune a real CNN on real digits with the paper's agents, and compare with random search: two minutes on two cores."""
     from agents import learner
     from experiments.tuning.evaluators import Machines
+    from experiments.tuning.limits import RunLimits
     from experiments.tuning.session import play_both, prepare
 
     tuning = prepare(named_task("digits-convnet"), out or Path("runs/demo"), Machines(device, workers))
     # One hundred episodes of the second phase; with the default limit the demo could run for many minutes.
-    team = learner("pairwise-q", max_exploitation_episodes=100)
-    play_both(tuning, "pairwise-q", team, "random", 0, None)
+    team = "pairwise-q(max_exploitation_episodes=100)"
+    play_both(tuning, team, learner(team), "random", 0, RunLimits())
 
 
 @app.command()
@@ -121,6 +145,31 @@ def tune(
         int | None,
         typer.Option(min=1, help="Designs to make.", show_default="until the learner is finished; 100 if it never is"),
     ] = None,
+    evaluations: Annotated[
+        int | None, typer.Option(min=1, help="Distinct designs to evaluate.", show_default="no limit")
+    ] = None,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            help="Hours of this command, a tenth of which is kept for final training; that is cut short where it needs more.",
+            show_default="no limit",
+        ),
+    ] = None,
+    target: Annotated[
+        float | None,
+        typer.Option(
+            metavar="REWARD",
+            help="End the search when a design's reward reaches it; the report says what is rewarded.",
+            show_default="no limit",
+        ),
+    ] = None,
+    start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DESIGN",
+            help="A design that is known to be good and is evaluated first, such as 3,5,0,1,2, or 'original'; repeat for more.",
+        ),
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -132,6 +181,14 @@ def tune(
     seed: Seed = 0,
     device: Device = None,
     workers: Workers = None,
+    trial_timeout: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Give up a design whose training takes longer: it failed.", show_default="no limit"
+        ),
+    ] = None,
+    fit_timeout: FitTimeout = None,
+    trial_memory: TrialMemory = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(
@@ -171,13 +228,36 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    ray: Ray = None,
+    batch: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Designs that the learner is asked for at a time, and so the most that are trained side by side. What it finds "
+            "may depend on it.",
+        ),
+    ] = 8,
+    strict: Strict = False,
     out: Out = None,
 ) -> None:
-    """Tune a network, of a task or your own; the same command continues a run that was stopped."""
+    """Tune a network, of a task or your own; the same command continues a run that was stopped, and a larger limit one that
+    has ended."""
     from agents import learner as make_learner
     from experiments.tuning.evaluators import Machines
+    from experiments.tuning.limits import RunLimits, positive
     from experiments.tuning.session import play_both, prepare
 
+    limits = RunLimits(episodes, evaluations, hours, target)
+    machines = Machines(
+        device,
+        workers,
+        positive("--trial-timeout", trial_timeout),
+        positive("--fit-timeout", fit_timeout),
+        positive("--trial-memory", trial_memory),
+        ray,
+        batch,
+        strict,
+    )
     player = make_learner(learner)
     if baseline is not None:
         make_learner(baseline)
@@ -193,8 +273,12 @@ def tune(
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
-    tuning = prepare(task, out, Machines(device, workers), reward(task))
-    play_both(tuning, learner, player, baseline, seed, episodes)
+    known = [
+        task.network.original_design if design == "original" else task.space.check(_read_design(design))
+        for design in start or ()
+    ]
+    tuning = prepare(task, out, machines, reward(task))
+    play_both(tuning, learner, player, baseline, seed, limits, known)
 
 
 @app.command()
@@ -211,25 +295,35 @@ def fit(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     device: Device = None,
+    fit_timeout: FitTimeout = None,
+    trial_memory: TrialMemory = None,
     out: Out = None,
 ) -> None:
     """Train one design to convergence beside the original network, and save it."""
     from experiments.tuning.evaluators import Machines
+    from experiments.tuning.limits import positive
+    from experiments.tuning.overview import write_overview
     from experiments.tuning.sentences import added
     from experiments.tuning.session import prepare, write_report
 
-    try:
-        actions = [int(action) for action in design.split(",")]
-    except ValueError:
-        raise InputError(f"The design {design!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
+    actions = _read_design(design)
+    machines = Machines(
+        device,
+        1,
+        fit_timeout=positive("--fit-timeout", fit_timeout),
+        trial_memory=positive("--trial-memory", trial_memory),
+    )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe)
     checked = task.space.check(actions)
-    tuning = prepare(task, out, Machines(device, 1))
+    tuning = prepare(task, out, machines)
+    run = tuning.run("fit", design=checked, seed=None)
     trials = {"original": tuning.converge("original", None)}
-    trials["design"], network = tuning.take_home(checked)
-    write_report(tuning, trials, {"design": checked}, added(task, "design", checked))
+    trials["design"], network = tuning.take_home("the design", checked, run)
+    write_report(tuning, run, trials, {"design": checked}, added(task, "design", checked))
+    run.update(ended="the design was trained")
+    write_overview(tuning.folder.path, tuning.folder.store)
     typer.echo(f"The design's network: {network}")
 
 
@@ -320,6 +414,13 @@ def _task(
     from experiments.commands.own_network import own_task
 
     return own_task(model, options.data, options.image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
+
+
+def _read_design(text: str) -> list[int]:
+    try:
+        return [int(action) for action in text.split(",")]
+    except ValueError:
+        raise InputError(f"The design {text!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
 
 
 def _read_epochs(text: str | None) -> int | str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.toml_files import read_toml
-from marl_hpo_env import InputError, Limits, Recipe, Task, import_object
+from marl_hpo_env import InputError, Limits, Recipe, Task, first_line, import_object
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,8 +25,8 @@ def own_task(model: str, data: Path | None, image_size: int, choices: Path | Non
     """A task of a named network and a folder of images.
 
     Args:
-        model: `torchvision:NAME`, or `package.module:FUNCTION` for a function (or class) that makes the network; it is called
-            with `num_classes=` where it takes that.
+        model: `torchvision:NAME`, or `package.module:FUNCTION` or `path/to/file.py:FUNCTION` for a function (or class) that
+            makes the network; it is called with `num_classes=` where it takes that.
         data: a folder with one folder of images per class; None for a task that is only looked at.
         image_size: height and width to which they are scaled.
         choices: a TOML file, see `read_choices`; None for the default.
@@ -99,9 +99,11 @@ def _options(name: str, options: list[Any]) -> list[Any]:
 
 
 def _maker(model: str) -> Callable[..., nn.Module]:
-    place, colon, name = model.partition(":")
+    place, colon, name = model.rpartition(":")
     if not colon or not place or not name:
-        raise InputError(f"The model {model!r} cannot be read; write torchvision:resnet18 or package.module:function.")
+        raise InputError(
+            f"The model {model!r} cannot be read; write torchvision:resnet18, package.module:function or file.py:function."
+        )
     if place == "torchvision":
         from torchvision import models
 
@@ -121,13 +123,16 @@ def _maker(model: str) -> Callable[..., nn.Module]:
 def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn.Module:
     from torch import nn
 
-    takes = inspect.signature(make).parameters
+    try:
+        takes = set(inspect.signature(make).parameters)
+    except ValueError:  # a class of C's own says none
+        takes = set()
     torchvision = model.startswith("torchvision:")
     arguments = {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
     try:
         network = make(**arguments)
     except Exception as error:  # whatever a user's function raises
-        raise InputError(f"The model {model!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise InputError(f"The model {model!r} cannot be made: {type(error).__name__}: {first_line(error)}.") from error
     if not isinstance(network, nn.Module):
         raise InputError(f"The model {model!r} makes a {type(network).__name__}; it must make a torch.nn.Module.")
     return network

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from experiments.command_line import Device, Workers, new_app, path_option
+from experiments.command_line import Device, Ray, Strict, Workers, at_most, new_app, path_option
 from experiments.comparison.regret import noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import machine
@@ -49,10 +49,12 @@ def build(
     ],
     out: Annotated[Path, path_option(help="Folder for the trials and the table; what is in it is not trained again.")],
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Trainings of each design, each with a seed of its own.")
+        int, typer.Option(min=1, callback=at_most(1000), help="Trainings of each design, each with a seed of its own.")
     ] = 3,
     workers: Workers = None,
     device: Device = None,
+    ray: Ray = None,
+    strict: Strict = False,
 ) -> None:
     """Train every design of a task and the original network; the same command continues a build that was stopped."""
     from experiments.tuning.run_folder import RunFolder
@@ -64,11 +66,11 @@ def build(
             f"The space of {task.name!r} has {task.space.size_text} designs; a table has at most {MOST_DESIGNS:,}, so give "
             "fewer choices."
         )
-    evaluator = _evaluator(task, device, workers)
+    evaluator = _evaluator(task, device, workers, ray)
     folder = RunFolder(out, task)
     command = f"marl-hpo table build --task {task_name} --seeds {seeds}"
-    about = {**_about(task, evaluator, device), "command": command}
-    table = _table(task, StoredEvaluator(evaluator, folder.store), seeds, about)
+    about = {**_about(task, evaluator, device, ray), "command": command}
+    table = _table(task, StoredEvaluator(evaluator, folder.store, strict=strict), seeds, about)
     path = folder / f"{task.name}.npz"
     table.save(path)
     typer.echo(f"{table}: {path}, {path.stat().st_size / 1e6:.2f} MB")
@@ -159,10 +161,10 @@ def deviations(table: Table, trained: Sequence[Trial]) -> tuple[float, float]:
     return float(np.sqrt((again**2).mean())), float(np.sqrt(between))
 
 
-def _evaluator(task: Task, device: str | None, workers: int | None) -> Evaluator:
+def _evaluator(task: Task, device: str | None, workers: int | None, ray: str | None = None) -> Evaluator:
     from experiments.tuning.evaluators import Machines, evaluator_of
 
-    return evaluator_of(task, Machines(device, workers), timed=task.limits.batch_ratio is not None)
+    return evaluator_of(task, Machines(device, workers, ray=ray), timed=task.limits.batch_ratio is not None)
 
 
 def _table(task: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) -> Table:
@@ -182,13 +184,15 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
     Raises:
         InputError: after the last, if some failed by accident.
     """
+    from experiments.tuning.evaluators import pace
+
     with progress_bar() as progress:
         bar = progress.add_task(what, total=len(requests), note="")
 
         def follow() -> Iterator[Trial]:
             accidents = []
             for trial in evaluator.evaluate(requests):
-                progress.advance(bar)
+                progress.update(bar, advance=1, note=pace(evaluator))
                 if trial.accidental:
                     accidents.append(trial)
                 yield trial
@@ -201,9 +205,9 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
         yield follow()
 
 
-def _about(task: Task, evaluator: Evaluator, device: str | None) -> dict[str, Any]:
+def _about(task: Task, evaluator: Evaluator, device: str | None, ray: str | None = None) -> dict[str, Any]:
     """What a table's header says of how its trials came about."""
-    from marl_hpo_env.training.trainer import choose_device
+    from marl_hpo_env.training.trainer import choose_devices
 
     versions = {name: version(name) for name in ("marl-hpo-env", "torch", "numpy")}
     return {
@@ -213,7 +217,7 @@ def _about(task: Task, evaluator: Evaluator, device: str | None) -> dict[str, An
         "splits": {name: len(inputs) for name, (inputs, _) in task.splits.splits().items()},
         "notes": list(task.splits.notes),
         "versions": {**versions, "python": platform.python_version()},
-        "hardware": machine(choose_device(device)),
+        "hardware": "a Ray cluster" if ray else machine(choose_devices(device)[0]),
     }
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from experiments.command_line import path_option
+from experiments.command_line import at_most, path_option
 from marl_hpo_env import InputError, Task
 from marl_hpo_env import task as named_task
 from marl_hpo_env.catalog.narrow import narrow_task
@@ -30,7 +30,7 @@ ImageSize = Annotated[
     int | None,
     typer.Option(
         min=1,
-        max=4096,
+        callback=at_most(4096),
         help="With --images or --model: height and width to which images are scaled.",
         show_default="the task's; with --model 64",
     ),
@@ -118,7 +118,7 @@ def read_width(text: str | None) -> int:
         InputError: if it is not one over a whole number.
     """
     try:
-        width = Fraction(text or "1")
+        width = Fraction("1" if text is None else text)
     except (ValueError, ZeroDivisionError):
         width = Fraction(0)
     if width.numerator != 1:

@@ -200,7 +200,7 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
 
 
 def write_rewards(
-    all_curves: Sequence[RewardCurves], folder: Path, time_taken: str, device: torch.device | None = None
+    all_curves: Sequence[RewardCurves], folder: Path, time_taken: str, device: torch.device | str | None = None
 ) -> list[TextTable]:
     """Tables and pictures of a comparison on trained networks, and `runs.csv` with one row per run; returns the tables.
 
@@ -208,7 +208,7 @@ def write_rewards(
         all_curves: of every task.
         folder: where; pictures of an earlier comparison in it are deleted.
         time_taken: how long all of it took.
-        device: where networks were trained, if that is no CPU.
+        device: where networks were trained, if that is no CPU; in words, if it is a cluster.
     """
     for earlier in folder.glob("rewards-*.png"):
         earlier.unlink()
@@ -266,7 +266,8 @@ def listed_settings(learners: Iterable[str]) -> str:
     return "".join(lines.values())
 
 
-def measured_side_by_side(runs: Iterable[Run], device: torch.device | None = None) -> str:
+def measured_side_by_side(runs: Iterable[Run], device: torch.device | str | None = None) -> str:
     """The closing line of a report: the command, with what its runs were played, and the machine, or the device that trained."""
     played_with = " and ".join(sorted({run.played_with for run in runs}))
-    return f"{measured_by(played_with, machine(device))}. Times are of runs side by side, where `--jobs` is not 1."
+    hardware = device if isinstance(device, str) else machine(device)
+    return f"{measured_by(played_with, hardware)}. Times are of runs side by side, where `--jobs` is not 1."

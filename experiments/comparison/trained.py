@@ -36,6 +36,7 @@ class Trainings:
         alone: whether nothing runs beside a training, so that times mean something; else no task limits them.
         weights: of a reward in place of the tasks' own, or nothing.
         constraints: of that reward.
+        ray: the address of a Ray cluster that trains in place of this machine.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Trainings:
         alone: bool,
         weights: Sequence[tuple[str, float]] = (),
         constraints: Sequence[str] = (),
+        ray: str | None = None,
     ) -> None:
-        self.folder, self._make, self._device, self._alone = folder, make, device, alone
+        self.folder, self._make, self._alone = folder, make, alone
+        self._machines = Machines(device, ray=ray) if ray else Machines(device, 1)
         self._own: Reward | None = WeightedReward(dict(weights), constraints) if weights else None
         self._tasks: dict[str, Task] = {}
         self._evaluators: dict[str, Evaluator] = {}
@@ -74,7 +77,8 @@ class Trainings:
         """
         times = [o.metric for o in self.reward(name).objectives if o.metric in CLOCK_METRICS]
         if times and not self._alone:
-            raise InputError(f"The reward sees {times[0]!r}, which is measured only alone; use --jobs 1.")
+            instead = "leave out --ray" if self._machines.ray else "use --jobs 1"
+            raise InputError(f"The reward sees {times[0]!r}, which is measured only alone; {instead}.")
         env(self.task(name), evaluator=self._evaluator(name), reward=self.reward(name))
         self.task(name).fingerprint  # noqa: B018  # fails if the data are not there
 
@@ -110,9 +114,7 @@ class Trainings:
 
     def _evaluator(self, name: str) -> Evaluator:
         if name not in self._evaluators:
-            self._evaluators[name] = evaluator_of(
-                self.task(name), Machines(self._device, 1), timed=self._is_timed(name)
-            )
+            self._evaluators[name] = evaluator_of(self.task(name), self._machines, timed=self._is_timed(name))
         return self._evaluators[name]
 
     def _is_timed(self, name: str) -> bool:

@@ -36,6 +36,7 @@ from experiments.reproduction.item import Findings, Item, Settings, Show
 from experiments.reproduction.paper import TABLE_V, papers_case
 from experiments.reproduction.report import over_seeds, with_interval
 from experiments.text_tables import TextTable
+from marl_hpo_env import PaperReward, Reward
 
 COLUMNS = {
     "test_accuracy": ("test accuracy %", 100),
@@ -48,11 +49,12 @@ COLUMNS = {
 
 def reproduce(settings: Settings, show: Show) -> None:
     """Plays and trains seed after seed; each adds to the report."""
+    reward = settings.make(settings.tasks[0]).reward
     for found in finds(settings, settings.tasks[0]):
-        show(_findings(found, hardware(settings)))
+        show(_findings(found, reward, hardware(settings)))
 
 
-def _findings(found: Sequence[Find], machine: str) -> Findings:
+def _findings(found: Sequence[Find], reward: Reward, machine: str) -> Findings:
     task = found[0].task
     seeds = len({find.seed for find in found})
     case = papers_case(task)
@@ -60,7 +62,9 @@ def _findings(found: Sequence[Find], machine: str) -> Findings:
     if case is not None:
         tables.append(_papers(case))
     header, rows = csv_of(found)
-    return Findings([task], tables, sentences(found), header, rows, partial(_draw, found), machine)
+    return Findings(
+        [task], tables, [*sentences(found), *reasons(found, reward)], header, rows, partial(_draw, found), machine
+    )
 
 
 def _measured(found: Sequence[Find], title: str) -> TextTable:
@@ -110,6 +114,29 @@ def sentences(found: Sequence[Find]) -> list[str]:
         )
     epochs = " or ".join(map(str, sorted({find.epochs_per_episode for find in found})))
     return [*said, f"A design was trained for {epochs} epochs in an episode."]
+
+
+def reasons(found: Sequence[Find], reward: Reward) -> list[str]:
+    """Where what was found is larger or less accurate than the original: what the reward and short episodes did."""
+    better = improvements(found, TEAM, ORIGINAL)
+    said = []
+    if np.mean(better["size"]) < 1 and isinstance(reward, PaperReward) and reward.accuracy_weight:
+        size = np.mean(values(found, ORIGINAL, "model_size_mb"))
+        points = (1 - reward.accuracy_weight) / reward.accuracy_weight
+        said.append(
+            f"Why it is no smaller: by {reward} a megabyte costs what {points:.3g} points of accuracy bring, so all of the "
+            f"original's {size:.3g} MB weigh {points * size:.3g} points."
+        )
+    if np.mean(better["accuracy"]) < 0:
+        team = [find for find in found if find.network == TEAM]
+        designs, epochs = (
+            np.mean(numbers) for numbers in zip(*((f.designs, f.metric("epochs")) for f in team), strict=True)
+        )
+        said.append(
+            f"Why it is less accurate: it is the best of {designs:.0f} designs after an episode's epochs, while final training "
+            f"took {epochs:.0f}; the original was not one of them."
+        )
+    return said
 
 
 def _draw(found: Sequence[Find], path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import typer
 
 from experiments.provenance import cores, machine, measured_by, software
-from experiments.text_tables import TextTable
-from marl_hpo_env import METRICS, Reward, Trial, TunableNetwork
+from experiments.text_tables import TextTable, markdown_section, print_table
+from experiments.tuning.run import replace_text
+from marl_hpo_env import METRICS, Reward, SearchSpace, Trial, TunableNetwork
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
 
@@ -65,10 +68,26 @@ def improvement_table(trials: Mapping[str, Trial]) -> tuple[list[str], list[list
     return ["network", *IMPROVEMENTS[:-1], f"{IMPROVEMENTS[-1]}, points"], rows
 
 
-def layers(network: TunableNetwork, designs: Mapping[str, tuple[int, ...]]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the original and the designs layer by layer, one column per label."""
-    columns = [network.original, *(network.space.hyperparameters(design) for design in designs.values())]
-    rows = [[layer.name, *(_values(column[layer.name]) for column in columns)] for layer in network.space.layers]
+def original_values(network: TunableNetwork) -> dict[str, str]:
+    """The original's own values of what can be chosen, for people, by layer name."""
+    return {name: _values(values) for name, values in network.original.items()}
+
+
+def layers(
+    space: SearchSpace, original: Mapping[str, str], designs: Mapping[str, tuple[int, ...]]
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the original and the designs layer by layer, one column per label.
+
+    Args:
+        space: of the designs.
+        original: its values, as `original_values` has them.
+        designs: by label.
+    """
+    columns = [space.hyperparameters(design) for design in designs.values()]
+    rows = [
+        [layer.name, original[layer.name], *(_values(column[layer.name]) for column in columns)]
+        for layer in space.layers
+    ]
     return ["layer", "original", *designs], rows
 
 
@@ -122,8 +141,32 @@ def _letters(number: int) -> str:
     return ("" if number < 26 else _letters(number // 26 - 1)) + chr(ord("A") + number % 26)
 
 
-def measured_alone(device: torch.device, time_taken: str) -> str:
-    """The closing line of a report: the command, versions and hardware behind it, and how long it took."""
+def publish(
+    path: Path, title: str, tables: Mapping[str, tuple[list[str], list[list[str]]]], lines: Sequence[str], last: str
+) -> None:
+    """Shows tables and sentences, and writes them to a file.
+
+    Args:
+        path: a Markdown file.
+        title: its heading.
+        tables: header and rows by title.
+        lines: sentences.
+        last: the paragraph at the file's end, which is not shown.
+    """
+    text = [f"# {title}\n"]
+    for name, (header, rows) in tables.items():
+        print_table(name, header, rows)
+        text.append(markdown_section(name, header, rows))
+    for line in lines:
+        typer.echo(line)
+    replace_text(path, "\n".join([*text, "".join(f"- {line}\n" for line in lines), last]) + "\n")
+
+
+def measured_alone(device: torch.device | None, time_taken: str) -> str:
+    """The closing line of a report: the command, versions and hardware behind it, and how long it took; the device is None
+    where a cluster trained."""
+    if device is None:
+        return f"{measured_by(software(), 'a Ray cluster')}; {time_taken}."
     hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
     return (
         f"{measured_by(software(), f'{machine()}, {hardware}')}; {time_taken}. "

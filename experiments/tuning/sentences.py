@@ -24,6 +24,8 @@ def outcome(played: Play) -> list[str]:
     """What a learner's play came to."""
     counts = f"{len(played.episodes)} episodes, {played.evaluations} distinct designs"
     lines = [f"{played.name}: best reward {played.best.reward:.4f} ({counts})."]
+    if played.ended:
+        lines.append(f"{played.name}: the search ended, since {played.ended}.")
     if played.converged is not None:
         last = next(e.reward for e in reversed(played.episodes) if e.design == played.converged)
         same = "the best" if played.converged == played.best.design else f"{list(played.converged)}, reward {last:.4f}"
@@ -135,3 +137,12 @@ def device_seconds(store: Store) -> dict[str, tuple[int, float]]:
         count, seconds = spent.get(kind, (0, 0.0))
         spent[kind] = count + 1, seconds + float(trial.metrics.get("seconds") or 0.0)
     return spent
+
+
+def made_with(machines: set[str], on_cluster: bool) -> list[str]:
+    """A sentence on the machines that trained, where the report's last line does not say it: on a cluster, or where they
+    differ."""
+    if len(machines) < (1 if on_cluster else 2):
+        return []
+    differ = "; the last digits may differ between them" if len(machines) > 1 else ""
+    return [f"Designs were trained with {', '.join(sorted(machines))}{differ}."]

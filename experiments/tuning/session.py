@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import typer
 
 from agents import Learner, learner
-from experiments.text_tables import markdown_section, print_table
+from experiments.command_line import Stopped
 from experiments.tuning.evaluators import Machines
+from experiments.tuning.limits import RunLimits
+from experiments.tuning.overview import report_so_far, write_overview
 from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
 from experiments.tuning.report import (
     comparison,
@@ -23,19 +25,23 @@ from experiments.tuning.report import (
     improvements,
     layers,
     measured_alone,
+    original_values,
+    publish,
 )
+from experiments.tuning.run import Run, file_name, label_of
 from experiments.tuning.sentences import (
     added,
     below_zero,
     constraints,
     device_seconds,
     epoch_budget,
+    made_with,
     of_tables,
     outcome,
     time_taken,
 )
 from experiments.tuning.tuning import PHASES, Play, Tuning
-from marl_hpo_env import Limits, Reward, Task, Trial
+from marl_hpo_env import Design, InputError, Limits, Reward, Task, Trial
 
 _STARTED = time.perf_counter()
 
@@ -46,8 +52,9 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     Raises:
         InputError: as `Tuning`.
     """
-    if task.limits.batch_ratio is not None and (machines.workers or 1) > 1:
-        typer.echo(f"The batch-time limit is off: with {machines.workers} workers no training is alone.", err=True)
+    if task.limits.batch_ratio is not None and (machines.ray or (machines.workers or 1) > machines.devices):
+        where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
+        typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
     tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
     for note in task.splits.notes:
@@ -64,62 +71,94 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     return tuning
 
 
-def play_learner(
-    tuning: Tuning, player: Learner, name: str, seed: int, episodes: int | None, evaluations: int | None = None
-) -> Play:
-    """Lets a learner play, as `Tuning.play`, and writes its episodes into the run's folder."""
-    played = tuning.play(name, player, episodes, seed, evaluations)
-    tuning.write_episodes(played)
-    run = f"{name}, seed {seed}, {tuning.env.epochs} epochs, {tuning.reward}"
-    earlier = tuning.folder.store.about(f"run of {name}")
-    if earlier not in (None, run):
-        typer.echo(
-            f"The report in {str(tuning.folder.path)!r} was of {earlier}; it is replaced, its trials stay.", err=True
-        )
-    tuning.folder.store.set_about(f"run of {name}", run)
-    return played
-
-
 def play_both(
-    tuning: Tuning, name: str, player: Learner, baseline: str | None, seed: int, episodes: int | None
+    tuning: Tuning,
+    name: str,
+    player: Learner,
+    baseline: str | None,
+    seed: int,
+    limits: RunLimits,
+    start: Sequence[Design] = (),
 ) -> None:
     """A learner's play, where there is a baseline one of its with as many distinct designs, and the closing report.
 
     Args:
-        tuning: the run.
-        name: of the learner.
+        tuning: the task and its folder.
+        name: of the learner, with its settings.
         player: the learner.
         baseline: the name of another, or None.
         seed: of both.
-        episodes: of the learner; until it is finished where None.
+        limits: of the run; its episodes, designs and target are the learner's alone.
+        start: designs that both evaluate first.
     """
-    played = play_learner(tuning, player, name, seed, episodes)
+    run = tuning.run(f"{file_name(label_of(name))}-seed{seed}", learner=name, seed=seed, start=start)
+    try:
+        _play_both(tuning, run, player, baseline, limits, start)
+    except (InputError, Stopped):
+        report_so_far(run, tuning.folder.store)
+        raise
+    finally:
+        write_overview(tuning.folder.path, tuning.folder.store)
+
+
+def _play_both(
+    tuning: Tuning, run: Run, player: Learner, baseline: str | None, limits: RunLimits, start: Sequence[Design]
+) -> None:
+    name, seed = run.settings["identity"]["learner"], run.settings["identity"]["seed"]
+    label, other = label_of(name), label_of(baseline or "")
+    if label == other:
+        label, other = name, str(baseline)
+    run.update(learners=[label])
+    played = tuning.play(
+        label,
+        player,
+        limits.episodes,
+        seed,
+        limits.evaluations,
+        seconds=limits.search_seconds(1 if baseline is None else 2),
+        target=limits.target,
+        start=start,
+        record=run.episodes(label),
+    )
     if _found_nothing(tuning, played):
         typer.echo(
-            f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play more episodes: "
-            "the same command with more --episodes continues.",
+            f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play longer: "
+            "the same command with larger limits, such as --episodes, continues.",
             err=True,
         )
         sys.exit(1)
-    if baseline is None:
-        close(tuning, played)
-    else:
-        close(tuning, played, play_learner(tuning, learner(baseline), baseline, seed, None, played.evaluations))
+    beside = None
+    if baseline is not None:
+        run.update(learners=[label, other])
+        beside = tuning.play(
+            other,
+            learner(baseline),
+            None,
+            seed,
+            played.evaluations,
+            seconds=limits.search_seconds(1),
+            start=start,
+            record=run.episodes(other),
+        )
+    close(tuning, run, played, beside, limits)
+    run.update(ended=played.ended)
 
 
 def _found_nothing(tuning: Tuning, played: Play) -> bool:
     return played.best.terminated or played.best.reward == tuning.reward.penalty
 
 
-def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
+def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits: RunLimits) -> None:
     """The closing report: the original network and what was found, each trained to convergence the same way."""
     plays = [played] if baseline is None else [played, baseline]
     found = [each for each in plays if not _found_nothing(tuning, each)]
-    trials = {"original": tuning.converge("original", None)}
-    trials[played.name], network = tuning.take_home(played.best.design)
+    to_come = 1 + len(found)
+    trials = {"original": tuning.converge("original", None, limits.training_seconds(to_come))}
+    seconds = limits.training_seconds(to_come - 1)
+    trials[played.name], network = tuning.take_home("the network to take home", played.best.design, run, seconds)
     if baseline is not None and baseline in found:
-        trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design)
-    rewards = tuning.folder / f"rewards-{played.name}.png"
+        trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design, limits.training_seconds(1))
+    rewards = run / f"rewards-{file_name(played.name)}.png"
     length = sum(phase == PHASES[0] for phase in played.phases)
     rewards_per_episode(played, rewards, length, tuning.printed(played))
     lines = [f"Reward: {tuning.reward}.", epoch_budget(tuning)]
@@ -131,6 +170,7 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     lines += below_zero(tuning.reward, seen.values())
     lines += constraints(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
+    lines += made_with(tuning.trained_with, on_cluster=tuning.device is None)
     objectives = front_objectives(tuning.reward)
     original = tuning.env.original
     reached = {
@@ -142,18 +182,19 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
     tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
     if baseline is not None:
         tables = {"Improvement over the original": improvement_table(trials), **tables}
-    write_report(tuning, trials, {each.name: each.best.design for each in found}, lines, tables)
+    lines += [f"{label}: {trial.reason}" for label, trial in trials.items() if trial.cut]
+    write_report(tuning, run, trials, {each.name: each.best.design for each in found}, lines, tables)
     if baseline is not None:
-        bars = tuning.folder / "improvements.png"
+        bars = run / "improvements.png"
         improvement_bars({name: improvements(trials, name) for name in trials if name != "original"}, bars)
         typer.echo(f"Improvement over the original: {bars}")
-    picture = tuning.folder / "pareto-front.png"
+    picture = run / "pareto-front.png"
     of_original = [objective.value(original, original) for objective in objectives]
     names = [str(objective) for objective in objectives]
     pareto_front(list(reached.values()), [values for _, values in best], of_original, names, picture)
     typer.echo(f"Pareto front: {picture}")
     if tuning.task.splits.test[1].is_floating_point():
-        masks = tuning.folder / "masks.png"
+        masks = run / "masks.png"
         predicted_masks(tuning.network(network), tuning.task.splits.test, masks)
         typer.echo(f"Predicted masks: {masks}")
     typer.echo(f"The network found by {played.name}: {network}")
@@ -166,23 +207,19 @@ def close(tuning: Tuning, played: Play, baseline: Play | None = None) -> None:
 
 def write_report(
     tuning: Tuning,
+    run: Run,
     trials: dict[str, Trial],
-    designs: dict[str, tuple[int, ...]],
+    designs: dict[str, Design],
     lines: Sequence[str] = (),
-    more: dict[str, tuple[list[str], list[list[str]]]] | None = None,
+    more: Mapping[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
     """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
-    text = [f"# {tuning.task.name}\n"]
-    for title, (header, rows) in {
+    network = tuning.task.network
+    tables = {
         "Trained to convergence": comparison(trials),
-        "Layer by layer": layers(tuning.task.network, designs),
+        "Layer by layer": layers(network.space, original_values(network), designs),
         **(more or {}),
-    }.items():
-        print_table(title, header, rows)
-        text.append(markdown_section(title, header, rows))
-    for line in lines:
-        typer.echo(line)
+    }
     took = time_taken(device_seconds(tuning.folder.store), time.perf_counter() - _STARTED)
+    publish(run / "report.md", tuning.task.name, tables, lines, measured_alone(tuning.device, took))
     typer.echo(f"{took[0].upper()}{took[1:]}.")
-    sentences = "".join(f"- {line}\n" for line in lines)
-    (tuning.folder / "report.md").write_text("\n".join([*text, sentences, measured_alone(tuning.device, took)]) + "\n")

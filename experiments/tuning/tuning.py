@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import csv
+import math
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,18 @@ from rich.console import Console
 from torch import nn
 
 from agents import Episode, Learner, PairwiseQ, play
-from agents.playing import begin
+from agents.playing import EPISODES_PER_EVALUATION, begin
 from experiments.progress import progress_bar
-from experiments.tuning.evaluators import Machines, evaluator_of
+from experiments.provenance import command
+from experiments.tuning.episodes import EpisodesFile
+from experiments.tuning.evaluators import BATCH, Machines, evaluator_of, pace
+from experiments.tuning.report import original_values
+from experiments.tuning.run import Run
 from experiments.tuning.run_folder import RunFolder
-from marl_hpo_env import InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
+from marl_hpo_env import Design, InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import load_network, save_network
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.trainer import choose_devices
 from marl_hpo_env.trial import CLOCK_METRICS
-
-BATCH = 8
-"""Designs asked at a time. Fixed, since a learner's result may depend on it; how many workers there are changes nothing."""
 
 PHASES = ("exploration", "exploration-exploitation")
 
@@ -41,6 +44,7 @@ class Play:
         trials: by design.
         converged: the learner's own answer, where it has one (VI-C).
         tables: of the paper's learner, the rows and columns of the table of each pair of layers.
+        ended: why, as the end of a sentence.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Play:
     trials: dict[Any, Trial]
     converged: tuple[int, ...] | None
     tables: Mapping[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    ended: str = ""
 
     @property
     def best(self) -> Episode:
@@ -90,18 +95,66 @@ class Tuning:
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
         timed = timed or task.limits.batch_ratio is not None
-        self.device = choose_device(machines.device)
-        evaluator = evaluator_of(task, machines, timed)
+        self._batch = machines.batch
+        devices = [] if machines.ray else choose_devices(machines.device)
+        self.device = devices[0] if devices else None  # None: those of a cluster
+        printed = out / "output.txt"
+        evaluator = evaluator_of(task, machines, timed, printed)
         env(task, evaluator=evaluator, reward=self.reward)  # fails if they do not fit together
         self.folder = RunFolder(out, task)
-        self._trains_alone = evaluator_of(task, replace(machines, workers=1), timed=True)
-        self._alone = StoredEvaluator(self._trains_alone, self.folder.store, needs_time=True)
-        self._stored = StoredEvaluator(evaluator, self.folder.store, needs_time=timed)
+        # On a cluster no training is known to be alone on its machine.
+        alone = (
+            evaluator
+            if machines.ray
+            else evaluator_of(task, replace(machines, device=str(devices[0]), workers=1), True, printed)
+        )
+        self._trains_alone = alone
+        strict, store = machines.strict, self.folder.store
+        self._alone = StoredEvaluator(alone, store, needs_time=alone.measures_time, strict=strict)
+        self._stored = StoredEvaluator(evaluator, store, needs_time=timed, strict=strict)
         self.env = env(task, evaluator=self._stored, reward=self.reward).unwrapped
         self.reward = self.env.reward  # a running budget changes Equation 2
 
+    def run(self, name: str, **identity: Any) -> Run:
+        """The run of this identity in the folder, which begins or goes on.
+
+        Args:
+            name: of its sub-folder, but for a number behind it.
+            **identity: what makes it another run than others, with its `seed`; reward, epochs and the kind of device do, too.
+        """
+        network = self.task.network
+        if self._batch != BATCH:
+            identity["batch"] = self._batch
+        return Run.claim(
+            self.folder.path,
+            name,
+            {
+                **identity,
+                "epochs": self.task.recipe.epochs,
+                "reward": str(self.reward),
+                "fingerprint": self._alone.fingerprint,
+            },
+            task=self.task.name,
+            training_seed=self.task.seed,
+            space=network.space.describe(),
+            original=original_values(network),
+            command=command(),
+            learners=[],
+            ended=None,
+        )
+
     def play(
-        self, name: str, learner: Learner, episodes: int | None, seed: int, evaluations: int | None = None
+        self,
+        name: str,
+        learner: Learner,
+        episodes: int | None,
+        seed: int,
+        evaluations: int | None = None,
+        *,
+        seconds: float | None = None,
+        target: float | None = None,
+        start: Sequence[Design] = (),
+        record: Path | None = None,
     ) -> Play:
         """Lets a learner play; what is stored already is replayed, not trained again.
 
@@ -111,7 +164,12 @@ class Tuning:
             episodes: how many at most; until the learner is finished where None.
             seed: of the learner.
             evaluations: distinct designs after which it ends.
+            seconds: after which it ends.
+            target: reward at which it ends.
+            start: designs that are evaluated first.
+            record: a CSV file for the episodes, each written as it comes.
         """
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
         # Each play begins with the task's own epochs, also where an earlier one has lowered them.
         self.env = env(self.task, evaluator=self._stored, reward=self.reward).unwrapped
         with self.console.status(
@@ -128,7 +186,9 @@ class Tuning:
         phases: list[str] = []
         trials: dict[Any, Trial] = {}
         best = float("-inf")
-        with progress_bar(self.console) as progress:
+        with ExitStack() as closing:
+            progress = closing.enter_context(progress_bar(self.console))
+            file = None if record is None else closing.enter_context(self._file_of_episodes(record))
             bar = progress.add_task(name, total=total, note="")
 
             def on_trial(trial: Trial) -> None:
@@ -139,20 +199,29 @@ class Tuning:
                 nonlocal best
                 phase = "" if exploration is None else PHASES[len(phases) >= exploration]
                 phases.append(phase)
+                if file is not None:
+                    file.write(episode, phase, self._printed(episode, trial))
                 best = max(best, episode.reward)
                 description = f"{name} {phase}".strip()
-                progress.update(bar, completed=len(phases), description=description, note=f"best {best:.4g}")
+                note = f"best {best:.4g} {pace(self._stored)}".rstrip()
+                if deadline < math.inf:
+                    note += f", ends within {max(0, deadline - time.monotonic()) / 60:.0f} min"
+                progress.update(bar, completed=len(phases), description=description, note=note)
 
             played = play(
                 self.env,
                 learner,
                 episodes,
                 evaluations=evaluations,
+                seconds=None if seconds is None else max(1e-3, deadline - time.monotonic()),
+                target=target,
+                start=start,
                 seed=seed,
-                batch=BATCH,
+                batch=self._batch,
                 on_trial=on_trial,
                 on_episode=on_episode,
             )
+            late = time.monotonic() >= deadline
             progress.update(bar, total=len(played))
         if all(trial.status != "completed" for trial in trials.values()):
             reasons = next(iter(trials.values())).reason
@@ -160,66 +229,102 @@ class Tuning:
         answer = learner.greedy_design if getattr(learner, "converged", False) else None  # type: ignore[attr-defined]
         pairs = learner.tables.items() if isinstance(learner, PairwiseQ) else ()
         tables = {pair: (len(table.q), len(table.q[0])) for pair, table in pairs}
-        return Play(name, played, phases, trials, answer, tables)
+        outcome = Play(name, played, phases, trials, answer, tables)
+        return replace(outcome, ended=_why(outcome, episodes, evaluations, target, late))
 
-    def converge(self, label: str, design: tuple[int, ...] | None) -> Trial:
+    def converge(self, label: str, design: Design | None, seconds: float = math.inf) -> Trial:
         """Final training (VII), alone on the machine so that its times mean something.
+
+        Args:
+            label: of the network, for the progress that is shown.
+            design: of the space, or None for the original network.
+            seconds: after which it is cut short (`Trial.cut`).
 
         Raises:
             InputError: if it cannot be trained.
         """
-        with self.console.status(f"training {label} to convergence"):
-            (trial,) = self._alone.evaluate([Request(design, self.task.seed, None)])
-        return _completed(trial)
+        stored = self._converged(design, seconds)
+        return _completed(stored or self._fit(label, design, seconds)[1])
 
-    def take_home(self, design: tuple[int, ...]) -> tuple[Trial, Path]:
+    def take_home(self, label: str, design: Design, run: Run, seconds: float = math.inf) -> tuple[Trial, Path]:
         """Final training of the design whose network the user takes home, and the file with it, which holds no code.
+
+        Args:
+            label: of the network, for the progress that is shown.
+            design: of the space.
+            run: whose folder the file is in.
+            seconds: as for `converge`.
 
         Raises:
             InputError: if it cannot be trained, or the file not be written.
         """
-        path = self.folder / "network.safetensors"
-        made_of = f"{self.task.fingerprint} {list(design)}"
-        request = Request(design, self.task.seed, None)
-        stored = self.folder.store.get(self._alone.fingerprint, request)
-        if stored is not None and path.exists() and self.folder.store.about("network") == made_of:
-            return _completed(stored), path
-        with self.console.status("training the network to take home to convergence"):
-            network, trial = self._trains_alone.fit(design)
-        self.folder.store.put(self._alone.fingerprint, trial)
+        path = run / "network.safetensors"
+        stored = self._converged(design, seconds)
+        if stored is not None:
+            saved = {"design": list(design), "cut": stored.cut}
+            if stored.status != "completed" or (path.exists() and run.settings.get("network") == saved):
+                return _completed(stored), path
+        network, trial = self._fit(label, design, seconds)
         _completed(trial)
         assert network is not None
+        run.update(network=None)
         save_network(network, path)
-        self.folder.store.set_about("network", made_of)
+        run.update(network={"design": list(design), "cut": trial.cut})
         return trial, path
+
+    @property
+    def trained_with(self) -> set[str]:
+        """The vector instructions, or GPUs, of its trials (`Trial.machine`)."""
+        return self.folder.store.machines(self._stored.fingerprint)
+
+    def _converged(self, design: Design | None, seconds: float) -> Trial | None:
+        """The stored final training of a design; None where there is none, or one that was cut and would now have more time."""
+        request = Request(design, self.task.seed, None)
+        stored = self.folder.store.get(self._alone.fingerprint, request)
+        if stored is not None and stored.cut and (stored.metrics.get("seconds") or 0.0) >= seconds:
+            return stored
+        return self._alone.stored(request)
+
+    def _fit(self, label: str, design: Design | None, seconds: float) -> tuple[nn.Module | None, Trial]:
+        with self.console.status(f"training {label} to convergence"):
+            network, trial = self._trains_alone.fit(design, seconds)
+        if not trial.accidental and not (trial.cut and self._alone.stored(trial.request)):
+            self.folder.store.put(self._alone.fingerprint, trial)
+        return network, trial
 
     def network(self, path: Path) -> nn.Module:
         """The network that was taken home, from its file."""
         model = self.task.model
         return load_network(path, model if isinstance(model, nn.Module) else model())
 
+    def _file_of_episodes(self, path: Path) -> EpisodesFile:
+        return EpisodesFile(path, [str(objective) for objective in self.reward.objectives], self.env.space.names)
+
     def printed(self, played: Play) -> list[float] | None:
         """Each episode's reward by Equation 2 as the paper prints it; None where another reward is paid, or this one as it is."""
+        values = [self._printed(episode, played.trials[episode.design]) for episode in played.episodes]
+        return [value for value in values if value is not None] or None
+
+    def _printed(self, episode: Episode, trial: Trial) -> float | None:
         reward = self.reward
         if not isinstance(reward, PaperReward) or reward.below_zero == "printed":
             return None
-        return [
-            reward.penalty if episode.terminated else reward.printed(played.trials[episode.design])
-            for episode in played.episodes
-        ]
+        return reward.penalty if episode.terminated else reward.printed(trial)
 
-    def write_episodes(self, played: Play) -> None:
-        """Every episode as a line of `episodes-<learner>.csv`."""
-        names = [str(objective) for objective in self.reward.objectives]
-        printed = self.printed(played)
-        with (self.folder / f"episodes-{played.name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            column = [] if printed is None else ["reward_as_printed"]
-            writer.writerow(["episode", "phase", "reward", *column, "terminated", *names, *self.env.space.names])
-            for index, (episode, phase) in enumerate(zip(played.episodes, played.phases, strict=True)):
-                rewards = [episode.reward, *([] if printed is None else [printed[index]])]
-                values = [episode.objectives[name] for name in names]
-                writer.writerow([index + 1, phase, *rewards, int(episode.terminated), *values, *episode.design])
+
+def _why(played: Play, episodes: int | None, evaluations: int | None, target: float | None, late: bool) -> str:
+    """Why a play with these limits has ended."""
+    if target is not None and max(episode.reward for episode in played.episodes) >= target:
+        return f"the target reward of {target:g} was reached"
+    if evaluations is not None and played.evaluations >= evaluations:
+        return f"{evaluations} distinct designs were evaluated"
+    if late:
+        return "its time was over"
+    if episodes is not None and len(played.episodes) >= episodes:
+        return f"{episodes} episodes were played"
+    if evaluations is not None and len(played.episodes) >= EPISODES_PER_EVALUATION * evaluations:
+        return "the learner repeated itself"
+    return "the learner was finished"
 
 
 def _completed(trial: Trial) -> Trial:

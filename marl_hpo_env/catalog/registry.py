@@ -12,7 +12,7 @@ from marl_hpo_env.catalog.digits import digits_tasks
 from marl_hpo_env.catalog.paper import paper_tasks
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.data.folders import expanded
-from marl_hpo_env.errors import InputError, import_object
+from marl_hpo_env.errors import InputError, first_line, import_object
 
 Factory = Callable[..., Task]
 """Makes a task. One that takes `data_dir` is given the folder with the data, a `Path` or None."""
@@ -26,7 +26,7 @@ def task(name: str, data_dir: Path | str | None = None) -> Task:
     """The task with this name.
 
     Args:
-        name: one of `tasks()`, or `package.module:function` for a function that makes one.
+        name: one of `tasks()`, or `package.module:function` or `path/to/file.py:function` for a function that makes one.
         data_dir: the folder with its data, for the tasks on data that are not in the package. They are read at the first
             use, so without it such a task can be looked at and not be trained.
 
@@ -40,7 +40,14 @@ def task(name: str, data_dir: Path | str | None = None) -> Task:
     elif not callable(factory):
         raise InputError(f"The task {name!r} is a {type(factory).__name__}; name a function that makes a Task.")
     else:
-        made = factory(data_dir=where) if takes_folder(name) else factory()
+        try:
+            made = factory(data_dir=where) if takes_folder(name) else factory()
+        except InputError:
+            raise
+        except Exception as error:  # whatever a user's function raises
+            raise InputError(
+                f"The task {name!r} cannot be made: {type(error).__name__}: {first_line(error)}."
+            ) from error
     if not isinstance(made, Task):
         raise InputError(f"The task {name!r} makes a {type(made).__name__}; it must make a Task.")
     if where is not None and not takes_folder(name):
@@ -55,7 +62,10 @@ def takes_folder(name: str) -> bool:
         InputError: if there is no such task.
     """
     factory = _factory(name)
-    return not isinstance(factory, Task) and "data_dir" in inspect.signature(factory).parameters
+    try:
+        return not isinstance(factory, Task) and "data_dir" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # nothing that can be called, or that says what it takes
+        return False
 
 
 def _factory(name: str) -> Any:

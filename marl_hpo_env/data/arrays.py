@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
     try:
         with np.load(expanded(path), allow_pickle=False) as file:
             parts, count = _parts(dict(file), examples)
-    except (OSError, KeyError, IndexError, TypeError, ValueError, SyntaxError, zipfile.BadZipFile) as error:
+    except _NO_IMAGES as error:
         if isinstance(error, InputError):
             raise
         reason = first_line(error).partition(". ")[0]
@@ -74,6 +75,13 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
     return Data(splits[0], splits[1], splits[2], notes)
 
 
+_NO_IMAGES = (
+    *(OSError, EOFError, KeyError, IndexError, TypeError, ValueError, SyntaxError, MemoryError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What is raised where a file holds no images."""
+
+
 def training_images(path: Path | str) -> int:
     """How many images such a file has for training, when the held-out parts are taken out.
 
@@ -84,7 +92,7 @@ def training_images(path: Path | str) -> int:
         with np.load(expanded(path), allow_pickle=False) as file:
             jpeg = "jpeg_train" in file
             classes = _classes(file["y_train" if jpeg else "y"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except _NO_IMAGES as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"The file {str(path)!r} cannot be read as images; it has no y_train and no y.") from error
@@ -109,6 +117,10 @@ def _parts(file: dict[str, Any], examples: int | None) -> tuple[list[tuple[np.nd
             indices = indices[divided(classes[f"y{part}"][indices], [share], generator)[0]]  # noqa: PLW2901
         order = indices.sort().values.numpy()
         pixels = _decoded(file[f"jpeg{part}"], file[f"off{part}"], order) if part else file["x"][order]
+        if pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise InputError(
+                f"The images are {pixels.dtype} of shape {pixels.shape}; give uint8 of (n, height, width, 3)."
+            )
         read.append((pixels, file[f"y{part}"][order]))
     return read, len(train)
 
@@ -119,6 +131,8 @@ def _classes(targets: np.ndarray) -> torch.Tensor:
     Raises:
         InputError: if a class has too few images to be divided.
     """
+    if targets.dtype.kind not in "iubf" or (targets.ndim == 1 and (targets != np.floor(targets)).any()):
+        raise InputError(f"The classes are {targets.dtype}; give class indices, whole numbers from 0.")
     classes = torch.from_numpy(targets).long() if targets.ndim == 1 else torch.zeros(len(targets), dtype=torch.int64)
     values, counts = classes.unique(return_counts=True)
     if not len(values) or counts.min() < 3:

@@ -97,9 +97,11 @@ Inputs = torch.Tensor | ImageFiles
 
 
 def in_batches(inputs: Inputs, batches: Sequence[slice | torch.Tensor]) -> Iterator[torch.Tensor]:
-    """The inputs of each batch of indices, one after the other; files are read ahead of who takes them."""
+    """The inputs of each batch of indices, one after the other; files are read ahead of who takes them. They are whoever's who
+    takes them: a network may write to them."""
     if isinstance(inputs, torch.Tensor):
-        yield from (inputs[batch] for batch in batches)
+        for batch in batches:
+            yield inputs[batch].clone() if isinstance(batch, slice) else inputs[batch]
         return
     ahead: deque[list[Future[np.ndarray]]] = deque()
     for batch in batches:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from marl_hpo_env.errors import warn
+from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.trial import TIME_METRICS, Request, Trial
@@ -76,18 +76,22 @@ class StoredEvaluator:
     short, or the inner evaluator says that it does not stand. A request that fails by accident, such as for want of memory, is
     tried once more, alone; at its third accident, over all runs with this store, its failure is stored. Where the store has
     trials of the same task that were made under other conditions, and none under these, a warning says so before the first is
-    evaluated.
+    evaluated. Another says so once where trials that were made with other vector instructions, or on another kind of GPU,
+    stand beside a new one.
 
     Args:
         inner: evaluates what is not stored.
         store: where trials are kept; `Store()` keeps them in memory.
         needs_time: whether a stored trial without times, as side-by-side workers leave it, is taken again.
+        strict: whether that second warning is an `InputError` in its place, so that all trials agree to the last bit.
     """
 
-    def __init__(self, inner: Evaluator, store: Store, needs_time: bool = False) -> None:
+    def __init__(self, inner: Evaluator, store: Store, needs_time: bool = False, *, strict: bool = False) -> None:
         self.inner = inner
         self.store = store
         self.needs_time = needs_time
+        self.strict = strict
+        self._machines: set[str] | None = None  # of the stored trials, once a new one has come
         self._introduced = False
 
     @property
@@ -148,6 +152,7 @@ class StoredEvaluator:
         if trial.accidental and self.store.count_accident(self.fingerprint, trial.request) >= ACCIDENTS:
             trial = replace(trial, reason=f"{trial.reason} That was its accident number {ACCIDENTS}.", accidental=False)
         if not trial.accidental:
+            self._compare(trial)
             self.store.put(self.fingerprint, trial)
         return trial
 
@@ -163,6 +168,24 @@ class StoredEvaluator:
                 f"The store {self.store.name} holds {others} trials of the task {name!r} that were made with another network, "
                 "data, choices, recipe, limits or kind of device; they do not count here."
             )
+
+    def _compare(self, trial: Trial) -> None:
+        """Tells the user of a new trial whose last bits other machines' may not have.
+
+        Raises:
+            InputError: if that is not wanted.
+        """
+        if trial.machine is None:
+            return
+        if self._machines is None:
+            self._machines = self.store.machines(self.fingerprint)
+        if self._machines and trial.machine not in self._machines:
+            others = " and ".join(sorted(self._machines))
+            said = f"The store {self.store.name} holds trials that were made with {others}, and a new one with {trial.machine}"
+            if self.strict:
+                raise InputError(f"{said}; go on where the others were made, or without being strict.")
+            warn(f"{said}: their last digits may differ.")
+        self._machines.add(trial.machine)
 
     def _lacks_time(self, trial: Trial) -> bool:
         """Whether times are needed that side-by-side workers did not measure."""

@@ -17,7 +17,7 @@ VERSION = 3
 """Of the schema: `pragma user_version` of the file, which was 0 in the first."""
 
 _COLUMNS = {
-    "trials": "fingerprint, design, seed, epochs, status, reason, metrics, history, accidental",
+    "trials": "fingerprint, design, seed, epochs, status, reason, metrics, history, accidental, machine",
     "about": "name, value",
     "tasks": "fingerprint, name",
     "accidents": "fingerprint, design, seed, epochs, count",
@@ -50,6 +50,7 @@ _SCHEMA = (
         metrics text not null,     -- JSON object, units in the names
         history text not null,     -- JSON list, one object per epoch
         accidental integer not null default 0,
+        machine text,
         checksum text,
         primary key (fingerprint, design, seed, epochs)
     ) without rowid
@@ -74,6 +75,7 @@ _FROM_VERSION_1 = (
 )
 
 _FROM_VERSION_2 = (
+    "alter table trials add column machine text",
     *(
         statement
         for table in ("trials", "about", "tasks")
@@ -194,6 +196,7 @@ class Store:
             json.dumps(dict(trial.metrics)),
             json.dumps([dict(e) for e in trial.history]),
             int(trial.accidental),
+            trial.machine,
         )
 
     def count_accident(self, fingerprint: str, request: Request) -> int:
@@ -229,6 +232,12 @@ class Store:
             )
         return 0 if fingerprint in counted else sum(counted.values())
 
+    def machines(self, fingerprint: str) -> set[str]:
+        """What the trials of this fingerprint were made with (`Trial.machine`), where it is known."""
+        with _errors():
+            rows = self._database.execute("select distinct machine from trials where fingerprint = ?", (fingerprint,))
+            return {machine for (machine,) in rows if machine is not None}
+
     def about(self, name: str) -> str | None:
         """What the store says of `name`, such as the task that it belongs to; None where it says nothing."""
         with _errors():
@@ -256,11 +265,11 @@ def _errors() -> Iterator[None]:
 
 def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
     """The fingerprint and the trial of a row of `trials`."""
-    fingerprint, design, seed, epochs, status, reason, metrics, history, accidental = row
+    fingerprint, design, seed, epochs, status, reason, metrics, history, accidental, machine = row
     actions = json.loads(design)
     request = Request(None if actions is None else tuple(actions), seed, json.loads(epochs))
     return fingerprint, Trial(
-        request, status, reason, json.loads(metrics), tuple(json.loads(history)), bool(accidental)
+        request, status, reason, json.loads(metrics), tuple(json.loads(history)), bool(accidental), machine
     )
 
 

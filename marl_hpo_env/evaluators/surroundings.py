@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from marl_hpo_env.catalog import registry
+from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.networks import rules
 
 _SETTINGS: Mapping[str, tuple[Callable[[], Any], Callable[[Any], None], Any]] = {
@@ -44,6 +45,13 @@ def numeric_settings() -> dict[str, Any]:
     """Those of torch's numeric settings that are not as torch has them, by a name of ours."""
     values = {name: (read(), own) for name, (read, _, own) in _SETTINGS.items()}
     return {name: value for name, (value, own) in values.items() if value != own}
+
+
+def fingerprint(task: Task, kind: str) -> str:
+    """What trials of a task depend on beside their request: the task's fingerprint, and the kind of device, such as `"cpu"`; on a
+    CPU one thread trains, which is part of it, as are torch's numeric settings where they are not its own."""
+    settings = "".join(f"-{name}={value}" for name, value in sorted(numeric_settings().items()))
+    return f"{task.fingerprint}-{kind}{'-1-thread' if kind == 'cpu' else ''}{settings}"
 
 
 @dataclass(frozen=True)

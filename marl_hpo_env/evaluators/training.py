@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, warn, whole_number
-from marl_hpo_env.evaluators.surroundings import Surroundings, numeric_settings
+from marl_hpo_env.evaluators.surroundings import Surroundings, fingerprint
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.resource_limits import ResourceLimits
-from marl_hpo_env.training.trainer import Trainer, choose_device
+from marl_hpo_env.training.trainer import Trainer, choose_device, choose_devices
 from marl_hpo_env.training.workers import Death, Unsendable, Workers
 from marl_hpo_env.trial import METRICS, Request, Trial
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -79,11 +78,8 @@ class TrainingEvaluator:
 
     @property
     def fingerprint(self) -> str:
-        """The task's, and the kind of device; on a CPU one thread trains, which is part of it, as are torch's numeric settings
-        where they are not its own."""
-        kind = self._devices[0].type
-        settings = "".join(f"-{name}={value}" for name, value in sorted(numeric_settings().items()))
-        return f"{self._task.fingerprint}-{kind}{'-1-thread' if kind == 'cpu' else ''}{settings}"
+        """As `surroundings.fingerprint`."""
+        return fingerprint(self._task, self._devices[0].type)
 
     @property
     def task_name(self) -> str:
@@ -170,18 +166,6 @@ class TrainingEvaluator:
         )
         weakref.finalize(self, workers.close)
         return workers
-
-
-def choose_devices(names: str | None) -> list[torch.device]:
-    """The devices of a list of names with commas; CUDA where there is one, else the CPU, where None.
-
-    Raises:
-        InputError: if there is no such device on this machine, or they are not different ones of a kind.
-    """
-    devices = [choose_device(name.strip()) for name in names.split(",")] if names is not None else [choose_device(None)]
-    if len(set(devices)) < len(devices) or len({device.type for device in devices}) > 1:
-        raise InputError(f"The devices {names!r} are not different ones of one kind; name them like 'cuda:0,cuda:1'.")
-    return devices
 
 
 class _Job(NamedTuple):

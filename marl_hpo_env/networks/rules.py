@@ -91,11 +91,8 @@ def register_rule(kind: type[nn.Module], rule: Rule) -> None:
 
 def registered() -> dict[type[nn.Module], Rule]:
     """The rules that do not come with this package."""
-    return {
-        kind: rule
-        for kind, rule in _RULES.items()
-        if rule.__module__.partition(".")[0] != __package__.partition(".")[0]
-    }
+    ours = __name__.partition(".")[0]
+    return {kind: rule for kind, rule in _RULES.items() if str(rule.__module__).partition(".")[0] != ours}
 
 
 def rule_for(module: nn.Module) -> Rule | None:

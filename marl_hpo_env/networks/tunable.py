@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from marl_hpo_env.networks.rules import constructor_arguments, rule_for
 from marl_hpo_env.networks.trace import Traced
 from marl_hpo_env.networks.trials import trial_builds
 from marl_hpo_env.networks.weights import Counterparts, Plan
-from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.space import Design, SearchSpace
 
 
 class TunableNetwork:
@@ -116,6 +118,31 @@ class TunableNetwork:
             arguments = {**constructor_arguments(module), "type": type(module)}
             values[layer.name] = {name: arguments.get(name) for name in layer.choices}
         return values
+
+    @property
+    def original_design(self) -> Design:
+        """The design with the original's own values.
+
+        Raises:
+            InputError: if it is no design of the space; the sentence names the first layer whose values are not among its
+                choices, and the nearest design, value by value.
+        """
+        nearest, other, original = [], None, self.original
+        for layer in self.space.layers:
+            own = original[layer.name]
+            near = {name: min(values, key=partial(_distance, own[name])) for name, values in layer.choices.items()}
+            nearest.append(layer.action(near))
+            differing = [name for name, value in near.items() if _distance(own[name], value) > 0]
+            if differing and other is None:
+                other = layer, differing[0], own[differing[0]]
+        design = tuple(nearest)
+        if other is not None:
+            layer, name, value = other
+            raise InputError(
+                f"The original network is no design of this space: layer {layer.name!r} has {name} {_shown(value)}, and its "
+                f"choices are {', '.join(map(_shown, layer.choices[name]))}; the nearest design is {','.join(map(str, design))}."
+            )
+        return design
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -231,6 +258,22 @@ class TunableNetwork:
         if wrong:
             more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise InputError(f"The weights are not this network's: {', '.join(wrong[:3])}{more}; give its state dict.")
+
+
+def _distance(own: Any, value: Any) -> float:
+    """Between two values of a hyperparameter: 0 where they mean the same, infinite where they cannot be measured."""
+    ours, theirs = (v if isinstance(v, tuple | list) else (v,) for v in (own, value))
+    length = max(len(ours), len(theirs))
+    ours, theirs = (v * length if len(v) == 1 else v for v in (ours, theirs))  # a size of all dimensions
+    if tuple(ours) == tuple(theirs):
+        return 0.0
+    if len(ours) != len(theirs) or not all(isinstance(v, int | float) for v in (*ours, *theirs)):
+        return math.inf
+    return sum(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+
+
+def _shown(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,7 @@ def check_budget(budget: Budget) -> Budget:
     if isinstance(budget, str):
         if budget not in ("calibrated", "running"):
             raise InputError.unknown("epoch budget", budget, ("calibrated", "running"))
-    elif type(budget) is not int or budget < 1:
+    elif type(budget) is not int or not 1 <= budget < 2**63:
         raise InputError(
             f"The number of epochs is {budget!r}; it is a whole number from 1, or 'calibrated' or 'running'."
         )

@@ -64,6 +64,8 @@ class Trainer:
         self.loss_limit = loss_limit(limits, data.train[1])
         self.device = device
         self.measure_time = measure_time
+        cuda = device.type == "cuda"
+        self.machine = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
         self.data = data.to(device)
         # Small images in large batches: without gradients a batch costs little more than its activations.
         pixels = math.prod(self.data.train[0].shape[2:])
@@ -77,7 +79,7 @@ class Trainer:
         with _training_on(self.device):
             network = self._fresh(None).train()
             optimizer = self._optimizer(network)
-            x, y = (part[: self.recipe.batch_size] for part in self.data.train)
+            x, y = self._first(self.recipe.batch_size), self.data.train[1][: self.recipe.batch_size]
             clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
         return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
 
@@ -113,7 +115,7 @@ class Trainer:
             except Exception as error:  # whatever a design does to torch or to the user's own modules
                 status, reason, accidental = "failed", *_failure(error)
         metrics["seconds"] = time.perf_counter() - started
-        trial = Trial(request, status, reason, metrics, tuple(history), accidental)  # type: ignore[arg-type]
+        trial = Trial(request, status, reason, metrics, tuple(history), accidental, self.machine)  # type: ignore[arg-type]
         return network, trial
 
     def _attempt(
@@ -181,8 +183,13 @@ class Trainer:
         if self.recipe.initialization == "he":
             he(network)
         elif self.recipe.initialization == "he-inside":
-            he_inside(network, self.data.train[0][:1])
+            he_inside(network, self._first(1))
         return network
+
+    def _first(self, count: int) -> torch.Tensor:
+        """The first training inputs, for a network that may write to them."""
+        (inputs,) = in_batches(self.data.train[0], [slice(count)])
+        return inputs
 
     def _examples(self, request: Request) -> torch.Tensor:
         """Indices of the training examples: episodes may see fewer than final training does (VIII-D)."""
@@ -262,7 +269,7 @@ class Trainer:
     def _inference_ms(self, network: nn.Module) -> float:
         """Median time of one forward pass of a batch."""
         network.eval()
-        batch = self.data.train[0][: self.recipe.batch_size]
+        batch = self._first(self.recipe.batch_size)
         times = []
         for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
             clock = _Clock(self.device)
@@ -275,7 +282,7 @@ class Trainer:
         """The metrics that need no training."""
         network.eval()
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            network(self.data.train[0][:1])
+            network(self._first(1))
         parameters = sum(p.numel() for p in network.parameters())
         buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point())
         return {
@@ -374,6 +381,18 @@ def choose_device(name: str | None) -> torch.device:
             f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU."
         ) from error
     return device
+
+
+def choose_devices(names: str | None) -> list[torch.device]:
+    """The devices of a list of names with commas; CUDA where there is one, else the CPU, where None.
+
+    Raises:
+        InputError: if there is no such device on this machine, or they are not different ones of a kind.
+    """
+    devices = [choose_device(name.strip()) for name in names.split(",")] if names is not None else [choose_device(None)]
+    if len(set(devices)) < len(devices) or len({device.type for device in devices}) > 1:
+        raise InputError(f"The devices {names!r} are not different ones of one kind; name them like 'cuda:0,cuda:1'.")
+    return devices
 
 
 def _seed(request: Request, attempt: int) -> int:

@@ -186,6 +186,11 @@ class KnowsOnlyItsOwn(RandomSearch):
         assert all(episode.design in self._seen for episode in episodes)
 
 
+class AsksFirst(RandomSearch):
+    def tell(self, episodes):
+        assert self._seen
+
+
 PLAYS = "test_it_asks_for_designs_of_any_space_and_replays_them"
 
 
@@ -217,6 +222,7 @@ PLAYS = "test_it_asks_for_designs_of_any_space_and_replays_them"
         (ClearsTheObjectives, "test_it_does_not_change_what_it_is_told"),
         (WantsAList, "test_it_takes_any_sequence_of_episodes_also_an_empty_one"),
         (KnowsOnlyItsOwn, "test_it_takes_in_designs_that_it_never_asked_for"),
+        (AsksFirst, "test_it_takes_in_designs_that_are_known_before_the_first_is_asked_for"),
     ],
 )
 def test_a_learner_that_breaks_the_protocol_fails(broken, check):

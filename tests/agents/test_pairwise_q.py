@@ -1079,8 +1079,26 @@ def test_a_design_that_is_never_told_does_not_keep_the_learner_from_converging()
     assert learner.converged
 
 
+def test_a_design_that_nobody_asked_for_is_an_episode_of_the_phase_that_it_falls_in():
+    learner = started(chain(10, 10), exploration_episodes=2, max_exploitation_episodes=3, alpha_decay=0.5)
+    learner.tell([episode((0, 0), 10.0)])
+    assert learner.phase == "exploration"
+    (design,) = learner.ask(1)
+    assert learner.phase == "exploration-exploitation"
+    learner.tell([episode(design, 10.0), episode((5, 5), 10.0), episode((6, 6), 10.0)])
+    table = values(learner, (0, 1))
+    # Both of the first phase with its alpha, then n = 0 and n = 1 episodes into the second.
+    assert table[0][0] == table[design[0]][design[1]] == pytest.approx(9.5, rel=1e-12)
+    assert table[5][5] == pytest.approx(9.5, rel=1e-12)
+    assert table[6][6] == pytest.approx(4.75, rel=1e-12)
+    assert not learner.finished
+    learner.tell([episode((7, 7), 10.0)])
+    assert learner.finished  # after two and three episodes, one of which it asked for
+    assert learner.ask(1) == []
+
+
 def test_alpha_stays_while_exploring_although_episodes_were_told_that_nobody_asked_for():
-    learner = started(chain(10, 10), exploration_episodes=2)
+    learner = started(chain(10, 10), exploration_episodes=6)
     learner.tell([episode((k, k), 1.0) for k in range(4)])
     assert learner.phase == "exploration"
     (design,) = learner.ask(1)

@@ -129,6 +129,12 @@ def test_what_a_learner_gives_beyond_what_it_was_asked_for_is_not_played():
     assert game.batches == [[(0, 0), (1, 1)], [(0, 0)]]
 
 
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "0", True])
+def test_a_seed_is_a_whole_number_from_0(seed, refused):
+    with refused("seed", repr(seed)):
+        play(env("digits-convnet", evaluator="table"), RandomSearch(), 1, seed=seed)
+
+
 def test_the_learner_is_reset_with_the_space_and_the_seed():
     game = FakeEnvironment(chain(2, 2))
     learner = Scripted((0, 0))
@@ -383,3 +389,79 @@ def test_the_task_s_seed_and_not_the_learner_s_reaches_the_trials():
 def test_learners_import_and_play_without_torch():
     code = "import sys, agents; agents.learner('pairwise-q'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- known designs, a target, a clock ----------------------------------------------------------------------------------
+
+
+def test_known_designs_come_first_in_their_order_a_batch_at_a_time_and_are_told():
+    learner, game = Scripted((2, 2), (0, 1), (1, 1)), FakeEnvironment(chain(3, 3))
+    starts = [(1, 2), (0, 0), (1, 2)]
+    seen = []
+    played = play(game, learner, 5, start=starts, batch=2, on_episode=lambda episode, trial: seen.append(episode))
+    assert [episode.design for episode in played] == [(1, 2), (0, 0), (1, 2), (2, 2), (0, 1)]
+    assert seen == played
+    assert [[episode.design for episode in told] for told in learner.told] == [starts[:2], starts[2:], [(2, 2), (0, 1)]]
+    assert game.batches == [[(1, 2), (0, 0)], [(1, 2)], [(2, 2), (0, 1)]]
+    assert learner.asked == [2]  # nothing before the known designs, and no more than are left
+
+
+def test_known_designs_count_as_episodes_and_as_evaluations():
+    starts = [(0, 0), (0, 1), (0, 0)]
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted((1, 1)), 2, start=starts)) == 2
+    played = play(FakeEnvironment(chain(3, 3)), Scripted((1, 1), (1, 2)), evaluations=3, start=starts)
+    assert [episode.design for episode in played] == [*starts, (1, 1)]
+
+
+def test_a_known_design_that_does_not_exist_is_refused_before_anything_is_evaluated():
+    learner, game = Scripted((1, 1)), FakeEnvironment(chain(3, 3))
+    with pytest.raises(InputError, match="Action 3 of layer"):
+        play(game, learner, 3, start=[(0, 0), (0, 3)])
+    assert game.batches == []
+
+
+def test_a_play_ends_after_the_batch_that_reaches_the_target():
+    designs = [(0, 1), (2, 1), (0, 0), (2, 2)]
+    reached = play(FakeEnvironment(chain(3, 3)), Scripted(*designs), target=3, batch=1)
+    assert [episode.reward for episode in reached] == [1.0, 3.0]
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), target=3, batch=3)) == 3
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), target=4.5)) == 4
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), start=[(2, 2)], target=3)) == 1
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still but for what is added to it."""
+    now = [100.0]
+    monkeypatch.setattr("agents.playing.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_once_its_time_is_over_a_play_ends_with_what_has_finished(clock):
+    def on_trial(trial):
+        clock[0] += 10.0
+
+    designs = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
+    learner = Scripted(*designs)
+    # Trials finish in reverse order: after 30 seconds those of the first batch and the last of the second.
+    played = play(FakeEnvironment(chain(3, 3)), learner, seconds=25, batch=2, on_trial=on_trial)
+    assert [episode.design for episode in played] == [(0, 0), (0, 1), (1, 1)]
+    assert [episode for told in learner.told for episode in told] == played
+    # No new batch begins once it is over.
+    clock[0] = 0.0
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=20, batch=2, on_trial=on_trial)) == 2
+    # However little time there is, one design is evaluated.
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=1e-9, on_trial=on_trial)) == 1
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=1e9, on_trial=on_trial)) == 5
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, "ten", True])
+def test_a_time_that_is_not_positive_is_refused(seconds):
+    with pytest.raises(InputError, match=r"The number of seconds is .*; it is a positive number\."):
+        play(FakeEnvironment(chain(3, 3)), Scripted((0, 0)), seconds=seconds)
+
+
+@pytest.mark.parametrize("target", [math.nan, math.inf, -math.inf, "high", False])
+def test_a_target_that_is_no_finite_number_is_refused(target):
+    with pytest.raises(InputError, match=r"The target is .*; it is a reward, a finite number\."):
+        play(FakeEnvironment(chain(3, 3)), Scripted((0, 0)), target=target)

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from agents import PairwiseQ, RandomSearch, learner, learners
@@ -52,6 +53,45 @@ def test_a_setting_of_a_learner_that_has_none_is_refused():
 def test_a_setting_outside_its_range_is_refused():
     with pytest.raises(InputError, match="alpha"):
         learner("pairwise-q", alpha=2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "right"),
+    [
+        ("reinforce(learning_rate=abc)", "a number"),
+        ("reinforce(learning_rate=None)", "a number"),
+        ("reinforce(baseline_decay=[1])", "a number"),
+        ("coordination-graph(multi_objective=maybe)", "True or False"),
+        ("pairwise-q(compound_alpha=3)", "True or False"),
+        ("pairwise-q(exploration_episodes=1.5)", "a whole number or None"),
+        ("reinforce(learning_rate=True)", "a number"),
+        ("local-search(initial_designs=many)", "a whole number"),
+    ],
+)
+def test_a_setting_of_another_type_is_one_sentence(text, right, refused):
+    with refused(text.partition("(")[0], f"it is {right}."):
+        learner(text)
+
+
+@pytest.mark.parametrize("name", learners())
+@pytest.mark.parametrize("seed", [None, -1, 1.5, "0", True])
+def test_every_learner_takes_whole_numbers_from_0_as_seeds(name, seed, refused):
+    space = SearchSpace(
+        [Layer("a", "Linear", {"out_features": (1, 2)}), Layer("b", "Linear", {"bias": (1, 2)}, ("a",))]
+    )
+    with refused("seed", repr(seed)):
+        learner(name).reset(space, seed)
+
+
+@pytest.mark.parametrize("name", learners())
+def test_every_learner_takes_numpy_s_integers_as_seeds(name):
+    space = SearchSpace(
+        [Layer("a", "Linear", {"out_features": range(9)}), Layer("b", "Linear", {"bias": range(9)}, ("a",))]
+    )
+    first, second = learner(name), learner(name)
+    first.reset(space, 5)
+    second.reset(space, np.int64(5))
+    assert first.ask(3) == second.ask(3)
 
 
 @pytest.mark.parametrize("name", learners())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.command_line import new_app
@@ -132,3 +135,168 @@ run_command(app, "marl-hpo", [])
 """
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "\nStopped.\n")
+
+
+# --- what a user writes wrongly --------------------------------------------------------------------------------------
+
+MINE = """
+from torch import nn
+
+
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+
+def make(num_classes=3):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+
+def raises():
+    raise Odd
+
+
+def number():
+    return 3
+
+
+class Learner:
+    def __init__(self, setting):
+        raise Odd
+
+    def reset(self, space, seed): ...
+
+    def ask(self, n): ...
+
+    def tell(self, episodes): ...
+"""
+
+DIGITS = "--task digits-convnet"
+
+WRONG = [
+    *[
+        f"{command} --task {task}"
+        for command in ("tune", "show", "compare", "reproduce table4")
+        for task in (
+            "''",
+            "nope",
+            ":",
+            "./mine.py:raises",
+            "./mine.py:number",
+            "./nowhere.py:task",
+            "./raises.py:task",
+            "./leaves.py:task",
+        )
+    ],
+    *[
+        f"show --model {model}"
+        for model in (
+            "''",
+            "nope",
+            "torchvision:nope",
+            "./mine.py",
+            "./mine.py:raises",
+            "./mine.py:number",
+            "./mine.py:Odd",
+            "builtins:int",
+            "./raises.py:make",
+            "./text.txt:make",
+            "~nobody/mine.py:make",
+        )
+    ],
+    *[f"show --model ./mine.py:make --choices {file}" for file in ("nan.toml", "nowhere.toml", "text.txt", "''")],
+    *[f"tune --model ./mine.py:make --data {folder}" for folder in ("nowhere", "text.txt", "''")],
+    *[f"tune {DIGITS} --device {device}" for device in ("nope", "privateuseone", "meta", "cuda:99", "''")],
+    *[
+        f"{command} --out {out}"
+        for command in (f"tune {DIGITS}", f"table build {DIGITS}", "demo")
+        for out in (
+            "''",
+            "text.txt",
+            "text.txt/x",
+            "/proc/nowhere",
+        )
+    ],
+    *[
+        f"tune {DIGITS} {option} {value}"
+        for option in ("--episodes", "--epochs", "--batch-size", "--workers", "--seed")
+        for value in (
+            "0.5",
+            "nan",
+            "-1",
+            "''",
+            "99999999999999999999",
+        )
+    ],
+    *[f"tune {DIGITS} --learning-rate {value}" for value in ("0", "nan", "inf", "a")],
+    *[f"compare {DIGITS} {option} 99999999999999999999" for option in ("--seeds", "--episodes", "--jobs")],
+    *[
+        f"tune {DIGITS} --learner {learner}"
+        for learner in (
+            "''",
+            "nope",
+            "'random('",
+            "'reinforce(learning_rate=abc)'",
+            "'coordination-graph(multi_objective=maybe)'",
+            "'./mine.py:Learner(setting=1)'",
+            "./mine.py:make",
+            "./raises.py:Learner",
+        )
+    ],
+    *[f"tune {DIGITS} --width {width}" for width in ("''", "0", "1/0", "nan", "1/99999999999999999999")],
+    *[
+        f"tune --task vgg16-cifar100 --width 1/16 --images {images}"
+        for images in ("text.txt", "empty.npz", "floats.npz", "words.npz")
+    ],
+    *[
+        f"{command} {table}"
+        for command in ("table describe", "table check", "compare --task")
+        for table in (
+            "nowhere.npz",
+            "empty.npz",
+            "floats.npz",
+            "deep.json",
+        )
+    ],
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """The folder where a user is, with files that are not what they should be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    modules = {"mine": MINE, "raises": "raise KeyError", "leaves": "import sys\nsys.exit(3)"}
+    for name, content in modules.items():
+        (tmp_path / f"{name}.py").write_text(content)
+    (tmp_path / "text.txt").write_text("text")
+    (tmp_path / "nan.toml").write_text("[Conv2d]\nout_channels = [4, nan]\n")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    (tmp_path / "empty.npz").touch()
+    np.savez(tmp_path / "floats.npz", x=np.full((30, 8, 8, 3), np.nan), y=np.zeros(30))
+    np.savez(tmp_path / "words.npz", x=np.zeros((30, 8, 8, 3), np.uint8), y=np.array(["a"] * 30))
+    yield tmp_path
+    for name in modules:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("line", WRONG)
+def test_a_wrong_command_line_is_said_and_ends_with_2(marl_hpo, line):
+    code, _, err = marl_hpo(*shlex.split(line))
+    assert code == 2, err
+    assert err.strip()
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("written", ["~/drawn/layers.png", "--picture=~/drawn/layers.png"])
+def test_a_tilde_is_the_home_folder_in_every_path(marl_hpo, tmp_path, monkeypatch, written):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    picture = [written] if written.startswith("--") else ["--picture", written]
+    code, out, err = marl_hpo("show", "--task", "digits-convnet", *picture)
+    assert (code, err) == (0, "")
+    assert str(tmp_path / "drawn" / "layers.png") in out
+
+
+def test_the_version_is_told(marl_hpo):
+    assert marl_hpo("--version") == (0, f"marl-hpo {version('marl-hpo-env')}\n", "")

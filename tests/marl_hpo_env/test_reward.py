@@ -336,3 +336,29 @@ def test_a_reward_says_what_it_is():
     assert str(reward) == "1 validation_accuracy - 0.2 model_size_mb / original, if parameters <= 10"
     assert str(PaperReward()) == "Eq. 2 with c_A = 0.5"
     assert str(PaperReward(0.7, "per_epoch", "printed")) == "Eq. 2 with c_A = 0.7, A per epoch, as printed below 0"
+
+
+@pytest.mark.parametrize("weight", ["0.5", None, True, [0.5]])
+def test_an_accuracy_weight_of_another_kind_is_one_sentence(refused, weight):
+    with refused("accuracy weight", repr(weight)):
+        PaperReward(weight)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mentioned"),
+    [
+        ((["flops"],), "['flops']"),
+        (("flops",), "'flops'"),
+        (({"flops": "1"},), "'1'"),
+        (({"flops": True},), "True"),
+        (({"flops": None},), "None"),
+        (({3: 1.0},), "3"),
+        (({"flops": 1.0}, "flops <= 3"), "'flops <= 3'"),
+        (({"flops": 1.0}, 3), "3"),
+        (({"flops": 1.0}, [3]), "3"),
+        (({"flops": 1.0}, [None]), "None"),
+    ],
+)
+def test_weights_and_constraints_of_another_kind_are_one_sentence(refused, arguments, mentioned):
+    with refused(mentioned):
+        WeightedReward(*arguments)

@@ -265,3 +265,25 @@ def test_a_space_of_thousands_of_layers_can_be_shown():
     layers = [Layer(f"layer{i}", "Conv2d", {"out_channels": range(60)}) for i in range(2500)]
     assert repr(SearchSpace(layers)) == "SearchSpace(2500 layers, 0 pairs, about 10^4445 designs)"
     assert SearchSpace(layers[:2]).size_text == "3,600"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "mentioned"),
+    [
+        ({"name": 3}, "3"),
+        ({"name": ""}, "name"),
+        ({"kind": None}, "None"),
+        ({"inputs": "conv"}, "'conv'"),
+        ({"inputs": (3,)}, "(3,)"),
+        ({"choices": [("stride", (1, 2))]}, "by the hyperparameter's name"),
+        ({"choices": {"stride": (1, float("nan"))}}, "nan"),
+        ({"choices": {"stride": (1, float("inf"))}}, "inf"),
+        ({"choices": {"stride": ((1, float("nan")),)}}, "nan"),
+        ({"choices": {"stride": (np.zeros(2),)}}, "array"),
+        ({"choices": {"stride": ({"a": 1},)}}, "{'a': 1}"),
+        ({"choices": {str(n): range(50) for n in range(8)}}, "39,062,500,000,000 actions"),
+    ],
+)
+def test_a_layer_of_values_of_another_kind_is_one_sentence(refused, wrong, mentioned):
+    with refused(mentioned):
+        Layer(**{"name": "conv", "kind": "Conv2d", "choices": {"stride": (1, 2)}, **wrong})

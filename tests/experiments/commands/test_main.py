@@ -74,11 +74,12 @@ def uninterrupted(tmp_path_factory):
 
 def test_tune_ends_in_a_table_a_picture_and_its_files(uninterrupted):
     folder, out = uninterrupted
-    for text in ("original", "random", "test %", "conv3", "best reward", str(folder / "rewards-random.png")):
+    run = folder / "random-seed0"
+    for text in ("original", "random", "test %", "conv3", "best reward", str(run / "rewards-random.png")):
         assert text in out
-    assert (folder / "rewards-random.png").read_bytes().startswith(b"\x89PNG")
-    assert len((folder / "episodes-random.csv").read_text().splitlines()) == 1 + 10
-    report = (folder / "report.md").read_text()
+    assert (run / "rewards-random.png").read_bytes().startswith(b"\x89PNG")
+    assert len((run / "episodes-random.csv").read_text().splitlines()) == 1 + 10
+    report = (run / "report.md").read_text()
     assert "| original |" in report
     command = " ".join(["python -m experiments.commands.main", *TUNE, "--out", str(folder)])
     assert f"Measured by `{command}` with marl-hpo-env " in report
@@ -106,12 +107,60 @@ def test_a_run_that_was_stopped_continues_to_the_same_store_and_report(uninterru
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert rows(tmp_path) == rows(uninterrupted[0])
-    assert (tmp_path / "episodes-random.csv").read_text() == (uninterrupted[0] / "episodes-random.csv").read_text()
+    episodes = "random-seed0/episodes-random.csv"
+    assert (tmp_path / episodes).read_text() == (uninterrupted[0] / episodes).read_text()
+
+
+LONG = ["tune", "--task", "digits-convnet", "--learner", "random", "--workers", "1", "--device", "cpu"]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_is_reported_while_it_is_going_on_and_after_it_was_stopped(marl_hpo, tmp_path, stop):
+    process = start(*LONG, "--episodes", "400", "--out", str(tmp_path))
+    wait_for_trials(tmp_path, 1 + 8 + 1)
+    code, going_on, err = marl_hpo("report", tmp_path)
+    assert code == 0, err
+    assert process.poll() is None
+    os.kill(process.pid, stop)
+    _, said = process.communicate(timeout=60)
+    code, stopped, err = marl_hpo("report", tmp_path / "random-seed0")
+    assert code == 0, err
+    for shown in (going_on, stopped):
+        assert "random: best reward" in shown
+        assert "distinct designs so far" in shown
+    assert (tmp_path / "random-seed0" / "report.md").read_text().startswith("# digits-convnet: so far\n")
+    assert "| random-seed0 | random | 0 |" in (tmp_path / "report.md").read_text()
+    if stop == signal.SIGTERM:
+        assert process.returncode == 130
+        assert "the same command continues" in said
+        assert "Traceback" not in said
+
+
+def test_two_runs_at_once_share_a_folder(tmp_path):
+    command = [*LONG, "--episodes", "3", "--start", "original", "--out", str(tmp_path)]
+    runs = [start(*command, "--seed", str(seed)) for seed in range(2)]
+    for process in runs:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    report = (tmp_path / "report.md").read_text()
+    assert [report.count(f"| random-seed{seed} | random | {seed} | 3 | 3 |") for seed in range(2)] == [1, 1]
+    # The original network and the original's design once, two more designs each, and at most three final trainings.
+    budgets = [request.epochs for _, request, *_ in rows(tmp_path)]
+    assert budgets.count(4) == 2 + 2 * 2
+    assert 2 <= budgets.count(None) <= 3
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--hours", "0"], "The option --hours is 0.0; it is a positive number."),
+        (["--hours", "nan"], "The option --hours is nan; it is a positive number."),
+        (["--target", "inf"], "The option --target is inf; it is a reward, a finite number."),
+        (["--trial-timeout", "-1"], "The option --trial-timeout is -1.0; it is a positive number."),
+        (["--fit-timeout", "0"], "The option --fit-timeout is 0.0; it is a positive number."),
+        (["--trial-memory", "0"], "The option --trial-memory is 0.0; it is a positive number."),
+        (["--start", "1,2"], "A design of this space has 5 actions, one per layer; got 2."),
+        (["--start", "original,1"], "The design 'original,1' is not a list of action indices"),
         (["--task", "digits-convnt"], "There is no task 'digits-convnt'; did you mean 'digits-convnet'"),
         (["--learner", "pairwise"], "There is no learner 'pairwise'; did you mean 'pairwise-q'?"),
         (["--weight", "validation_accuracy=-1"], "The weight of 'validation_accuracy' is -1.0; weights are positive"),

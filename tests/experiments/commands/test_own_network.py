@@ -100,7 +100,7 @@ def test_an_engineers_network_and_folder_end_in_a_smaller_network_that_loads_els
     elsewhere = "\n".join(
         [
             "import torch, own_nets, marl_hpo_env",
-            "network = marl_hpo_env.load_network('out/network.safetensors', own_nets.Small())",
+            "network = marl_hpo_env.load_network('out/random-seed0/network.safetensors', own_nets.Small())",
             "print(sum(p.numel() for p in network.parameters()), tuple(network(torch.zeros(1, 3, 8, 8)).shape))",
         ]
     )
@@ -126,18 +126,22 @@ def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
     assert "added so that the network fits:" in run.stdout
     # Every number of the report stands whole in the terminal too, where its tables are in 80 columns.
     shown = run.stdout[: run.stdout.index("Reward: ")]
-    cells = [line.split() for line in (place / "out" / "report.md").read_text().splitlines() if line.startswith("| ")]
+    cells = [
+        line.split()
+        for line in (place / "out" / "random-seed0" / "report.md").read_text().splitlines()
+        if line.startswith("| ")
+    ]
     numbers = {word for words in cells for word in words if not re.search("[a-zA-Z]", word)} - {"|", "---"}
     assert any(len(number) == len("11,177,538") for number in numbers)
     assert numbers <= set(shown.split())
     assert max(map(len, shown.splitlines())) <= 80
     from torchvision.models import resnet18
 
-    network = load_network(place / "out" / "network.safetensors", resnet18(num_classes=2))
+    network = load_network(place / "out" / "random-seed0" / "network.safetensors", resnet18(num_classes=2))
     assert tuple(network(torch.zeros(1, 3, 16, 16)).shape) == (1, 2)
     assert sum(p.numel() for p in network.parameters()) < sum(p.numel() for p in resnet18(num_classes=2).parameters())
     with pytest.raises(InputError, match=r"with as many classes: size mismatch for fc\.weight"):
-        load_network(place / "out" / "network.safetensors", resnet18())
+        load_network(place / "out" / "random-seed0" / "network.safetensors", resnet18())
 
 
 @pytest.fixture
@@ -156,7 +160,10 @@ def refusal(marl_hpo):
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("resnet18", "The model 'resnet18' cannot be read; write torchvision:resnet18 or package.module:function."),
+        (
+            "resnet18",
+            "The model 'resnet18' cannot be read; write torchvision:resnet18, package.module:function or file.py:function.",
+        ),
         ("torchvision:resnet19", "There is no torchvision model 'resnet19'; did you mean"),
         ("nowhere:net", "There is no module 'nowhere' for the model 'nowhere:net'"),
         ("own_nets:absent", "The model 'own_nets:absent' cannot be found"),

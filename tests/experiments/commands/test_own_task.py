@@ -94,7 +94,7 @@ def test_it_is_tuned_by_two_workers(command, tmp_path):
     ended = command("tune", "--task", "own:bright", *given)
     assert ended.code == 0, ended.err
     assert "best reward" in ended.out
-    report = (tmp_path / "runs" / "bright" / "report.md").read_text()
+    report = (tmp_path / "runs" / "bright" / "random-seed0" / "report.md").read_text()
     assert report.startswith("# bright\n")
     assert "Measured by `python -m marl_hpo_env tune --task own:bright --learner random --episodes 4" in report
     designs = {trial.design for _, trial in Store(tmp_path / "runs" / "bright" / "trials.sqlite").trials()}
@@ -104,7 +104,7 @@ def test_it_is_tuned_by_two_workers(command, tmp_path):
 def test_a_design_of_it_is_trained_to_convergence(here, tmp_path):
     ended = here("fit", "--task", "own:bright", "--design", "0,1", "--device", "cpu", "--out", "out")
     assert ended.code == 0, ended.err
-    assert (tmp_path / "out" / "network.safetensors").exists()
+    assert (tmp_path / "out" / "fit" / "network.safetensors").exists()
 
 
 def test_it_is_shown(here, tmp_path):

@@ -6,8 +6,9 @@ import pytest
 
 from experiments.reproduction.finds import Find, improvement, improvements, labels, values
 from experiments.reproduction.paper import TABLE_V, papers_case
+from experiments.reproduction.table5 import reasons
 from experiments.reproduction.trainings import the_papers_learner
-from marl_hpo_env import METRICS, Request, Trial
+from marl_hpo_env import METRICS, PaperReward, Request, Trial, WeightedReward
 
 
 def find(network, seed, accuracy, size, train, inference=None):
@@ -35,6 +36,19 @@ def test_networks_are_compared_seed_by_seed():
     assert labels(FOUND) == ["original", "pairwise-q"]
     assert values(FOUND, "pairwise-q", "model_size_mb") == [2.0, 1.0]
     assert values(FOUND, "pairwise-q", "inference_ms_per_batch") == []
+
+
+def test_why_a_find_is_larger_or_less_accurate_than_the_original_is_said_with_the_figures():
+    assert reasons(FOUND, PaperReward()) == []
+    worse = [find("original", 0, 0.5, 2.0, 10.0), find("pairwise-q", 0, 0.25, 8.0, 5.0)]
+    worse[1].final.metrics["epochs"] = 12
+    assert reasons(worse, PaperReward(accuracy_weight=0.2)) == [
+        "Why it is no smaller: by Eq. 2 with c_A = 0.2 a megabyte costs what 4 points of "
+        "accuracy bring, so all of the original's 2 MB weigh 8 points.",
+        "Why it is less accurate: it is the best of 3 designs after an episode's epochs, while final training took 12; the "
+        "original was not one of them.",
+    ]
+    assert len(reasons(worse, WeightedReward({"validation_accuracy": 1}))) == 1
 
 
 def test_the_papers_own_improvements_come_from_its_table_5():

@@ -7,14 +7,13 @@ import re
 from dataclasses import replace
 
 import pytest
-import torch
-from torch import nn
 
 from agents import learner
 from experiments.tuning.evaluators import Machines
+from experiments.tuning.limits import RunLimits
 from experiments.tuning.report import front, front_objectives, front_table, improvement_table, improvements
-from experiments.tuning.session import close, play_both, play_learner, prepare
-from marl_hpo_env import Data, PaperReward, Recipe, Request, Task, Trial, WeightedReward
+from experiments.tuning.session import close, play_both, prepare
+from marl_hpo_env import PaperReward, Request, Trial, WeightedReward
 from marl_hpo_env.reward import Objective
 
 ACCURACY, SIZE = Objective("validation_accuracy", False), Objective("model_size_mb", False)
@@ -84,40 +83,18 @@ def test_improvements_over_the_original_by_hand():
 # --- a run that ends -------------------------------------------------------------------------------------------------
 
 
-def _network() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
-
-
-@pytest.fixture(scope="module")
-def bright() -> Task:
-    """Finding the bright quarter of 8x8 images."""
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.zeros(24, 1, 8, 8)
-    for number, mask in enumerate(masks):
-        top, left = 4 * (number % 2), 4 * (number // 2 % 2)
-        mask[0, top : top + 4, left : left + 4] = 1
-    images = masks + 0.1 * torch.randn(masks.shape, generator=generator)
-    splits = Data(*zip(images.split(8), masks.split(8), strict=True))
-    return Task(
-        "bright",
-        _network,
-        splits,
-        choices={"0": {"out_channels": (2, 4), "kernel_size": (1, 3)}},
-        recipe=Recipe(batch_size=8, epochs=1, learning_rate=0.05, patience=2, max_epochs=3),
-    )
-
-
 def test_a_run_on_masks_ends_in_a_front_and_in_predicted_masks(bright, tmp_path, capsys):
     tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1))
-    played = play_learner(tuning, learner("random"), "random", 0, 4)
+    played = tuning.play("random", learner("random"), 4, 0)
     stopped = next(design for design in played.trials if design != played.best.design)
     played.trials[stopped] = replace(played.trials[stopped], status="terminated")
-    close(tuning, played)
+    close(tuning, tuning.run("mine", seed=0), played, None, RunLimits())
     said = capsys.readouterr().out
+    folder = tmp_path / "run" / "mine"
     for name in ("pareto-front.png", "masks.png", "rewards-random.png"):
-        assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
-        assert str(tmp_path / "run" / name) in said
-    report = (tmp_path / "run" / "report.md").read_text()
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+        assert str(folder / name) in said
+    report = (folder / "report.md").read_text()
     assert "## No other of the 3 designs is better in all" in report
     table = report.split("is better in all")[1].strip().splitlines()
     assert table[0] == "| design | validation_accuracy | model_size_mb / original |"
@@ -133,19 +110,21 @@ def test_where_no_design_keeps_the_constraints_there_is_no_report(bright, tmp_pa
     reward = WeightedReward({"validation_accuracy": 1}, ["parameters <= 1"])
     tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1), reward)
     with pytest.raises(SystemExit) as ended:
-        play_both(tuning, "random", learner("random"), "pairwise-q", 0, 2)
+        play_both(tuning, "random", learner("random"), "pairwise-q", 0, RunLimits(2))
     assert ended.value.code == 1
     assert "None of the 2 designs completed and kept the constraints" in capsys.readouterr().err
-    assert not (tmp_path / "run" / "episodes-pairwise-q.csv").exists()  # nothing is trained in vain
-    assert not (tmp_path / "run" / "report.md").exists()
+    folder = tmp_path / "run" / "random-seed0"
+    assert not (folder / "episodes-pairwise-q.csv").exists()  # nothing is trained in vain
+    assert not (folder / "report.md").exists()
 
 
 def test_a_baseline_plays_as_many_distinct_designs_and_has_a_row_and_bars(bright, tmp_path, capsys):
     tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1))
-    team = learner("pairwise-q", exploration_episodes=2, max_exploitation_episodes=1)
-    play_both(tuning, "pairwise-q", team, "random", 0, None)
+    name = "pairwise-q(exploration_episodes=2,max_exploitation_episodes=1)"
+    play_both(tuning, name, learner(name), "random", 0, RunLimits())
     said = capsys.readouterr().out
-    report = (tmp_path / "run" / "report.md").read_text()
+    folder = tmp_path / "run" / "pairwise-q-seed0"
+    report = (folder / "report.md").read_text()
     table = report.split("## Trained to convergence")[1].split("##")[0]
     assert [line.split("|")[1].strip() for line in table.strip().splitlines()[2:]] == [
         "original",
@@ -153,8 +132,8 @@ def test_a_baseline_plays_as_many_distinct_designs_and_has_a_row_and_bars(bright
         "random",
     ]
     assert "## Improvement over the original" in report
-    assert (tmp_path / "run" / "improvements.png").read_bytes().startswith(b"\x89PNG")
-    assert str(tmp_path / "run" / "improvements.png") in said
+    assert (folder / "improvements.png").read_bytes().startswith(b"\x89PNG")
+    assert str(folder / "improvements.png") in said
     counts = [
         re.search(rf"- {name}: best reward .* (\d+) distinct designs", report)[1] for name in ("pairwise-q", "random")
     ]
@@ -163,10 +142,10 @@ def test_a_baseline_plays_as_many_distinct_designs_and_has_a_row_and_bars(bright
 
 def test_a_baseline_that_finds_nothing_has_a_line_and_no_row(bright, tmp_path):
     tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1))
-    played = play_learner(tuning, learner("random"), "random", 0, 2)
+    played = tuning.play("random", learner("random"), 2, 0)
     nothing = [episode._replace(terminated=True) for episode in played.episodes]
-    close(tuning, played, replace(played, name="other", episodes=nothing))
-    report = (tmp_path / "run" / "report.md").read_text()
+    close(tuning, tuning.run("mine", seed=0), played, replace(played, name="other", episodes=nothing), RunLimits())
+    report = (tmp_path / "run" / "mine" / "report.md").read_text()
     assert "- other: none of its designs completed and kept the constraints." in report
     assert "| other |" not in report
 
@@ -175,14 +154,15 @@ def test_under_eq_2_the_sum_as_printed_stands_beside_the_reward(bright, tmp_path
     # All of the weight is the size's, so every sum is below 0.
     reward = PaperReward(0.0)
     tuning = prepare(bright, tmp_path / "run", Machines("cpu", 1), reward)
-    play_both(tuning, "random", learner("random"), None, 0, 3)
-    with (tmp_path / "run" / "episodes-random.csv").open() as file:
+    play_both(tuning, "random", learner("random"), None, 0, RunLimits(3))
+    folder = tmp_path / "run" / "random-seed0"
+    with (folder / "episodes-random.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         printed = -float(row["model_size_mb"])
         assert float(row["reward_as_printed"]) == pytest.approx(printed)
         assert float(row["reward"]) == pytest.approx(printed / (1 - printed))
-    report = (tmp_path / "run" / "report.md").read_text()
+    report = (folder / "report.md").read_text()
     assert "As printed, Eq. 2 is below 0 for 3 of the 3 completed designs (100%); with c_A = 0.000" in report
     assert "- Epochs of a design's training: 1, as given." in report
 
@@ -191,7 +171,7 @@ def test_each_play_of_a_running_budget_begins_with_ten_epochs(bright, tmp_path):
     task = replace(bright, recipe=replace(bright.recipe, epochs="running"), reward=PaperReward())
     tuning = prepare(task, tmp_path / "run", Machines("cpu", 1))
     assert tuning.reward.accuracy_score == "per_epoch"
-    first = [play_learner(tuning, learner("random"), name, 0, 3) for name in ("random", "again")]
+    first = [tuning.play(name, learner("random"), 3, 0) for name in ("random", "again")]
     assert first[0].episodes == first[1].episodes
     budgets = [next(iter(played.trials.values())).request.epochs for played in first]
     assert budgets == [10, 10]

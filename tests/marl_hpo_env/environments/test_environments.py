@@ -606,3 +606,62 @@ def test_what_is_no_evaluator_is_one_sentence(formula_evaluator, refused):
     for wrong, named in ((formula_evaluator, "the class FormulaEvaluator"), (object(), "a object")):
         with refused(f"The evaluator is {named}", "measures_time"):
             marl_hpo_env.env("digits-convnet", evaluator=wrong)
+
+
+WRONG_SEEDS = [-1, 1.5, "0", float("nan"), True, 2**63]
+
+
+@pytest.mark.parametrize("seed", WRONG_SEEDS)
+def test_a_seed_is_a_whole_number_from_0(seed, spaces, turn_based, simultaneous, single_controller, refused):
+    for make in (turn_based, simultaneous, single_controller):
+        with refused("seed", repr(seed)):
+            make(spaces["chain"]).reset(seed=seed)
+        with refused("seed", repr(seed)):
+            make(spaces["chain"], seed=seed)
+    with refused("seed", repr(seed)):
+        dataclasses.replace(marl_hpo_env.task("digits-convnet"), seed=seed)
+
+
+def test_numpy_s_integers_are_seeds(spaces, turn_based, simultaneous, single_controller):
+    for make in (turn_based, simultaneous, single_controller):
+        env = make(spaces["chain"], seed=np.int64(3))
+        env.reset(seed=np.uint8(5))
+        (trial,) = env.unwrapped.evaluate([(0, 0, 0)])
+        assert type(trial.request.seed) is int
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "1", None])
+def test_a_reward_that_is_no_finite_number_is_refused_with_its_design(value, spaces, turn_based, refused):
+    class Broken(PaperReward):
+        def __call__(self, trial, original=None):
+            return value
+
+    env = turn_based(spaces["chain"], reward=Broken())
+    env.reset()
+    env.step(1)
+    env.step(0)
+    with refused("[1, 0, 2]", repr(value), "finite"):
+        env.step(2)
+    with refused("[0, 1, 0]", repr(value)):
+        play(turn_based(spaces["chain"], reward=Broken()), One(), 1)
+
+
+class One(RandomSearch):
+    def ask(self, n):
+        return [(0, 1, 0)]
+
+
+def test_turn_based_before_a_reset_there_is_no_step(spaces, turn_based, refused):
+    with refused("reset"):
+        turn_based(spaces["chain"]).unwrapped.step(0)
+
+
+@pytest.mark.parametrize("mode", ["rgb_array", "", 3])
+def test_an_unknown_render_mode_is_one_sentence(mode, spaces, turn_based, simultaneous, single_controller, refused):
+    for make in (turn_based, simultaneous, single_controller):
+        with refused(repr(mode), "'ansi'"):
+            make(spaces["chain"], render_mode=mode)
+        env = make(spaces["chain"], render_mode="human")  # which PettingZoo's test makes
+        env.reset()
+        with refused("'human'", "'ansi'"):
+            env.render()

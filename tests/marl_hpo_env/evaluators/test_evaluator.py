@@ -52,6 +52,32 @@ def test_a_stored_request_is_answered_from_the_store_and_first(inner):
     assert inner.asked == [B, A, C]
 
 
+def on_machine(evaluator, name):
+    """The evaluator, as if its trials were made with these vector instructions from now on."""
+    trial = type(evaluator).trial
+    evaluator.trial = lambda request: dataclasses.replace(trial(evaluator, request), machine=name)
+    return evaluator
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_trials_of_other_vector_instructions_beside_the_stored_ones_are_said_once_and_refused_by_who_is_strict(
+    inner, refused
+):
+    store = Store()
+    list(StoredEvaluator(inner, store).evaluate([A]))  # of before machines were known
+    list(StoredEvaluator(on_machine(inner, "AVX512"), store, strict=True).evaluate([B]))
+    on_machine(inner, "AVX2")
+    assert len(list(StoredEvaluator(inner, store, strict=True).evaluate([A, B]))) == 2  # nothing is new
+    with refused("in memory", "made with AVX512", "a new one with AVX2"):
+        list(StoredEvaluator(inner, store, strict=True).evaluate([C]))
+    assert store.machines(inner.fingerprint) == {"AVX512"}
+    evaluator = StoredEvaluator(inner, store)
+    with pytest.warns(UserWarning, match="made with AVX512, and a new one with AVX2: their last digits may differ"):
+        list(evaluator.evaluate([C]))
+    list(evaluator.evaluate([C._replace(seed=1)]))
+    assert store.machines(inner.fingerprint) == {"AVX2", "AVX512"}
+
+
 def test_where_all_is_stored_the_inner_evaluator_is_not_asked(inner):
     store = Store()
     list(StoredEvaluator(inner, store).evaluate([A, B]))
@@ -122,6 +148,17 @@ def test_a_trial_that_did_not_complete_is_remembered_too(spaces, formula_evaluat
         (trial,) = evaluator.evaluate([A])
         assert (trial.status, trial.reason) == (status, "The formula says so.")
     assert inner.asked == [A]
+
+
+def test_a_stored_training_that_was_cut_short_is_taken_again_once(inner):
+    store = Store()
+    (whole,) = inner.evaluate([A])
+    store.put(inner.fingerprint, dataclasses.replace(whole, reason="Final training was cut short."))
+    inner.asked.clear()
+    for _ in range(2):
+        assert list(StoredEvaluator(inner, store).evaluate([A, B]))[-1].reason is None
+    assert inner.asked == [A, B]
+    assert [trial.cut for _, trial in store.trials()] == [False, False]
 
 
 # --- times -----------------------------------------------------------------------------------------------------------

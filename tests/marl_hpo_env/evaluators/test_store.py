@@ -21,7 +21,7 @@ METRIC_VALUES = {name: index / 7 for index, name in enumerate(METRICS)} | {
     "flops": 123456789012,
 }
 HISTORY = ({"train_loss": 2.25, "validation_accuracy": 0.1}, {"train_loss": 1 / 3, "validation_accuracy": 0.7})
-COMPLETED = Trial(Request((1, 0, 2), 7, 4), "completed", None, METRIC_VALUES, HISTORY)
+COMPLETED = Trial(Request((1, 0, 2), 7, 4), "completed", None, METRIC_VALUES, HISTORY, machine="AVX2")
 TRIALS = [
     COMPLETED,
     Trial(Request(None, 7, 4), "completed", None, METRIC_VALUES, HISTORY),
@@ -54,6 +54,7 @@ def assert_same(stored: Trial, trial: Trial):
     assert dict(stored.metrics) == dict(trial.metrics)
     assert list(stored.history) == list(trial.history)
     assert stored.accidental is trial.accidental
+    assert stored.machine == trial.machine
 
 
 @pytest.mark.parametrize("trial", TRIALS)

@@ -773,3 +773,45 @@ def test_the_signature_tells_apart_what_a_built_network_takes_over():
 
     same, again, other = (TunableNetwork(Scaled(scale), torch.zeros(1, 4)).signature for scale in (1.0, 1.0, 0.5))
     assert same == again != other
+
+
+# --- the original as a design ------------------------------------------------------------------------------------------
+
+
+def test_an_original_whose_values_are_among_the_choices_is_a_design():
+    choices = {nn.Conv2d: CONVOLUTION, nn.ReLU: {"type": (nn.SiLU, nn.ReLU)}, "head.2": {"out_features": (8, 16)}}
+    network = TunableNetwork(Straight(), IMAGES, choices)
+    design = network.original_design
+    values = network.space.hyperparameters(design)
+    assert values["features.0"] == {"out_channels": 8, "kernel_size": 3, "stride": 1}
+    assert values["features.2"] == {"type": nn.ReLU}
+    assert values["head.2"] == {"out_features": 16}
+    original, rebuilt = network.build(None), network.build(design)
+    rebuilt.load_state_dict(original.state_dict())
+    assert torch.equal(rebuilt.eval()(IMAGES), original.eval()(IMAGES))
+
+
+@pytest.mark.parametrize(
+    ("choices", "layer", "values", "nearest"),
+    [
+        ({"out_channels": (2, 7, 16)}, "features.0", "out_channels 8, and its choices are 2, 7, 16", "1,1"),
+        ({"out_channels": (4, 8)}, "features.4", "out_channels 6, and its choices are 4, 8", "1,0"),
+        (
+            {"out_channels": (6, 8), "kernel_size": ((1, 3), (5, 5))},
+            "features.0",
+            r"kernel_size \(3, 3\), and its choices are \(1, 3\), \(5, 5\)",
+            "1,0",
+        ),
+    ],
+)
+def test_an_original_that_is_no_design_names_its_layer_and_the_nearest_design(choices, layer, values, nearest):
+    network = TunableNetwork(Straight(), IMAGES, {nn.Conv2d: choices})
+    with pytest.raises(InputError, match=f"layer '{layer}' has {values}; the nearest design is {nearest}") as raised:
+        network.original_design  # noqa: B018
+    assert len(str(raised.value).splitlines()) == 1
+
+
+def test_an_original_of_a_type_that_is_not_among_the_choices_is_no_design():
+    network = TunableNetwork(Straight(), IMAGES, {"features.2": {"type": (nn.SiLU, nn.GELU)}})
+    with pytest.raises(InputError, match=r"has type ReLU, and its choices are SiLU, GELU; the nearest design is 0\."):
+        network.original_design  # noqa: B018

@@ -119,3 +119,15 @@ def test_magnitudes_at_the_ends_of_their_range_are_taken(right):
 def test_magnitudes_out_of_range_are_refused(wrong):
     with pytest.raises(InputError):
         Augmentation(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"rotation": value} for value in (-1, 181, math.nan, "15", None, True)]
+    + [{"shift": value} for value in (-0.1, 1.1, math.inf, "a")]
+    + [{"flip": value} for value in (1, "yes", None)],
+)
+def test_a_magnitude_of_another_kind_is_one_sentence(refused, wrong):
+    (name,) = wrong
+    with refused(name, repr(wrong[name])):
+        Augmentation(**wrong)

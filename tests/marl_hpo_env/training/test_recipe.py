@@ -2,9 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 
-from marl_hpo_env import Recipe
+from marl_hpo_env import Limits, Recipe
 
 
 @pytest.mark.parametrize(
@@ -19,12 +20,38 @@ from marl_hpo_env import Recipe
         *[("warm_up_epochs", value) for value in (-1, 0.5, True)],
         *[("step_epochs", value) for value in (0, -1, 2.5)],
         *[("step_factor", value) for value in (0, -0.5, 1.1, math.nan)],
-        *[("epochs", value) for value in (0, -3, 2.5, True, "walking")],
+        *[("momentum", value) for value in (math.inf, "0.9", None, True)],
+        *[("learning_rate", value) for value in ("abc", None, True, 10**400)],
+        *[("batch_size", value) for value in (None, 10**30, [8])],
+        *[("nesterov", value) for value in ("no", 1, None)],
+        *[("augmentation", value) for value in (True, "flip", 3)],
+        *[("optimizer", value) for value in (None, 3, ["sgd"])],
+        *[("epochs", value) for value in (0, -3, 2.5, True, "walking", 10**20)],
     ],
 )
 def test_a_setting_outside_its_range_is_refused_with_its_value(refused, name, value):
     with refused(str(value)):
         Recipe(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("loss", value) for value in (0, -1, math.nan, math.inf, "guess", True, [1])],
+        *[("batch_ratio", value) for value in (0, math.nan, "guessing", True)],
+        *[("loss_epochs", value) for value in (0, 1.5, "2", None, True)],
+        *[("batches", value) for value in (0, 1.5, math.nan)],
+    ],
+)
+def test_a_limit_outside_its_range_is_refused_with_its_value(refused, name, value):
+    with refused(name, str(value)):
+        Limits(**{name: value})
+
+
+def test_numpy_s_numbers_are_numbers():
+    recipe = Recipe(batch_size=np.int64(8), learning_rate=np.float32(0.5), momentum=np.float64(0.25))
+    assert recipe == Recipe(batch_size=8, learning_rate=0.5, momentum=0.25)
+    assert [type(value) for value in (recipe.batch_size, recipe.learning_rate)] == [int, float]
 
 
 @pytest.mark.parametrize(

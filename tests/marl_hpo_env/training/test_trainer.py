@@ -126,6 +126,20 @@ def test_the_same_request_gives_the_same_trial_bit_for_bit_whatever_came_before(
     assert first_trial.status == "completed"
 
 
+def test_a_network_that_writes_to_its_input_does_not_change_the_data():
+    def overwriting():
+        return nn.Sequential(nn.Hardtanh(0.2, 0.4, inplace=True), nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    generator = torch.Generator().manual_seed(0)
+    inputs, targets = torch.rand(60, 4, generator=generator), torch.arange(60) % 3
+    data = Data((inputs.clone(), targets), (inputs.clone(), targets), (inputs.clone(), targets))
+    recipe = Recipe(16, 2, "adam", 0.01, initialization="he-inside")
+    task = Task("overwriting", overwriting, data, {nn.Linear: {"out_features": (4, 8)}}, recipe)
+    trainer = task.trainer(torch.device("cpu"))
+    assert trainer.train(Request((1,), 0, 2))[1].status == "completed"
+    assert all(torch.equal(part, inputs) for part, _ in data.splits().values())
+
+
 def test_another_seed_gives_another_trial(small):
     assert small.train(Request(None, 0, 2))[1].history != small.train(Request(None, 1, 2))[1].history
 
@@ -588,12 +602,13 @@ def test_a_design_that_runs_out_of_memory_fails_is_not_kept_and_the_run_goes_on(
     evaluator = StoredEvaluator(TrainingEvaluator(task, device), store)
     huge, small = Request((0, 1), 0, 1), Request((0, 0), 0, 1)
     trials = list(evaluator.evaluate([huge, small]))
-    assert [(trial.request, trial.status) for trial in trials] == [(huge, "failed"), (small, "completed")]
-    assert trials[0].reason.startswith("Out of memory: ")
-    assert trials[0].reason.count("\n") == 0
-    assert trials[0].accidental
+    # It is tried again when the others are done.
+    assert [(trial.request, trial.status) for trial in trials] == [(small, "completed"), (huge, "failed")]
+    assert trials[1].reason.startswith("Out of memory: ")
+    assert trials[1].reason.count("\n") == 0
+    assert trials[1].accidental
     assert store.get(evaluator.fingerprint, huge) is None
-    assert store.get(evaluator.fingerprint, small) == trials[1]
+    assert store.get(evaluator.fingerprint, small) == trials[0]
 
 
 def test_fit_gives_the_finally_trained_network_and_its_trial():

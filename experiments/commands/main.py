@@ -18,7 +18,7 @@ from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.text_tables import print_table
-from marl_hpo_env import InputError, Recipe, Task, tasks
+from marl_hpo_env import InputError, Task, tasks
 from marl_hpo_env import task as named_task
 
 
@@ -83,6 +83,14 @@ ChoicesFile = Annotated[
         "--choices", help="With --model: a TOML file of hyperparameter values; by default fractions of the original's."
     ),
 ]
+WeightsFile = Annotated[
+    Path | None,
+    path_option(
+        "--weights",
+        help="With --model: a .safetensors, .pth or .pt file with the network's own weights, which every design and the "
+        "original start from. Added layers then share one width. With torchvision networks images are 224 by 224 by default.",
+    ),
+]
 Epochs = Annotated[
     str | None,
     typer.Option(
@@ -96,7 +104,10 @@ BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Images per step.", show_default="the task's; with --model 64")
 ]
 LearningRate = Annotated[
-    float | None, typer.Option(help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's")
+    float | None,
+    typer.Option(
+        help="Of the optimizer.", show_default="the task's; with --model 0.001, Adam's; with --weights 0.0001"
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the learner.")]
 FitTimeout = Annotated[
@@ -137,6 +148,7 @@ def tune(
     examples: Examples = None,
     width: Width = None,
     choices: ChoicesFile = None,
+    weights_file: WeightsFile = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
@@ -272,7 +284,7 @@ def tune(
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    task = _task(task_name, model, options, choices, recipe)
+    task = _task(task_name, model, options, choices, recipe, weights_file)
     known = [
         task.network.original_design if design == "original" else task.space.check(_read_design(design))
         for design in start or ()
@@ -292,6 +304,7 @@ def fit(
     examples: Examples = None,
     width: Width = None,
     choices: ChoicesFile = None,
+    weights_file: WeightsFile = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     device: Device = None,
@@ -315,7 +328,7 @@ def fit(
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    task = _task(task_name, model, options, choices, recipe)
+    task = _task(task_name, model, options, choices, recipe, weights_file)
     checked = task.space.check(actions)
     tuning = prepare(task, out, machines)
     run = tuning.run("fit", design=checked, seed=None)
@@ -337,6 +350,7 @@ def show(
     examples: Examples = None,
     width: Width = None,
     choices: ChoicesFile = None,
+    weights_file: WeightsFile = None,
     picture: Annotated[Path, path_option(help="Where to draw the layer graph, a PNG file.")] = Path("runs/layers.png"),
 ) -> None:
     """Show a network's layers: what each can choose from and what feeds it; and draw the graph."""
@@ -346,7 +360,7 @@ def show(
     if picture.suffix != ".png":
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    network = _task(task_name, model, options, choices, {}, needs_data=False).network
+    network = _task(task_name, model, options, choices, {}, weights_file, needs_data=False).network
     layers, sets = search_space(network)
     print_table(*layers, one_line=True)
     print_table(*sets)
@@ -387,6 +401,7 @@ def _task(
     options: TaskOptions,
     choices: Path | None,
     recipe: dict[str, Any],
+    weights: Path | None,
     needs_data: bool = True,
 ) -> Task:
     """The named task, or one of the user's own network; what `recipe` says takes the place of its recipe's values."""
@@ -398,6 +413,8 @@ def _task(
     if name is not None:
         if choices is not None:
             raise InputError("A task brings its own choices; leave out --choices.")
+        if weights is not None:
+            raise InputError("The option --weights is for --model; a task is trained from its own start.")
         task = options.task(name)
         task = replace(task, recipe=replace(task.recipe, **given))
         if options.images is not None and needs_data:
@@ -413,7 +430,7 @@ def _task(
         raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
     from experiments.commands.own_network import own_task
 
-    return own_task(model, options.data, options.image_size or 64, choices, Recipe(**{"epochs": "calibrated", **given}))
+    return own_task(model, options.data, options.image_size, choices, given, weights)
 
 
 def _read_design(text: str) -> list[int]:

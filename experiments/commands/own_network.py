@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,20 +18,35 @@ if TYPE_CHECKING:
     from marl_hpo_env.networks.graph import Choices
 
 
+_IMAGENET_SIZE = 224
+"""That torchvision's weights were made with."""
+
 _LIMITS = Limits(loss="guessing")
 """A design that learns nothing is stopped, and the epoch budget can be calibrated."""
 
 
-def own_task(model: str, data: Path | None, image_size: int, choices: Path | None, recipe: Recipe) -> Task:
+FINE_TUNING_RATE = 1e-4
+"""Of Adam, where designs inherit weights: a tenth of the rate without."""
+
+
+def own_task(
+    model: str,
+    data: Path | None,
+    image_size: int | None,
+    choices: Path | None,
+    recipe: dict[str, Any],
+    weights: Path | None = None,
+) -> Task:
     """A task of a named network and a folder of images.
 
     Args:
         model: `torchvision:NAME`, or `package.module:FUNCTION` or `path/to/file.py:FUNCTION` for a function (or class) that
             makes the network; it is called with `num_classes=` where it takes that.
         data: a folder with one folder of images per class; None for a task that is only looked at.
-        image_size: height and width to which they are scaled.
+        image_size: height and width to which they are scaled; where None 64, and for a torchvision network with weights 224.
         choices: a TOML file, see `read_choices`; None for the default.
-        recipe: how designs are trained.
+        recipe: settings of how designs are trained, where not the default's.
+        weights: a file with the network's own, which designs inherit.
 
     Raises:
         InputError: if any of it cannot be found or used.
@@ -39,18 +55,30 @@ def own_task(model: str, data: Path | None, image_size: int, choices: Path | Non
 
     from marl_hpo_env import Data, image_folder
     from marl_hpo_env.data.folders import expanded
+    from marl_hpo_env.networks.weight_files import read_weights
 
     make = _maker(model)
     read = read_choices(choices) if choices else None
     name = model.rpartition(":")[2]
+    settings: dict[str, Any] = {"epochs": "calibrated"}
+    if weights is not None:
+        settings |= {"initialization": "inherit", "learning_rate": FINE_TUNING_RATE}
+    chosen = Recipe(**{**settings, **recipe})
+    state = None if weights is None else read_weights(weights)
+    imagenet = weights is not None and model.startswith("torchvision:")
+    size = image_size or (_IMAGENET_SIZE if imagenet else 64)
     if data is None:
-        nothing = torch.zeros(1, 3, image_size, image_size), torch.zeros(1, dtype=torch.int64)
-        return Task(
-            name, partial(_make, make, model, None), Data(nothing, nothing, nothing), read, recipe, limits=_LIMITS
-        )
-    images = image_folder(data, image_size)
-    name = f"{name}-{expanded(data).resolve().name}"
-    return Task(name, partial(_make, make, model, images.number_of_classes), images, read, recipe, limits=_LIMITS)
+        nothing = torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.int64)
+        images, classes = Data(nothing, nothing, nothing), None
+    else:
+        images = image_folder(data, size)
+        classes = images.number_of_classes
+        name = f"{name}-{expanded(data).resolve().name}"
+        if weights is not None:
+            note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
+            images = replace(images, notes=(*images.notes, note))
+    maker = partial(_make, make, model, classes)
+    return Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state)
 
 
 def read_choices(path: Path) -> Choices:

@@ -95,13 +95,21 @@ def check(
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
     workers: Workers = None,
     device: Device = None,
+    task_name: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            help="The task that it was built from, where that is your own: package.module:FUNCTION or FILE.py:FUNCTION.",
+            show_default="the one of the table's name",
+        ),
+    ] = None,
 ) -> None:
     """Train a random sample of a table's trials again and compare.
 
     They agree to the last bit where hardware and versions are those that it was made with, elsewhere within the spread
     between seeds."""
     table = Table.open(name)
-    task = named_task(table.task_name)
+    task = named_task(task_name or table.task_name)
     if table.about.get("fingerprint") != task.fingerprint:
         raise InputError(
             f"The table {name!r} is of another network, data, choices or recipe than {task.name!r} has now."

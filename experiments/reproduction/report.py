@@ -13,7 +13,8 @@ from experiments.comparison.statistics import bootstrap, mean
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.reproduction.item import Findings, Item
 from experiments.text_tables import markdown_section
-from marl_hpo_env import InputError
+from experiments.tuning.sentences import device_seconds, time_taken
+from marl_hpo_env import InputError, Store
 
 
 def folder_of(item: Item, subjects: Sequence[str], out: Path) -> Path:
@@ -55,9 +56,24 @@ def write(item: Item, findings: Findings, out: Path, seconds: float) -> Path:
         text.append("## In words\n\n" + "".join(f"- {sentence}\n" for sentence in findings.sentences))
     text.append(f"![{item.name}]({item.name}.png)\n")
     text.append(f"Every run: [{item.name}.csv]({item.name}.csv).\n")
-    text.append(f"{measured_by(software(), where)}; this command took {seconds:.0f} s.")
+    text.append(f"{measured_by(software(), where)}; {_took(findings.subjects, out, seconds)}.")
     (folder / "report.md").write_text("\n".join(text) + "\n")
     return folder
+
+
+def _took(tasks: Sequence[str], out: Path, seconds: float) -> str:
+    """How long all trainings of these tasks took that are kept, whichever command asked for them, and this command."""
+    stores = [path for task in tasks if (path := out / f"reproduce-{task}" / "trials.sqlite").exists()]
+    if not stores:
+        return f"this command took {seconds:.0f} s"
+    spent: dict[str, tuple[int, float]] = {}
+    for path in stores:
+        store = Store(path)
+        for kind, (count, took) in device_seconds(store).items():
+            before = spent.get(kind, (0, 0.0))
+            spent[kind] = before[0] + count, before[1] + took
+        store.close()
+    return time_taken(spent, seconds)
 
 
 def with_interval(values: Sequence[float], factor: float = 1, digits: int = 4) -> str:

@@ -124,8 +124,8 @@ def reasons(found: Sequence[Find], reward: Reward) -> list[str]:
         size = np.mean(values(found, ORIGINAL, "model_size_mb"))
         points = (1 - reward.accuracy_weight) / reward.accuracy_weight
         said.append(
-            f"Why it is no smaller: by {reward} a megabyte costs what {points:.3g} points of accuracy bring, so all of the "
-            f"original's {size:.3g} MB weigh {points * size:.3g} points."
+            f"Why it is no smaller: in points of accuracy a megabyte costs {points:.3g} by {reward}, and all of the "
+            f"original's {size:.3g} MB cost {points * size:.3g}."
         )
     if np.mean(better["accuracy"]) < 0:
         team = [find for find in found if find.network == TEAM]

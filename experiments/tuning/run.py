@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from marl_hpo_env import InputError
+from marl_hpo_env.files import whole_file
 
 SETTINGS = "settings.json"
 
@@ -99,9 +100,8 @@ def file_name(label: str) -> str:
 
 def replace_text(path: Path, text: str) -> None:
     """Writes a text file so that a reader finds the old text or the new one, and nothing between."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(text)
 
 
 def _make(path: Path, settings: Mapping[str, Any]) -> None:

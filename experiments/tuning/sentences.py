@@ -79,6 +79,19 @@ def below_zero(reward: Reward, trials: Iterable[Trial]) -> list[str]:
     ]
 
 
+def inheritance(task: Task) -> list[str]:
+    """Which weights designs start from, and what of the original has none; nothing where they start fresh."""
+    if task.inherited is None:
+        return []
+    anew = [name for name, _ in task.network.build(None, "meta").named_parameters() if name not in task.inherited]
+    lines = [
+        f"Every design and the original start from the given weights, at a learning rate of {task.recipe.learning_rate:g}."
+    ]
+    if anew:
+        lines.append(f"Drawn anew, since the weights are for another number of classes: {', '.join(anew)}.")
+    return lines
+
+
 def epoch_budget(tuning: Tuning) -> str:
     """How many epochs a design was trained, and how that was found."""
     budget, epochs = tuning.task.recipe.epochs, tuning.env.epochs

@@ -35,6 +35,7 @@ from experiments.tuning.sentences import (
     constraints,
     device_seconds,
     epoch_budget,
+    inheritance,
     made_with,
     of_tables,
     outcome,
@@ -59,6 +60,8 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
     tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
     for note in task.splits.notes:
         typer.echo(note, err=True)
+    for line in inheritance(task):
+        typer.echo(line, err=True)
     if task.limits.loss is not None and task.limits.loss_epochs > Limits().loss_epochs:
         typer.echo(
             f"A training may stay above its loss limit for {task.limits.loss_epochs} epochs, since they have fewer images.",
@@ -162,6 +165,9 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     length = sum(phase == PHASES[0] for phase in played.phases)
     rewards_per_episode(played, rewards, length, tuning.printed(played))
     lines = [f"Reward: {tuning.reward}.", epoch_budget(tuning)]
+    segments = tuning.task.splits.test[1].is_floating_point()
+    if segments:
+        lines.append("Accuracy, as val % and test %, is the Dice coefficient.")
     for each in plays:
         lines += outcome(each) + of_tables(each)
         if each not in found:
@@ -193,7 +199,7 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     names = [str(objective) for objective in objectives]
     pareto_front(list(reached.values()), [values for _, values in best], of_original, names, picture)
     typer.echo(f"Pareto front: {picture}")
-    if tuning.task.splits.test[1].is_floating_point():
+    if segments:
         masks = run / "masks.png"
         predicted_masks(tuning.network(network), tuning.task.splits.test, masks)
         typer.echo(f"Predicted masks: {masks}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from marl_hpo_env.errors import InputError, whole_number
+from marl_hpo_env.errors import InputError, truth_value, whole_number
 from marl_hpo_env.reward import Reward, WeightedReward
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.training.augmentation import Augmentation
@@ -70,6 +71,11 @@ class Task:
         description: one line for `marl-hpo tasks`.
         seed: of every training in the search; more seeds are more trials, never an average.
         input_shape: of one example, so that the network can be looked at without its data; None takes the data's.
+        weights: of the original, which every design inherits where the recipe's initialization is `"inherit"`: a state dict, or
+            a file that `read_weights` reads. Where layers that make the output are for another number of classes, they are
+            drawn anew.
+        tie_added: whether layers whose outputs are added share one width; None for where there are weights. See
+            `TunableNetwork`.
 
     With several workers a task is pickled, so functions must then stand at the top of a module.
     """
@@ -89,6 +95,8 @@ class Task:
     description: str = ""
     seed: int = 0
     input_shape: tuple[int, ...] | None = None
+    weights: Mapping[str, torch.Tensor] | Path | str | None = None
+    tie_added: bool | None = None
 
     def __post_init__(self) -> None:
         for what, value, kind in (
@@ -99,6 +107,18 @@ class Task:
             if not isinstance(value, kind):
                 raise InputError(f"The {what} of the task {self.name!r} is {value!r}; it is a {kind.__name__}.")
         object.__setattr__(self, "seed", whole_number("seed", self.seed, 0))
+        if not isinstance(self.weights, Mapping | Path | str | None):
+            raise InputError(
+                f"The weights of the task {self.name!r} are a {type(self.weights).__name__}; give a state dict or a file of one."
+            )
+        if (self.weights is None) == (self.recipe.initialization == "inherit"):
+            has = "no weights" if self.weights is None else "weights"
+            raise InputError(
+                f"The task {self.name!r} has {has} and a recipe with the initialization {self.recipe.initialization!r}; weights "
+                "and 'inherit' go together."
+            )
+        if self.tie_added is not None:
+            truth_value(f"tie_added of the task {self.name!r}", self.tie_added)
 
     @cached_property
     def splits(self) -> Data:
@@ -128,15 +148,30 @@ class Task:
             torch.default_generator.manual_seed(0)
             model = self.model if isinstance(self.model, nn.Module) else self.model()
         choices = self.choices() if callable(self.choices) else self.choices
+        tied = self.weights is not None if self.tie_added is None else self.tie_added
         if self.input_shape is not None:
-            return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices)
-        network = TunableNetwork(model, self.splits.train[0][:1], choices)
+            return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices, tie_added=tied)
+        network = TunableNetwork(model, self.splits.train[0][:1], choices, tie_added=tied)
         classes = self.splits.number_of_classes
         if network.output_shape[1] < classes:
             raise InputError(
                 f"The network has {network.output_shape[1]} outputs and the data have {classes} classes; give it as many."
             )
         return network
+
+    @cached_property
+    def inherited(self) -> dict[str, torch.Tensor] | None:
+        """The weights that fit the original, read at the first use; None where there are none.
+
+        Raises:
+            InputError: if they cannot be read, or are another network's.
+        """
+        from marl_hpo_env.networks.weight_files import read_weights
+
+        if self.weights is None:
+            return None
+        weights = self.weights if isinstance(self.weights, Mapping) else read_weights(self.weights)
+        return {name: tensor.detach().cpu() for name, tensor in self.network.fitting(weights).items()}
 
     @property
     def space(self) -> SearchSpace:
@@ -166,12 +201,17 @@ class Task:
     @cached_property
     def fingerprint(self) -> str:
         """A digest of all that a trial depends on beside its request and the device: network, choices, data split,
-        recipe and limits. What is rewarded is not part of it: a trial can be rewarded in many ways.
+        recipe and limits, and the weights where there are any. What is rewarded is not part of it: a trial can be rewarded
+        in many ways.
 
         A setting that was added later (see `_FIRST_SETTINGS`) enters only where it is not at its default, so that stores and
         tables of before keep their fingerprint.
         """
+        from marl_hpo_env.networks.saved import checksum
+
         content = [self.network.signature, self.space.describe(), self.splits.digest(), *self.conditions.values()]
+        if self.inherited is not None:
+            content.append(checksum({}, self.inherited))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def trainer(self, device: torch.device, measure_time: bool = True) -> Trainer:
@@ -187,7 +227,7 @@ class Task:
         from marl_hpo_env.training.trainer import Trainer
 
         data = self.splits  # before the network, which a task without its data need not trace
-        return Trainer(self.network, data, self.recipe, self.limits, device, measure_time)
+        return Trainer(self.network, data, self.recipe, self.limits, device, measure_time, self.inherited)
 
     def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:
         """Final training (paper VII): the network trained to convergence, with the weights of its best epoch.

@@ -35,7 +35,8 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
     Args:
         path: of the file.
         image_size: height and width in pixels to which images are scaled; None leaves them as they are.
-        examples: at most as many for training; validation and test shrink in proportion. None takes all.
+        examples: about as many for training, drawn from each class in proportion and at least one of each; validation and test
+            shrink as much. None takes all.
 
     Returns:
         Inputs of shape (n, 3, height, width); targets are class indices of shape (n,), or masks of 0 and 1 of shape (n, 1,

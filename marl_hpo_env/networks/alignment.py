@@ -12,7 +12,11 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-POOLS = {3: functional.adaptive_avg_pool1d, 4: functional.adaptive_avg_pool2d, 5: functional.adaptive_avg_pool3d}
+POOLS: dict[int, Any] = {
+    3: functional.adaptive_avg_pool1d,
+    4: functional.adaptive_avg_pool2d,
+    5: functional.adaptive_avg_pool3d,
+}
 _INTERPOLATION = {3: "linear", 4: "bilinear", 5: "trilinear"}
 
 
@@ -34,8 +38,7 @@ def pool_to(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """`x` pooled adaptively to the spatial size of `like`; shape (n, channels, *spatial)."""
     if x.shape[2:] == like.shape[2:]:
         return x
-    pool: Any = POOLS[x.dim()]
-    pooled: torch.Tensor = pool(x, like.shape[2:])
+    pooled: torch.Tensor = POOLS[x.dim()](x, like.shape[2:])
     return pooled
 
 

@@ -9,69 +9,48 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd
 
 from marl_hpo_env.networks import reshapes
+from marl_hpo_env.networks.groups import Groups
+from marl_hpo_env.networks.labels import (
+    Labels,
+    called_name,
+    compressed,
+    operands_of,
+    positions,
+    spanning,
+    varying,
+    with_none,
+)
 from marl_hpo_env.networks.rules import is_depthwise, registered, rule_for
 from marl_hpo_env.networks.walk import _ATTENTION, _CONCATENATIONS, _PRODUCTS, Walk
 
 _MOVES = {
     *("view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim", "chunk", "split"),
-    *("split_with_sizes", "unbind", "squeeze", "unsqueeze", "expand", "repeat", "flip", "roll", "narrow", "select", "t"),
+    *(
+        "split_with_sizes",
+        "unbind",
+        "squeeze",
+        "unsqueeze",
+        "expand",
+        "repeat",
+        "flip",
+        "roll",
+        "narrow",
+        "select",
+        "t",
+    ),
     *("index_select", "repeat_interleave", "tensor_split", "getitem", "stack", "pixel_shuffle", "pixel_unshuffle"),
     *("channel_shuffle", "unfold"),
 }
 _MOVING = (nn.Flatten, nn.Unflatten, nn.PixelShuffle, nn.PixelUnshuffle, nn.ChannelShuffle, nn.Unfold)
 _ENCODERS = (nn.TransformerEncoderLayer, nn.TransformerEncoder)
-
-
-class Labels(NamedTuple):
-    """The numbers of a value's channels.
-
-    Args:
-        ids: int64, of the value's rank; along a dimension in which they do not change its size is 1.
-        places: likewise, where a dimension holds channels and what was a map: the place in the map, row by row.
-        sizes: of that map.
-    """
-
-    ids: torch.Tensor
-    places: torch.Tensor | None = None
-    sizes: tuple[int, ...] = ()
-
-    def along(self, dimension: int, size: int) -> torch.Tensor | None:
-        """The numbers along one dimension of this size; None where they change along others."""
-        return _line(self.ids, dimension, size)
-
-    def places_along(self, dimension: int, size: int) -> torch.Tensor | None:
-        """The places likewise; None where there is no map."""
-        return None if self.places is None else _line(self.places, dimension, size)
-
-    def fits(self, value: torch.Tensor) -> bool:
-        """Whether these can be the numbers of this value."""
-        return self.ids.dim() == value.dim() and all(
-            a in (1, b) for a, b in zip(self.ids.shape, value.shape, strict=True)
-        )
-
-
-def positions(labels: torch.Tensor | None, reference: torch.Tensor | None) -> torch.Tensor | None:
-    """For each channel its index among the reference's, -1 for none; None where that is not known."""
-    if labels is None or reference is None or (len(reference) > 1 and bool((reference == reference[0]).all())):
-        return None
-    ordered, order = reference.sort(stable=True)
-    at = torch.searchsorted(ordered, labels).clamp(max=len(ordered) - 1)
-    return torch.where((ordered[at] == labels) & (labels > 0), order[at], -1)
-
-
-def operands_of(node: fx.Node) -> list[fx.Node]:
-    """The nodes anywhere in a node's arguments, each as often as it stands there."""
-    found: list[fx.Node] = []
-    fx.map_arg((node.args, node.kwargs), found.append)
-    return found
 
 
 class _Followed:
@@ -105,6 +84,9 @@ class _Followed:
     def apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
         """Notes that channels are taken apart into as many blocks, and within a block into runs of this length."""
 
+    def reads(self, name: str, incoming: torch.Tensor | None) -> None:
+        """Notes which channels a layer reads in one of its calls."""
+
     def follow(self) -> None:
         """Finds the numbers of every value."""
         with torch.device("cpu"), torch.no_grad():
@@ -112,13 +94,13 @@ class _Followed:
                 self.labels[node] = self._of(node, self.sources.get(node))
 
     def _of(self, node: fx.Node, old: fx.Node | None) -> Any:
-        value = self.walk.values.get(node)
+        value: Any = self.walk.values.get(node)
         if node.op in ("get_attr", "output"):
             return None
         if node.op == "placeholder":
             if not isinstance(value, torch.Tensor) or value.dim() < 2 or old is None:
                 return None
-            return _spanning(self.made(old, "", value.shape[1]), value, 1)
+            return spanning(self.made(old, "", value.shape[1]), value, 1)
         operands = [self.labels.get(n) for n in operands_of(node)]
         known = [n for n in operands if isinstance(n, Labels)]
         if old is None:
@@ -134,7 +116,7 @@ class _Followed:
             return self._concatenation(node, old, value, known)
         if node.target in _PRODUCTS:
             return self._product(node, value, operands)
-        if _name(node) in _MOVES:
+        if called_name(node) in _MOVES:
             return self._moved(node, old, known)
         return self._passed(node, value, known)
 
@@ -144,20 +126,20 @@ class _Followed:
         first = known[0] if known else None
         if isinstance(module, _ConvNd):
             incoming = first and first.along(1, module.in_channels)
-            if is_depthwise(module) and incoming is not None:
-                return _spanning(
-                    self.spread(old, name, incoming, module.out_channels // module.in_channels), value, 1
-                )
+            self.reads(name, incoming)
+            if is_depthwise(self.walk.builder.traced.modules[name]) and incoming is not None:
+                return spanning(self.spread(old, name, incoming, module.out_channels // module.in_channels), value, 1)
             if module.groups > 1 and incoming is not None:
                 self.apart(incoming, module.groups, 1)
             made = self.made(old, name, module.out_channels)
             if module.groups > 1:
                 self.apart(made, module.groups, 1)
-            return _spanning(made, value, 1)
+            return spanning(made, value, 1)
         if isinstance(module, nn.Linear):
-            return _spanning(self.made(old, name, module.out_features), value, -1)
+            self.reads(name, first and first.along(-1, module.in_features))
+            return spanning(self.made(old, name, module.out_features), value, -1)
         if isinstance(module, nn.RNNBase):
-            return _spanning(self.made(old, name, value[0].shape[-1]), value[0], -1), None
+            return spanning(self.made(old, name, value[0].shape[-1]), value[0], -1), None
         if isinstance(module, nn.MultiheadAttention):
             return first, None
         if isinstance(module, _ENCODERS):
@@ -166,8 +148,8 @@ class _Followed:
             return self._moved(node, old, known)
         own = rule_for(module) in registered().values() and any(p.dim() > 1 for p in module.parameters())
         if own and isinstance(value, torch.Tensor):
-            dimension = 1 if first is None else _varying(first.ids) or 1
-            return _spanning(self.made(old, name, value.shape[dimension]), value, dimension)
+            dimension = 1 if first is None else varying(first.ids) or 1
+            return spanning(self.made(old, name, value.shape[dimension]), value, dimension)
         return self._passed(node, value, known)
 
     def _inserted(self, node: fx.Node, value: torch.Tensor, known: Sequence[Labels]) -> Labels | None:
@@ -182,19 +164,20 @@ class _Followed:
         wanted = self.line(self.walk.likes.get(node, operands_of(node)[0]))
         if wanted is None or len(wanted) < value.shape[dimension]:
             return None
-        return _spanning(wanted[: value.shape[dimension]], value, dimension)
+        return spanning(wanted[: value.shape[dimension]], value, dimension)
 
     def line(self, node: fx.Node) -> torch.Tensor | None:
         """The numbers of a value's channels, in whatever dimension they lie."""
         labels = self.labels.get(node)
-        dimension = _varying(labels.ids) if isinstance(labels, Labels) else None
-        return None if dimension is None else labels.ids.flatten()
+        if not isinstance(labels, Labels) or (labels.ids.numel() > 1 and varying(labels.ids) is None):
+            return None
+        return labels.ids.flatten()
 
     def _concatenation(self, node: fx.Node, old: fx.Node, value: torch.Tensor, known: Sequence[Labels]) -> Any:
         dimension = self.walk._concatenated(old, value.dim())
         if not any(labels.ids.shape[dimension] > 1 for labels in known if labels.ids.dim() == value.dim()):
             return self._passed(node, value, known)
-        return _spanning(self.joined(node, old, dimension), value, dimension)
+        return spanning(self.joined(node, old, dimension), value, dimension)
 
     def _product(self, node: fx.Node, value: torch.Tensor, operands: Sequence[Any]) -> Labels | None:
         """A product of matrices has the columns of its last operand, or the rows of its first."""
@@ -207,8 +190,10 @@ class _Followed:
             return last
         return a if isinstance(a, Labels) and a.ids.shape[-1] == 1 and a.fits(value) else None
 
-    def _passed(self, node: fx.Node, value: Any, known: Sequence[Labels]) -> Labels | None:
+    def _passed(self, node: fx.Node, value: Any, known: Sequence[Labels]) -> Any:
         """Of what computes with channels one by one: the numbers of the operand that was computed last."""
+        if isinstance(value, tuple):  # such as a pool's values and where they were
+            return tuple(self._passed(node, part, known) for part in value)
         if not isinstance(value, torch.Tensor):
             return None
         fitting = [labels for labels in known if labels.fits(value)]
@@ -221,14 +206,14 @@ class _Followed:
             return None
         # Such as a mean over the map: what is done to one number for all of it, it is done to each.
         (labels,) = known
-        full = _name(node) == "pad"
+        full = called_name(node) == "pad"
         result = self._run(
             node, lambda n, its: its.ids.double().expand(self.walk.values[n].shape if full else its.ids.shape)
         )
-        if not isinstance(result, torch.Tensor) or not bool(torch.isin(result, _with_none(labels.ids)).all()):
+        if not isinstance(result, torch.Tensor) or not bool(torch.isin(result, with_none(labels.ids)).all()):
             return None
-        passed = Labels(_compressed(result))
-        return passed if passed.fits(value) and passed.ids.numel() > 1 else None
+        passed = Labels(compressed(result))
+        return passed if passed.fits(value) and passed.ids.numel() >= labels.ids.numel() else None
 
     def _latest(self, node: fx.Node, among: Sequence[Labels]) -> Labels:
         """The numbers of the operand that comes last in the original graph."""
@@ -237,7 +222,7 @@ class _Followed:
             return among[0]
         pairs = zip(operands_of(old), operands_of(node), strict=False)
         ordered = sorted(pairs, key=lambda pair: self.walk.order[pair[0]])
-        found = [self.labels.get(new) for _, new in ordered]
+        found: list[Any] = [self.labels.get(new) for _, new in ordered]
         return [labels for labels in found if any(labels is one for one in among)][-1]
 
     def _moved(self, node: fx.Node, old: fx.Node, known: Sequence[Labels]) -> Any:
@@ -247,10 +232,10 @@ class _Followed:
         self._note_parts(node, old, known[0])
         result = self._run(node, lambda n, labels: labels.ids.expand(self.walk.values[n].shape))
         if isinstance(result, list | tuple):
-            return tuple(Labels(_compressed(part)) for part in result)
+            return tuple(Labels(compressed(part)) for part in result)
         if not isinstance(result, torch.Tensor):
             return None
-        ids, (labels,) = _compressed(result), known[:1]
+        ids, (labels,) = compressed(result), known[:1]
         if len(known) > 1 or result.dim() < 2:
             return Labels(ids)
         sizes = labels.sizes
@@ -260,7 +245,7 @@ class _Followed:
             sizes = tuple(b for d, (a, b) in enumerate(zip(labels.ids.shape, shape, strict=True)) if d and a == 1 < b)
         found = self._run(node, self._place) if sizes else None
         if isinstance(found, torch.Tensor):
-            places = _compressed(found)
+            places = compressed(found)
             mixed = any(a > 1 and b > 1 for a, b in zip(ids.shape, places.shape, strict=True))
             if mixed:
                 return Labels(ids, places, sizes)
@@ -276,7 +261,7 @@ class _Followed:
 
     def _note_parts(self, node: fx.Node, old: fx.Node, labels: Labels) -> None:
         """Notes what a call takes channels apart into."""
-        dimension = _varying(labels.ids)
+        dimension = varying(labels.ids)
         if dimension is None or labels.places is not None:
             return
         parts = self._parts(node, old, dimension, labels.ids.numel())
@@ -294,10 +279,10 @@ class _Followed:
             if isinstance(module, nn.Unflatten) and self.walk.values[node].shape[dimension] < total:
                 return 1, total // self.walk.values[node].shape[dimension]
             return None
-        name, values = _name(node), self.walk.values[node]
+        name, values = called_name(node), self.walk.values[node]
         if name in ("chunk", "split", "split_with_sizes", "tensor_split", "unbind"):
-            sizes = {part.shape[dimension] for part in values if part.dim() > dimension}
-            return (len(values), 1) if len(sizes) == 1 and len(values) * sizes.pop() == total else None
+            sizes = [part.shape[dimension] for part in values if part.dim() > dimension]
+            return (total // math.gcd(*sizes), 1) if len(sizes) > 1 and sum(sizes) == total else None
         if not isinstance(values, torch.Tensor):
             return None
         if name == "getitem" and values.dim() > dimension and 0 < values.shape[dimension] < total:
@@ -315,7 +300,8 @@ class _Followed:
             labels = self.labels.get(n)
             return numbers(n, labels) if isinstance(labels, Labels) else self.walk.values[n]
 
-        args, kwargs = (fx.map_arg(part, argument) for part in (node.args, node.kwargs))
+        args: Any = fx.map_arg(node.args, argument)
+        kwargs: Any = fx.map_arg(node.kwargs, argument)
         try:
             if node.op == "call_module":
                 return self.walk.builder.twins[str(node.target)](*args, **kwargs)
@@ -354,38 +340,40 @@ class Reference(_Followed):
         self.bases[old] = self.groups.more(width)
         ids = self.bases[old] + torch.arange(width)
         if name:
-            self.groups.unite(ids, self.groups.layer(name, width))
+            self.groups.same(ids, self.groups.layer(name, width))
         return ids
 
     def spread(self, old: fx.Node, name: str, incoming: torch.Tensor, multiplier: int) -> torch.Tensor:
         self.bases[old] = self.groups.more(len(incoming) * multiplier)
         ids = self.bases[old] + torch.arange(len(incoming) * multiplier)
         if multiplier == 1:
-            self.groups.unite(ids, incoming)
+            self.groups.same(ids, incoming)
         return ids
 
     def joined(self, node: fx.Node, old: fx.Node, dimension: int) -> torch.Tensor:
         sizes = [self.walk.values[n].shape[dimension] for n in operands_of(node)]
         self.bases[old] = self.groups.more(sum(sizes))
         ids = self.bases[old] + torch.arange(sum(sizes))
+        self.groups.join(ids, sizes)
         for part, n in zip(ids.split(sizes), operands_of(node), strict=True):
             labels = self.labels.get(n)
             its = labels.along(dimension, len(part)) if isinstance(labels, Labels) else None
             if its is not None:
-                self.groups.unite(part, its)
+                self.groups.same(part, its)
         return ids
 
     def together(self, labels: Sequence[torch.Tensor]) -> None:
         for other in labels[1:]:
             if other.shape == labels[0].shape:
-                self.groups.unite(other.flatten(), labels[0].flatten())
+                self.groups.together(other.flatten(), labels[0].flatten())
 
     def apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
         if len(ids) % (blocks * run) == 0:
             self.groups.take_apart(ids, blocks, run)
-            runs = ids.view(-1, run)
-            for place in range(1, run):
-                self.groups.unite(runs[:, place], runs[:, 0])
+
+    def reads(self, name: str, incoming: torch.Tensor | None) -> None:
+        if incoming is not None:
+            self.together([self.read.setdefault(name, incoming), incoming])
 
 
 class Carried(_Followed):
@@ -419,7 +407,9 @@ class Carried(_Followed):
         parts, offset = [], self.reference.bases[old]
         pairs = zip(operands_of(node), operands_of(self.reference.walk.nodes[old]), strict=True)
         for new, reference in pairs:
-            size, its = (walk.values[n].shape[dimension] for walk, n in ((self.walk, new), (self.reference.walk, reference)))
+            size, its = (
+                walk.values[n].shape[dimension] for walk, n in ((self.walk, new), (self.reference.walk, reference))
+            )
             found = self.positions(new, reference, dimension)
             part = torch.full((size,), -1) if found is None else found
             parts.append(torch.where(part < 0, 0, offset + part))
@@ -446,127 +436,3 @@ class Carried(_Followed):
         while origin not in self.sources:
             origin = operands_of(origin)[0]
         return positions(self.line(node), self.reference.line(self.reference.walk.nodes[self.sources[origin]]))
-
-
-class Groups:
-    """Channels that are computed with one another, and so are chosen together."""
-
-    def __init__(self) -> None:
-        self.parents = [0]
-        self.layers: dict[str, torch.Tensor] = {}
-        self._taken_apart: list[tuple[list[int], int, int]] = []
-        self._parts: dict[str, tuple[int, int]] = {}
-
-    def more(self, count: int) -> int:
-        """The first of as many new numbers."""
-        first = len(self.parents)
-        self.parents.extend(range(first, first + count))
-        return first
-
-    def layer(self, name: str, width: int) -> torch.Tensor:
-        """Numbers for a layer's channels, the same at each of its calls."""
-        if name not in self.layers:
-            first = self.more(width)
-            self.layers[name] = torch.arange(first, first + width, device="cpu")
-        return self.layers[name]
-
-    def root(self, number: int) -> int:
-        """The number that stands for a channel's group."""
-        parents = self.parents
-        while parents[number] != number:
-            parents[number] = parents[parents[number]]
-            number = parents[number]
-        return number
-
-    def roots(self, name: str) -> list[int]:
-        """The groups of a layer's channels."""
-        return [self.root(number) for number in self.layers[name].tolist()]
-
-    def unite(self, some: torch.Tensor, others: torch.Tensor) -> None:
-        """Puts channels into one group with others, one by one."""
-        for a, b in zip(some.tolist(), others.tolist(), strict=True):
-            if a and b:
-                first, second = sorted((self.root(a), self.root(b)))
-                self.parents[second] = first
-
-    def take_apart(self, ids: torch.Tensor, blocks: int, run: int) -> None:
-        """Notes the parts that channels are taken apart into."""
-        self._taken_apart.append((ids.tolist(), blocks, run))
-
-    def parts(self, name: str) -> tuple[int, int]:
-        """The number of blocks of a layer's channels from which a narrower one takes as many each, and the length of the runs
-        within them, which it takes whole."""
-        if name not in self._parts:
-            roots, runs, boundaries = self.roots(name), 1, len(self.layers[name])
-            for ids, blocks, run in self._taken_apart:
-                its = [self.root(number) for number in ids]
-                if its == roots:
-                    runs = math.lcm(runs, run)
-                block = {root: place * blocks // len(its) for place, root in enumerate(its)}
-                ends = [i for i in range(1, len(roots)) if block.get(roots[i]) != block.get(roots[i - 1])]
-                boundaries = math.gcd(boundaries, *ends)
-            self._parts[name] = len(roots) // boundaries, runs
-        return self._parts[name]
-
-    def select(self, name: str, width: int, strengths: Mapping[int, float] | None) -> torch.Tensor:
-        """Which of the reference's channels a layer of this width makes, as indices.
-
-        A narrower one makes the strongest in their order, as many of each block; a wider one makes all and then copies, in turn.
-
-        Args:
-            name: of the layer.
-            width: now.
-            strengths: by group; the first channels where None.
-        """
-        before = len(self.layers[name])
-        if width == before:
-            return torch.arange(width)
-        blocks, run = self.parts(name)
-        if before % (blocks * run) or width % (blocks * run):
-            blocks, run = 1, 1
-        units, chosen = before // (blocks * run), width // (blocks * run)
-        kept = torch.arange(chosen).remainder(units).expand(blocks, chosen)
-        if strengths is not None and chosen < units:
-            of_channels = torch.tensor([strengths.get(root, 0.0) for root in self.roots(name)], dtype=torch.float64)
-            order = of_channels.view(blocks, units, run).sum(2).argsort(dim=1, descending=True, stable=True)
-            kept = order[:, :chosen].sort(1).values
-        indices = (torch.arange(blocks)[:, None] * units + kept)[:, :, None] * run + torch.arange(run)
-        return indices.flatten()
-
-
-def _spanning(ids: torch.Tensor, value: torch.Tensor, dimension: int) -> Labels:
-    """Numbers along one dimension of a value."""
-    shape = [1] * value.dim()
-    shape[dimension] = len(ids)
-    return Labels(ids.view(shape))
-
-
-def _line(numbers: torch.Tensor, dimension: int, size: int) -> torch.Tensor | None:
-    if not -numbers.dim() <= dimension < numbers.dim() or numbers.numel() != numbers.shape[dimension]:
-        return None
-    line = numbers.flatten()
-    return line.expand(size) if len(line) in (1, size) else None
-
-
-def _varying(ids: torch.Tensor) -> int | None:
-    """The one dimension along which numbers change."""
-    found = [d for d, size in enumerate(ids.shape) if size > 1]
-    return found[0] if len(found) == 1 else None
-
-
-def _compressed(numbers: torch.Tensor) -> torch.Tensor:
-    """The same with size 1 in every dimension along which they do not change."""
-    for d, size in enumerate(numbers.shape):
-        first = numbers.narrow(d, 0, 1) if size else numbers
-        if size > 1 and (numbers.stride(d) == 0 or torch.equal(numbers, first.expand_as(numbers))):
-            numbers = first
-    return numbers
-
-
-def _with_none(ids: torch.Tensor) -> torch.Tensor:
-    return torch.cat([ids.flatten(), ids.new_zeros(1)])
-
-
-def _name(node: fx.Node) -> str:
-    """Of the function or method that a node calls."""
-    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from torch import fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -21,13 +21,60 @@ FOLLOW_THE_INPUT = ("in_channels", "in_features", "num_features", "num_channels"
 
 _SIZES = {*WIDTHS, "kernel_size", "stride", "dilation", "groups"}
 
+Hyperparameters = dict[str, dict[str, Sequence[Any]]]
+"""The values that each hyperparameter can take, by the layer's name and its own."""
+
 Choices = Mapping[type[nn.Module] | str, Mapping[str, Sequence[Any]] | None]
 """Hyperparameter values by module type or by name pattern (`"features.*"`); the last key that matches a module counts,
 and None leaves the module out. Hyperparameters are the module's constructor arguments."""
 
 
+class Tie(NamedTuple):
+    """A layer that has another's width.
+
+    Args:
+        leader: the layer whose width is chosen.
+        chosen: what the leader calls its width.
+        width: what the layer itself calls it.
+    """
+
+    leader: str
+    chosen: str
+    width: str
+
+
 def search_space(traced: Traced, choices: Choices, units: Mapping[str, int] | None = None) -> SearchSpace:
-    """The search space of a traced network.
+    """The search space of a traced network (see `tunable_hyperparameters`)."""
+    return space_of(traced, tunable_hyperparameters(traced, choices, units))
+
+
+def tie(tunable: Hyperparameters, groups: Iterable[Sequence[str]]) -> dict[str, Tie]:
+    """Takes the choice of its width from each layer but the first of a group; a layer that has no other choice, too.
+
+    Args:
+        tunable: changed in place.
+        groups: names of layers that share one width, each layer in one group.
+
+    Returns:
+        By the name of each layer that lost the choice, whose width it has.
+    """
+    order = {name: position for position, name in enumerate(tunable)}
+    ties = {}
+    for group in groups:
+        widths = {name: key for name in group for key in WIDTHS if key in tunable.get(name, ())}
+        leader, *others = sorted(widths, key=order.__getitem__) or [""]
+        for name in others:
+            ties[name] = Tie(leader, widths[leader], widths[name])
+            del tunable[name][widths[name]]
+            if not tunable[name]:
+                del tunable[name]
+    return ties
+
+
+def tunable_hyperparameters(
+    traced: Traced, choices: Choices, units: Mapping[str, int] | None = None
+) -> Hyperparameters:
+    """The values of each layer's hyperparameters, by its name.
 
     Layers are the modules that `choices` matches, in the order of their first call; a module called at several places is
     one layer. The width of a module that reaches the output (the classes) is not tunable. Widths that are no multiple of what
@@ -37,14 +84,14 @@ def search_space(traced: Traced, choices: Choices, units: Mapping[str, int] | No
         InputError: if a key matches nothing, a hyperparameter is no constructor argument, or nothing is left to choose.
     """
     graph = traced.graphs[True]
-    final = _reaching_output(traced)
+    final = reaching_output(traced)
     names = dict.fromkeys(str(node.target) for node in graph.nodes if node.op == "call_module")
     modules = {name: traced.modules[name] for name in names}
     unmatched = [key for key in choices if not any(_matches(key, name, module) for name, module in modules.items())]
     if unmatched:
         key = unmatched[0] if isinstance(unmatched[0], str) else unmatched[0].__name__
         raise InputError(f"The choices for {key!r} match no module of the network; it has {_kinds(modules)}.")
-    tunable: dict[str, dict[str, Sequence[Any]]] = {}
+    tunable: Hyperparameters = {}
     for name, module in modules.items():
         matching = [value for key, value in choices.items() if _matches(key, name, module)]
         if matching and matching[-1] is not None:
@@ -57,9 +104,14 @@ def search_space(traced: Traced, choices: Choices, units: Mapping[str, int] | No
             f"Nothing is left to choose in {traced.name}: the width of a layer that makes the output is not tunable; "
             f"give choices for other modules; it has {_kinds(modules)}."
         )
-    inputs = _inputs(graph, list(tunable))
+    return tunable
+
+
+def space_of(traced: Traced, tunable: Hyperparameters) -> SearchSpace:
+    """The layers with their choices, and what feeds what."""
+    inputs = _inputs(traced.graphs[True], list(tunable))
     return SearchSpace(
-        Layer(name, type(modules[name]).__name__, chosen, inputs[name]) for name, chosen in tunable.items()
+        Layer(name, type(traced.modules[name]).__name__, chosen, inputs[name]) for name, chosen in tunable.items()
     )
 
 
@@ -150,7 +202,7 @@ def _divisible(name: str, chosen: dict[str, Sequence[Any]], unit: int) -> dict[s
     return {key: values for key, values in kept.items() if values or not chosen[key]}
 
 
-def _reaching_output(traced: Traced) -> set[str]:
+def reaching_output(traced: Traced) -> set[str]:
     """Names of the modules whose width is the width of the network's output."""
     final: set[str] = set()
     seen: set[fx.Node] = set()

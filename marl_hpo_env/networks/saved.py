@@ -39,7 +39,7 @@ def save_network(network: nn.Module, path: Path | str) -> None:
         "inputs": json.dumps([[list(x.shape[1:]), str(x.dtype).removeprefix("torch.")] for x in meta["inputs"]]),
     }
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    metadata["checksum"] = _checksum(metadata, tensors)
+    metadata["checksum"] = checksum(metadata, tensors)
     try:
         with whole_file(path) as partial:
             save_file(tensors, str(partial), metadata)
@@ -73,8 +73,8 @@ def load_network(path: Path | str, model: nn.Module, types: Iterable[type[nn.Mod
         raise InputError(f"The file {str(path)!r} cannot be read as a saved network: {first_line(error)}.") from error
     if metadata.get("format") != _FORMAT:
         raise InputError(f"The file {str(path)!r} is no saved network of this package; write one with save_network.")
-    checksum = metadata.pop("checksum", None)  # which files of before 0.2 lack
-    if checksum not in (None, _checksum(metadata, tensors)):
+    written = metadata.pop("checksum", None)  # which files of before 0.2 lack
+    if written not in (None, checksum(metadata, tensors)):
         raise InputError(
             f"The saved network {str(path)!r} is damaged: its checksum does not fit; get it, or save it, anew."
         )
@@ -125,7 +125,7 @@ def _no_content(path: Path | str, error: Exception) -> InputError:
     )
 
 
-def _checksum(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
+def checksum(metadata: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:
     """Of all that a file holds."""
     digest = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
     for name in sorted(tensors):

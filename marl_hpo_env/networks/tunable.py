@@ -13,7 +13,15 @@ from torch import nn
 from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.networks import verification
 from marl_hpo_env.networks.builder import NetworkBuilder
-from marl_hpo_env.networks.graph import FOLLOW_THE_INPUT, Choices, default_choices, search_space
+from marl_hpo_env.networks.graph import (
+    FOLLOW_THE_INPUT,
+    Choices,
+    default_choices,
+    reaching_output,
+    space_of,
+    tie,
+    tunable_hyperparameters,
+)
 from marl_hpo_env.networks.reshapes import granularity
 from marl_hpo_env.networks.rules import constructor_arguments, rule_for
 from marl_hpo_env.networks.trace import Traced
@@ -35,6 +43,8 @@ class TunableNetwork:
             widths and kernel sizes.
         verify: whether the network is compared with what was traced of it, on one batch in both modes, and some designs are
             built without values before anything is trained.
+        tie_added: whether layers whose outputs are added or multiplied share one width, which the first of them chooses; the
+            others choose the rest of their hyperparameters. Else a merge of different widths gets a projection.
 
     Attributes:
         space: the search space.
@@ -54,6 +64,7 @@ class TunableNetwork:
         example_input: torch.Tensor | tuple[torch.Tensor, ...],
         choices: Choices | None = None,
         verify: bool = True,
+        tie_added: bool = False,
     ) -> None:
         leaves = tuple(key for key in choices or () if isinstance(key, type))
         inputs = example_input if isinstance(example_input, tuple) else (example_input,)
@@ -66,14 +77,18 @@ class TunableNetwork:
         units = granularity(self._traced, self._shapes)
         chosen = default_choices(self._traced, units) if choices is None else choices
         self._reference: tuple[dict[str, Any], Counterparts] | None = None
-        self._tied: dict[str, tuple[str, str, str]] = {}  # by name: the layer whose width it has, and what both call it
-        self.space: SearchSpace = search_space(self._traced, chosen, units)
+        groups = self._counterparts({}).groups.tied() if tie_added else []
+        for group in groups:
+            units |= dict.fromkeys(group, math.lcm(*(units.get(name, 1) for name in group)))
+        tunable = tunable_hyperparameters(self._traced, chosen, units)
+        self._tied = tie(tunable, groups)
+        self.space: SearchSpace = space_of(self._traced, tunable)
         self.fixed: tuple[str, ...] = self._without_rule()
         if verify:
             verification.verify(model, lambda: self.build(None, _device_of(model)), inputs)
             if self.fixed:
                 warn(f"No design changes the weights of {_names(self.fixed)}.")
-            trial_builds(self.space, lambda hyperparameters: self.build_with(hyperparameters, "meta"))
+            trial_builds(self.space, lambda chosen: self.build_with(self._with_tied(chosen), "meta"))
 
     def _without_rule(self) -> tuple[str, ...]:
         """Names of what `fixed` is said of."""
@@ -196,9 +211,9 @@ class TunableNetwork:
         builder = NetworkBuilder(self._traced, self._inputs, hyperparameters, where, self._shapes)
         network = builder.build()
         if weights is not None:
-            self.check_weights(weights)
-            plan = self._counterparts({}).plan(builder, weights)
-            network.meta["fresh"] = plan.load(network, weights)
+            fitting = self.fitting(weights)
+            meta: Any = network.meta
+            meta["fresh"] = self._counterparts({}).plan(builder, fitting).load(network, fitting)
         return network
 
     def hyperparameters(self, design: Iterable[int] | None) -> dict[str, dict[str, Any]]:
@@ -210,10 +225,15 @@ class TunableNetwork:
         """
         if design is None:
             return {}
-        chosen = self.space.hyperparameters(design)
-        for name, (leader, leaders_width, width) in self._tied.items():
-            chosen[name] = {**chosen.get(name, {}), width: chosen[leader][leaders_width]}
-        return chosen
+        return self._with_tied(self.space.hyperparameters(design))
+
+    def _with_tied(self, chosen: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The same with the widths of layers that share one."""
+        whole = {name: dict(values) for name, values in chosen.items()}
+        for name, tied in self._tied.items():
+            if tied.chosen in chosen.get(tied.leader, ()):
+                whole.setdefault(name, {})[tied.width] = chosen[tied.leader][tied.chosen]
+        return whole
 
     def plan(
         self,
@@ -251,7 +271,8 @@ class TunableNetwork:
 
         Every design's tensors are parts of the network that is built from it.
         """
-        return {layer.name: _largest(self._traced.modules[layer.name], layer.choices) for layer in self.space.layers}
+        modules = self._traced.modules
+        return self._with_tied({layer.name: _largest(modules[layer.name], layer.choices) for layer in self.space.layers})
 
     def _counterparts(self, reference: Mapping[str, Mapping[str, Any]]) -> Counterparts:
         if self._reference is None or self._reference[0] != reference:  # one at a time: there is hardly ever a second
@@ -260,22 +281,35 @@ class TunableNetwork:
             self._reference = dict(reference), Counterparts(builder)
         return self._reference[1]
 
-    def check_weights(self, weights: Mapping[str, torch.Tensor]) -> None:
-        """Whether these can be the original's.
+    def fitting(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """A state dict of the original, without what it holds for another number of classes.
+
+        Args:
+            weights: by name. The tensors of layers that make the output may be missing, or of another number of classes.
 
         Raises:
-            InputError: where tensors are missing, superfluous or of another shape; with the first few.
+            InputError: where other tensors are missing, superfluous or of another shape; with the first few.
         """
-        expected = self._counterparts({}).state
-        wrong = [f"{name} is missing" for name in expected if name not in weights]
+        output = reaching_output(self._traced)
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._counterparts({}).state.items()}
+        own = {name for name in shapes if name.rpartition(".")[0] in output}
+        optional = own | {name for name in shapes if name.endswith("num_batches_tracked")}  # which old files lack
+        wrong = [f"{name!r} is missing" for name in shapes if name not in weights and name not in optional]
+        found = {}
         for name, tensor in weights.items():
+            shape = tuple(tensor.shape)
             if name not in self._traced.saved:
-                wrong.append(f"{name} is not of the network")
-            elif name in expected and tensor.shape != expected[name].shape:
-                wrong.append(f"{name} has shape {tuple(tensor.shape)} and not {tuple(expected[name].shape)}")
+                wrong.append(f"{name!r} is not of the network")
+            elif shape == shapes.get(name):
+                found[name] = tensor
+            elif name in shapes and not (name in own and shape[1:] == shapes[name][1:]):
+                wrong.append(f"{name!r} has shape {shape} and not {shapes[name]}")
         if wrong:
-            more = f", and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-            raise InputError(f"The weights are not this network's: {', '.join(wrong[:3])}{more}; give its state dict.")
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise InputError(
+                f"The weights are not this network's: {', '.join(wrong[:3])}{more}; give the state dict of the original."
+            )
+        return found
 
 
 def _largest(module: nn.Module, choices: Mapping[str, Sequence[Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ batch norm does not begin to learn.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,7 +45,7 @@ def he(network: nn.Module) -> None:
                 init.zeros_(module.bias)
 
 
-def he_inside(network: nn.Module, example: Any) -> None:
+def he_inside(network: nn.Module, example: Any, only: Container[str] | None = None) -> None:
     """He et al.'s start with what an output really sums: normal, variance gain / (input channels x taps inside); biases 0.
 
     A tap of the kernel that falls on padding adds nothing: on a map of 1x1 a kernel of 3x3 sees one pixel of nine. Taps
@@ -56,6 +56,7 @@ def he_inside(network: nn.Module, example: Any) -> None:
     Args:
         network: made by `TunableNetwork.build`.
         example: an input of it, batch first; only its shape matters.
+        only: names of the parameters that are drawn, biases with their kernels; all where None.
     """
     graphs = [part.graph for part in network.modules() if isinstance(part, fx.GraphModule)]
     graphs += [part.graph for part in network.__dict__.get("_passes", ()) if isinstance(part, fx.GraphModule)]
@@ -80,6 +81,8 @@ def he_inside(network: nn.Module, example: Any) -> None:
         for hook in hooks:
             hook.remove()
     for name, module in weighted.items():
+        if only is not None and f"{name}.weight" not in only:
+            continue
         # A head that is called in training only is drawn by its plain fan-in.
         products = fan_in.get(name) or float(init._calculate_correct_fan(module.weight, "fan_in"))
         init.normal_(module.weight, 0.0, math.sqrt(gains.get(name, 1.0) / products))

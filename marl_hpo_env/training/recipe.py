@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from marl_hpo_env.errors import InputError, is_number, number, truth_value, whole_number
 from marl_hpo_env.training.augmentation import Augmentation
 
 Budget = int | Literal["calibrated", "running"]
 """How many epochs an episode trains: a fixed number; or found out once before a run; or the paper's running minimum."""
+
+Initialization = Literal["he", "he-inside", "torch", "inherit"]
+"""The weights that a training starts from."""
 
 
 def check_budget(budget: Budget) -> Budget:
@@ -42,7 +45,8 @@ class Recipe:
         weight_decay: of the optimizer.
         augmentation: of every training batch; None for none.
         initialization: `"he"` draws every convolution and dense layer as He et al.; `"he-inside"` counts the taps that lie
-            inside the image and whether an activation follows (see `initialization`); `"torch"` leaves them as torch draws them.
+            inside the image and whether an activation follows (see `initialization`); `"torch"` leaves them as torch draws them;
+            `"inherit"` takes over the task's weights, and draws as `"he-inside"` what has none there.
         min_improvement: in percentage points of validation accuracy; what counts as an improvement in final training (VII).
         patience: epochs without improvement after which final training ends (VII).
         max_epochs: final training ends here at the latest (ours; the paper names no end).
@@ -67,7 +71,7 @@ class Recipe:
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: Augmentation | None = None
-    initialization: Literal["he", "he-inside", "torch"] = "he"
+    initialization: Initialization = "he"
     min_improvement: float = 0.01
     patience: int = 10
     max_epochs: int = 500
@@ -96,8 +100,8 @@ class Recipe:
             raise InputError(f"The recipe's augmentation is {self.augmentation!r}; it is an Augmentation or None.")
         if self.optimizer not in ("adam", "sgd"):
             raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
-        if self.initialization not in ("he", "he-inside", "torch"):
-            raise InputError.unknown("initialization", self.initialization, ("he", "he-inside", "torch"))
+        if self.initialization not in get_args(Initialization):
+            raise InputError.unknown("initialization", self.initialization, get_args(Initialization))
         if self.decayed not in ("all", "kernels"):
             raise InputError.unknown("part that decays", self.decayed, ("all", "kernels"))
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):

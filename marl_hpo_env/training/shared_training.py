@@ -63,7 +63,7 @@ class SharedTraining:
         with training_on(trainer.device):
             self.network = SharedNetwork(trainer.network, seed=seed, device=trainer.device, parts=parts)
             self._seed_torch(0)
-            trainer.begun(self.network.largest)
+            self.network.largest.load_state_dict(trainer.fresh(trainer.network.largest).state_dict())
             rng = np.random.default_rng((seed, 0))
             drawn = [space.sample(rng) for _ in range(DESIGNS)]
             self._designs = [design for design in dict.fromkeys(drawn) if self._builds(design)]

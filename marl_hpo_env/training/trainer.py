@@ -11,7 +11,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from statistics import median
@@ -47,6 +47,7 @@ class Trainer:
         limits: when an episode's training is terminated.
         device: where to train.
         measure_time: whether nothing runs beside it, so that times mean something.
+        weights: the state dict of the original that a recipe with `"inherit"` starts from.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Trainer:
         limits: Limits,
         device: torch.device,
         measure_time: bool,
+        weights: Mapping[str, torch.Tensor] | None = None,
     ) -> None:
         self.network = network
+        self.weights = weights
         self.recipe = recipe
         self.limits = limits
         self.loss_limit = loss_limit(limits, data.train[1])
@@ -179,10 +182,16 @@ class Trainer:
 
     def _fresh(self, design: Design | None) -> nn.Module:
         """The network with the weights that its training starts from."""
-        return self.begun(self.network.build(design, self.device))
+        return self.fresh(self.network.hyperparameters(design))
 
-    def begun(self, network: nn.Module) -> nn.Module:
-        """The same network with the weights that the recipe's initialization draws."""
+    def fresh(self, hyperparameters: Mapping[str, Mapping[str, Any]]) -> nn.Module:
+        """The same of what is built from these, by layer name."""
+        if self.recipe.initialization == "inherit":
+            network = self.network.build_with(hyperparameters, self.device, weights=self.weights)
+            meta: Any = network.meta
+            he_inside(network, self.first(1), only=meta["fresh"])
+            return network
+        network = self.network.build_with(hyperparameters, self.device)
         if self.recipe.initialization == "he":
             he(network)
         elif self.recipe.initialization == "he-inside":

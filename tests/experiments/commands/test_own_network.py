@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from experiments.commands import main as command_line
-from experiments.commands.own_network import read_choices
+from experiments.commands.own_network import own_task, read_choices
 from marl_hpo_env import InputError, Store, load_network
 
 NETS = """
@@ -203,6 +203,36 @@ def test_show_lists_every_layer_and_draws_the_graph(capsys, place):
     for text in ("conv", "middle", "kernels 2 4 6 8", "size 1 3"):
         assert text in out
     assert (place / "graph.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_designs_start_from_weights_in_a_file_and_a_head_for_other_classes_is_named(capsys, place):
+    sys.path.insert(0, str(place))
+    import own_nets
+
+    torch.save(own_nets.Small(num_classes=7).state_dict(), "small.pth")
+    # One epoch: with few pictures and the rate of fine-tuning two would not learn enough to go on.
+    options = "--epochs 1 --weights small.pth --learner random --episodes 2 --workers 1 --out out"
+    arguments = [*TUNE, *options.split()]
+    command_line.app(arguments, standalone_mode=False)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "start from the given weights, at a learning rate of 0.0001." in said
+    assert "for another number of classes: head.weight, head.bias." in said
+    assert "Images are 8 by 8, normalised with ImageNet's" in said
+    designs = {trial.design for _, trial in Store(place / "out" / "trials.sqlite").trials()} - {None}
+    assert {len(design) for design in designs} == {2}
+    task = own_task("own_nets:Small", place / "photos", 8, None, {"learning_rate": 0.5}, place / "small.pth")
+    assert task.recipe.learning_rate == 0.5
+    assert task.space.layers[1].choices == {"kernel_size": (1, 3)}  # the width is the first layer's
+
+
+def test_weights_of_another_network_are_one_sentence_and_nothing_is_written(refusal, place):
+    torch.save({"conv.weight": torch.zeros(8, 3, 3, 3)}, place / "other.pth")
+    error = refusal(*TUNE, "--weights", "other.pth", "--out", "out")
+    assert "The weights are not this network's: 'conv.bias' is missing" in error
+    assert "The option --weights is for --model" in refusal(
+        "tune", "--task", "digits-convnet", "--weights", "other.pth"
+    )
+    assert not (place / "out").exists()
 
 
 def test_in_a_file_names_count_over_types_and_false_over_both(tmp_path):

@@ -107,6 +107,15 @@ def test_a_design_of_it_is_trained_to_convergence(here, tmp_path):
     assert (tmp_path / "out" / "fit" / "network.safetensors").exists()
 
 
+def test_its_table_is_built_and_checked(here, tmp_path):
+    ended = here("table", "build", "--task", "own:bright", "--seeds", "1", "--device", "cpu", "--out", "table")
+    assert ended.code == 0, ended.err
+    ended = here("table", "check", "table/bright.npz", "--rows", "2", "--device", "cpu")
+    assert (ended.code, "There is no task 'bright'" in ended.err) == (2, True)
+    ended = here("table", "check", "table/bright.npz", "--task", "own:bright", "--rows", "2", "--device", "cpu")
+    assert (ended.code, ended.out.strip()) == (0, "2 trials trained again, 2 the same to the last bit.")
+
+
 def test_it_is_shown(here, tmp_path):
     ended = here("show", "--task", "own:bright", "--picture", "layers.png")
     assert ended.code == 0, ended.err

@@ -43,8 +43,8 @@ def test_why_a_find_is_larger_or_less_accurate_than_the_original_is_said_with_th
     worse = [find("original", 0, 0.5, 2.0, 10.0), find("pairwise-q", 0, 0.25, 8.0, 5.0)]
     worse[1].final.metrics["epochs"] = 12
     assert reasons(worse, PaperReward(accuracy_weight=0.2)) == [
-        "Why it is no smaller: by Eq. 2 with c_A = 0.2 a megabyte costs what 4 points of "
-        "accuracy bring, so all of the original's 2 MB weigh 8 points.",
+        "Why it is no smaller: in points of accuracy a megabyte costs 4 by Eq. 2 with c_A = 0.2, and all of the original's "
+        "2 MB cost 8.",
         "Why it is less accurate: it is the best of 3 designs after an episode's epochs, while final training took 12; the "
         "original was not one of them.",
     ]

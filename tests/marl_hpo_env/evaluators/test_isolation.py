@@ -156,6 +156,16 @@ def test_a_script_without_a_guard_trains_what_it_defines_and_runs_once(tmp_path,
     assert ended.stdout.splitlines() == ["begins", "False False", "False False"]
 
 
+def test_a_notebook_trains_what_its_cells_define(tmp_path):
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = [nbformat.v4.new_code_cell(cell) for cell in SCRIPT.split("\n\n\n")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    nbclient.NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    printed = [output["text"] for cell in notebook.cells for output in cell.outputs]
+    assert "".join(printed).splitlines() == ["begins", "False False", "False False"]
+
+
 class Strange(nn.Module):
     """A module of a type of its own."""
 

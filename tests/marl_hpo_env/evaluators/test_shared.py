@@ -76,7 +76,7 @@ def _without_original():
 
 
 def _with_original():
-    return {"conv1": {"out_channels": (4, 16)}}
+    return {"conv1": {"out_channels": (4, 8)}}
 
 
 def test_a_reward_of_what_no_slice_has_is_refused(task):

@@ -211,3 +211,34 @@ def test_a_composed_network_is_what_was_traced_and_its_designs_build_or_are_refu
                 getattr(module, key) == (value if key != "stride" else (value, value)) for key, value in values.items()
             )
     assert all(refusal.endswith(".") and "\n" not in refusal for refusal in refusals)
+
+
+def first(output):
+    return output["output"] if isinstance(output, dict) else output[0] if isinstance(output, tuple) else output
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(networks(), st.integers(0, 1000))
+def test_a_composed_network_inherits_itself_to_the_bit_and_twice_as_wide_computes_the_same(model, seed):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [torch.randn(2, 3, 8, 8, generator=generator)]
+    if model.two:
+        inputs.append(torch.randn(2, 1, 8, 8, generator=generator))
+    state = model.eval().state_dict()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        network = TunableNetwork(model, tuple(inputs), verify=False)
+        expected = first(model(*inputs))
+        assert torch.equal(first(network.build(None, weights=state).eval()(*inputs)), expected)
+        rng = np.random.default_rng(seed)
+        narrow = network.build(network.space.sample(rng), weights=state).eval()
+        assert narrow.meta["fresh"] == ()
+        assert bool(first(narrow(*inputs)).isfinite().all())
+        if any(isinstance(module, nn.GroupNorm) for module in model.modules()):
+            return  # its groups are others in a wider network
+        doubled = {
+            layer: {key: 2 * value for key, value in own.items() if key != "kernel_size"}
+            for layer, own in network.original.items()
+        }
+        wide = first(network.build_with(doubled, weights=state).eval()(*inputs))
+    assert torch.allclose(wide, expected, rtol=1e-4, atol=1e-5)

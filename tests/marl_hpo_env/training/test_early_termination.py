@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -189,7 +190,7 @@ def test_a_network_that_goes_on_guessing_is_terminated_and_one_that_learns_is_no
 def train(limits, epochs=5):
     """The trial of the design of the digits that is as the original, under these limits."""
     task = dataclasses.replace(marl_hpo_env.task("digits-convnet"), limits=limits)
-    (trial,) = marl_hpo_env.TrainingEvaluator(task, device="cpu").evaluate([Request((3, 3, 3, 1, 2), 0, epochs)])
+    _, trial = task.trainer(torch.device("cpu")).train(Request((3, 3, 3, 1, 2), 0, epochs))
     return trial
 
 

@@ -108,8 +108,8 @@ def _play_shared(
     )
     if found_nothing(tuning, confirmed):
         raise InputError(
-            f"None of the {confirmed.evaluations} designs that were trained completed and kept the constraints; train more of them "
-            "with --confirm."
+            f"None of the {confirmed.evaluations} designs that were trained completed and kept the constraints; train more "
+            "of them with --confirm."
         )
     close(
         tuning,
@@ -176,9 +176,10 @@ def _sentences(tuning: Tuning, evaluator: Any, searched: Play, confirmed: Play) 
     return [
         f"Shared weights: trained for {evaluator.epochs} epochs, as many FLOPs as {passes:.0f} epochs of the original; "
         f"checkpoint {evaluator.digest}.",
-        f"{searched.name}: {len(searched.episodes)} episodes, {searched.evaluations} distinct designs, as slices and not trained; "
-        f"the search ended, since {searched.ended}.",
-        f"{confirmed.name}: its {confirmed.evaluations} best and those on the front were then trained; found is the best of these.",
+        f"{searched.name}: {len(searched.episodes)} episodes, {searched.evaluations} distinct designs, as slices and not "
+        f"trained; the search ended, since {searched.ended}.",
+        f"{confirmed.name}: its {confirmed.evaluations} best and those on the front were then trained; found is the "
+        "best of these.",
     ]
 
 

@@ -14,6 +14,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -53,6 +54,18 @@ class _Built(NamedTuple):
     plan: Plan
     own: Mapping[str, tuple[str, torch.Size]]
     statistics: dict[str, torch.Tensor]
+
+
+class _Plans:
+    """What is known of a network's designs whatever their weights are: the latest ones without values, and all sizes."""
+
+    def __init__(self) -> None:
+        self.built: OrderedDict[Design, _Built] = OrderedDict()
+        self.sizes: dict[Design | None, dict[str, float]] = {}
+
+
+_PLANS: WeakKeyDictionary[TunableNetwork, dict[torch.device, _Plans]] = WeakKeyDictionary()
+"""By network and device: to plan a design takes longer than to run a small one."""
 
 
 class _Weights(nn.Module):
@@ -98,8 +111,7 @@ class SharedNetwork(nn.Module):
             most = space.sizes[self._split_layer]
             raise InputError(f"The weights are to be in {parts} parts, and no layer has more than {most} actions.")
         self._largest = network.largest
-        self._built: OrderedDict[Design | None, _Built] = OrderedDict()
-        self._sizes: dict[Design | None, dict[str, float]] = {}
+        self._plans = _PLANS.setdefault(network, {}).setdefault(self.device, _Plans())
         cuda = self.device.type == "cuda"
         with torch.random.fork_rng(devices=[self.device] if cuda else []):
             (torch if cuda else torch.default_generator).manual_seed(seed)
@@ -166,10 +178,11 @@ class SharedNetwork(nn.Module):
         Raises:
             InputError: if the design cannot be built.
         """
-        if design not in self._sizes:
+        sizes = self._plans.sizes
+        if design not in sizes:
             module = self.network.build(None, "meta") if design is None else self._of(design).module
-            self._sizes[design] = sizes_of(module)
-        return self._sizes[design]
+            sizes[design] = sizes_of(module)
+        return sizes[design]
 
     def built(self, design: Design) -> tuple[nn.Module, dict[str, torch.Tensor]]:
         """A design's module on the meta device, and its tensors by name, from which gradients flow to what is shared."""
@@ -197,9 +210,10 @@ class SharedNetwork(nn.Module):
 
     def _of(self, design: Design | None) -> _Built:
         key = self.network.original_design if design is None else self.network.space.check(design)
-        if key in self._built:
-            self._built.move_to_end(key)
-            return self._built[key]
+        known = self._plans.built
+        if key in known:
+            known.move_to_end(key)
+            return known[key]
         hyperparameters = self.network.hyperparameters(key)
         module, plan = self.network.planned(hyperparameters, self._largest)
         sources = dict(_projected(module))
@@ -219,9 +233,9 @@ class SharedNetwork(nn.Module):
                 part.momentum = None  # the mean over all batches that it sees
         slices = {name: _as_mean(part) for name, part in plan.slices.items() if name not in statistics}
         plan = Plan(slices, plan.constants, plan.fresh)
-        built = self._built[key] = _Built(module, plan.to(self.device), own, statistics)
-        if len(self._built) > KEPT:
-            self._built.popitem(last=False)
+        built = known[key] = _Built(module, plan.to(self.device), own, statistics)
+        if len(known) > KEPT:
+            known.popitem(last=False)
         return built
 
     def _survey(self, seed: int) -> dict[str, torch.Tensor]:

@@ -1,17 +1,18 @@
 """Choice probabilities that follow gradients through shared weights: DARTS and SNAS, on the layers of an existing network.
 
-Liu, Simonyan, Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, first order (their Algorithm 1 with xi = 0), and Xie,
-Zheng, Liu, Lin, "SNAS: Stochastic Neural Architecture Search", ICLR 2019, Eqs. 3 to 6. Every layer has a logit per action; weights
-take a step on a training batch, logits one by Adam on a validation batch; the answer is every layer's likeliest action.
+Liu, Simonyan, Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, first order (their Algorithm 1 with xi = 0), and
+Xie, Zheng, Liu, Lin, "SNAS: Stochastic Neural Architecture Search", ICLR 2019. Every layer has a logit per action; weights take a
+step on a training batch, logits one by Adam on a validation batch; the answer is every layer's likeliest action.
 
-`"softmax"` (DARTS): a layer's output is the sum of all its actions' outputs, weighed by the softmax of its logits. So their shapes
-must agree: kernel sizes and types can be chosen, widths and strides not.
+`"softmax"` (DARTS): a layer's output is the sum of all its actions' outputs, weighed by the softmax of its logits. So their
+shapes must agree: kernel sizes and types can be chosen, widths and strides not.
 `"gumbel"` (SNAS): one action per layer and batch, drawn by Gumbel-max; its output is multiplied by a gate that is 1, and whose
 gradient is that of the softmax at a temperature (straight-through), behind the batch norm that follows the layer.
 
-Deviations: one path per batch in SNAS, where the source computes all of them, since shapes differ here; no cost of resources in its
-loss. What follows a gate and is normalised again hardly hangs on it, so in chains with batch norm early layers learn little. This
-is no learner of the game: no agent picks, and no trial is made. It returns a design and what it cost.
+Deviations: one path per batch in SNAS, where the source computes all of them, since shapes differ here; no cost of resources in
+its loss. What follows a gate and is normalised again hardly hangs on it, so in chains with batch norm early layers learn little.
+
+This is no learner of the game: no agent picks, and no trial is made. It returns a design and what it cost.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def gradient_choice(
                     loss, flops = _mixed(shared, probabilities, examples)
                 else:
                     loss, flops = _one_path(shared, logits, temperature, examples, generator)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 cost += len(examples[1]) * flops
     found = [values.detach().softmax(0) for values in logits]

@@ -181,8 +181,7 @@ def close(
     if baseline is not None and baseline in found:
         trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design, limits.training_seconds(1))
     rewards = run / f"rewards-{file_name(played.name)}.png"
-    length = sum(phase == PHASES[0] for phase in played.phases)
-    rewards_per_episode(played, rewards, length, tuning.printed(played))
+    rewards_per_episode(played, rewards, played.phases.count(PHASES[0]), tuning.printed(played))
     lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning)]
     segments = tuning.task.splits.test[1].is_floating_point()
     if segments:

@@ -42,10 +42,12 @@ if TYPE_CHECKING:
     from marl_hpo_env.data.lazy_images import ImageFiles
     from marl_hpo_env.data.splits import Data
     from marl_hpo_env.evaluators.ray_cluster import RayEvaluator
+    from marl_hpo_env.evaluators.shared import SharedEvaluator
     from marl_hpo_env.evaluators.training import TrainingEvaluator
     from marl_hpo_env.networks.rules import Incoming, Replacement, register_rule
     from marl_hpo_env.networks.saved import load_network, save_network
     from marl_hpo_env.networks.tunable import TunableNetwork
+    from marl_hpo_env.training.shared_network import SharedNetwork
 
 __all__ = [
     "METRICS",
@@ -68,6 +70,8 @@ __all__ = [
     "Request",
     "Reward",
     "SearchSpace",
+    "SharedEvaluator",
+    "SharedNetwork",
     "Store",
     "StoredEvaluator",
     "Table",
@@ -102,6 +106,8 @@ _WITH_TORCH = {
     "Data": "data.splits",
     "ImageFiles": "data.lazy_images",
     "RayEvaluator": "evaluators.ray_cluster",
+    "SharedEvaluator": "evaluators.shared",
+    "SharedNetwork": "training.shared_network",
     "TrainingEvaluator": "evaluators.training",
     "TunableNetwork": "networks.tunable",
     "Incoming": "networks.rules",

@@ -274,6 +274,13 @@ class WeightedReward:
         # The last float above the penalty, where the sum is so low that rounding would reach it.
         return max(self.penalty - self._total**2 / total, math.nextafter(self.penalty, 0.0))
 
+    @property
+    def of_original(self) -> frozenset[str]:
+        """The metrics that it sees of the original network."""
+        relative = [objective.metric for objective in self.objectives if objective.relative]
+        compared = [constraint.objective.metric for constraint in self._constraints if constraint.from_original]
+        return frozenset([*relative, *compared])
+
     def broken(self, trial: Trial, original: Trial | None = None) -> list[str]:
         """The constraints that a completed trial does not keep."""
         return [str(constraint) for constraint in self._constraints if not constraint.holds(trial, original)]

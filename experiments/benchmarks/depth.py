@@ -3,7 +3,8 @@
 Claim (aims of the project; the paper says of its method that it reaches over 1,000 layers):
 - the search space of a residual network of 1,021 convolutions is made in under 5 s, a design of it in under 5 s;
 - its designs train with the trainer and the start of the paper's tasks: every loss is finite, and falls from epoch to epoch;
-- all of it takes less than 2 GB.
+- all of it takes less than 2 GB;
+- time and memory of weights that its designs share grow linearly in the layers.
 
 Three episodes each of the paper's learner and of ours, on scikit-learn's digits. Run: `python -m experiments.benchmarks.depth`.
 """
@@ -21,7 +22,7 @@ from torch import nn
 
 from agents import learner, play
 from experiments.benchmarks.results import write_results
-from marl_hpo_env import PaperReward, Recipe, Task, TrainingEvaluator, TunableNetwork, env
+from marl_hpo_env import PaperReward, Recipe, SharedNetwork, Task, TrainingEvaluator, TunableNetwork, env
 from marl_hpo_env.data.digits import digits
 from marl_hpo_env.data.splits import Data
 from marl_hpo_env.networks.graph import Choices
@@ -49,11 +50,14 @@ class Block(nn.Module):
 
 
 @cache
-def network() -> nn.Module:
+def network(blocks: int = BLOCKS) -> nn.Module:
     """1 + 3 x 340 convolutions, and the output."""
-    blocks = (Block() for _ in range(BLOCKS))
     return nn.Sequential(
-        nn.Conv2d(1, WIDTH, 3, padding=1), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, 10)
+        nn.Conv2d(1, WIDTH, 3, padding=1),
+        *(Block() for _ in range(blocks)),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(WIDTH, 10),
     )
 
 
@@ -68,6 +72,24 @@ def task() -> Task:
     """With the paper's start, and without limits: every loss is to be seen."""
     recipe = Recipe(32, EPOCHS, "adam", 3e-4, initialization="he-inside")
     return Task("depth", network, images, CHOICES, recipe, PaperReward())
+
+
+def shared(blocks: int) -> dict[str, float]:
+    """What weights that designs share cost: seconds for the plan of a design, and for its step on a batch; MB of weights."""
+    tunable = TunableNetwork(network(blocks), torch.zeros(1, 1, 8, 8), CHOICES, verify=False)
+    weights = SharedNetwork(tunable)
+    rng, (inputs, targets) = np.random.default_rng(1), images().train
+    plans, steps = [], []
+    for _ in range(DESIGNS):
+        design = tunable.space.sample(rng)
+        started = time.perf_counter()
+        weights.sizes(design)
+        planned = time.perf_counter()
+        weights.loss(design, (inputs[:32], targets[:32])).backward()
+        plans.append(planned - started)
+        steps.append(time.perf_counter() - planned)
+    megabytes = sum(4 * p.numel() for p in weights.parameters()) / 1e6
+    return {"layers": len(tunable.space), "plan_s": median(plans), "step_s": median(steps), "weights_mb": megabytes}
 
 
 def main() -> None:
@@ -96,6 +118,7 @@ def main() -> None:
         "space_s": space_s,
         "design_s": median(times),
         "runs": runs,
+        "shared": [shared(blocks) for blocks in (BLOCKS // 10, BLOCKS // 3, BLOCKS)],
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
     }
     write_results("depth", ["torch", "marl-hpo-env"], figures)

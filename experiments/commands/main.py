@@ -259,6 +259,26 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    shared: Annotated[
+        bool,
+        typer.Option(
+            "--shared",
+            help="Train one network that holds every design, search on its slices, and train the best that are found: one "
+            "training in place of one per design.",
+        ),
+    ] = False,
+    shared_epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --shared: epochs of the network that holds every design.", show_default="40"),
+    ] = None,
+    confirm: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="With --shared: as many of the best designs are trained, beside those on the front.",
+            show_default="5",
+        ),
+    ] = None,
     ray: Ray = None,
     batch: Annotated[
         int,
@@ -294,6 +314,14 @@ def tune(
         make_learner(baseline)
         if baseline == learner:
             raise InputError(f"The baseline {baseline!r} is the learner itself; name another.")
+    if not shared and (shared_epochs or confirm):
+        raise InputError("The options --shared-epochs and --confirm are for a search on shared weights; add --shared.")
+    if shared:
+        for option, value in (("--ray", ray), ("--baseline", baseline), ("--target", target)):
+            if value is not None:
+                raise InputError(
+                    f"The option {option} goes with trainings, and --shared searches without; leave out one of them."
+                )
     recipe = {"batch_size": batch_size, "epochs": _read_epochs(epochs), "learning_rate": learning_rate}
     weights, constraints = weight or [], constraint or []
     if within is not None:
@@ -309,7 +337,12 @@ def tune(
         for design in start or ()
     ]
     tuning = prepare(task, out, machines, reward(task))
-    play_both(tuning, learner, player, baseline, seed, limits, known)
+    if shared:
+        from experiments.tuning.shared import Shared, play_shared
+
+        play_shared(tuning, learner, player, Shared(shared_epochs or 40, confirm or 5), seed, limits, known)
+    else:
+        play_both(tuning, learner, player, baseline, seed, limits, known)
 
 
 @app.command()

@@ -16,6 +16,9 @@ from marl_hpo_env.evaluators.epoch_budget import (
     THRESHOLD_FRACTION,
 )
 
+SHARED = "shared weights"
+"""What trials of slices are counted under."""
+
 PAPERS_MEMORY = "164, 255 and 380 KB"
 """Of the tables of its three networks (VIII-D)."""
 
@@ -136,7 +139,7 @@ def time_taken(trained: dict[str, tuple[int, float]], wall: float) -> str:
         wall: of this command.
     """
     parts = [
-        f"{seconds:.0f} s ({seconds / 3600:.3g} h) on {kind} for {count} trainings"
+        f"{seconds:.0f} s ({seconds / 3600:.3g} h) on {kind} for {count} {'slices' if kind == SHARED else 'trainings'}"
         for kind, (count, seconds) in sorted(trained.items())
     ]
     return f"the run took {' and '.join(parts or ['0 s'])}, this command {wall:.0f} s"
@@ -147,6 +150,7 @@ def device_seconds(store: Store) -> dict[str, tuple[int, float]]:
     spent: dict[str, tuple[int, float]] = {}
     for fingerprint, trial in store.trials():
         kind = fingerprint.partition("-")[2].partition("-")[0] or "another device"
+        kind = SHARED if kind == "shared" else kind
         count, seconds = spent.get(kind, (0, 0.0))
         spent[kind] = count + 1, seconds + float(trial.metrics.get("seconds") or 0.0)
     return spent

@@ -123,7 +123,7 @@ def _play_both(
         start=start,
         record=run.episodes(label),
     )
-    if _found_nothing(tuning, played):
+    if found_nothing(tuning, played):
         typer.echo(
             f"None of the {played.evaluations} designs completed and kept the constraints; allow more, or play longer: "
             "the same command with larger limits, such as --episodes, continues.",
@@ -147,14 +147,33 @@ def _play_both(
     run.update(ended=played.ended)
 
 
-def _found_nothing(tuning: Tuning, played: Play) -> bool:
+def found_nothing(tuning: Tuning, played: Play) -> bool:
+    """Whether none of its designs completed and kept the constraints."""
     return played.best.terminated or played.best.reward == tuning.reward.penalty
 
 
-def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits: RunLimits) -> None:
-    """The closing report: the original network and what was found, each trained to convergence the same way."""
+def close(
+    tuning: Tuning,
+    run: Run,
+    played: Play,
+    baseline: Play | None,
+    limits: RunLimits,
+    before: Sequence[str] = (),
+    more: Mapping[str, tuple[list[str], list[list[str]]]] | None = None,
+) -> None:
+    """The closing report: the original network and what was found, each trained to convergence the same way.
+
+    Args:
+        tuning: the task and its folder.
+        run: the run.
+        played: whose best network is taken home.
+        baseline: another play, or None.
+        limits: of the run.
+        before: sentences on what came before the play.
+        more: tables that stand behind the others, by title.
+    """
     plays = [played] if baseline is None else [played, baseline]
-    found = [each for each in plays if not _found_nothing(tuning, each)]
+    found = [each for each in plays if not found_nothing(tuning, each)]
     to_come = 1 + len(found)
     trials = {"original": tuning.converge("original", None, limits.training_seconds(to_come))}
     seconds = limits.training_seconds(to_come - 1)
@@ -162,9 +181,8 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     if baseline is not None and baseline in found:
         trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design, limits.training_seconds(1))
     rewards = run / f"rewards-{file_name(played.name)}.png"
-    length = sum(phase == PHASES[0] for phase in played.phases)
-    rewards_per_episode(played, rewards, length, tuning.printed(played))
-    lines = [f"Reward: {tuning.reward}.", epoch_budget(tuning)]
+    rewards_per_episode(played, rewards, played.phases.count(PHASES[0]), tuning.printed(played))
+    lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning)]
     segments = tuning.task.splits.test[1].is_floating_point()
     if segments:
         lines.append("Accuracy, as val % and test %, is the Dice coefficient.")
@@ -188,6 +206,7 @@ def close(tuning: Tuning, run: Run, played: Play, baseline: Play | None, limits:
     tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
     if baseline is not None:
         tables = {"Improvement over the original": improvement_table(trials), **tables}
+    tables |= more or {}
     lines += [f"{label}: {trial.reason}" for label, trial in trials.items() if trial.cut]
     write_report(tuning, run, trials, {each.name: each.best.design for each in found}, lines, tables)
     if baseline is not None:

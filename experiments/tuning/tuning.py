@@ -155,6 +155,7 @@ class Tuning:
         target: float | None = None,
         start: Sequence[Design] = (),
         record: Path | None = None,
+        evaluator: StoredEvaluator | None = None,
     ) -> Play:
         """Lets a learner play; what is stored already is replayed, not trained again.
 
@@ -168,10 +169,12 @@ class Tuning:
             target: reward at which it ends.
             start: designs that are evaluated first.
             record: a CSV file for the episodes, each written as it comes.
+            evaluator: in place of the one that trains.
         """
         deadline = math.inf if seconds is None else time.monotonic() + seconds
         # Each play begins with the task's own epochs, also where an earlier one has lowered them.
-        self.env = env(self.task, evaluator=self._stored, reward=self.reward).unwrapped
+        evaluator = evaluator or self._stored
+        self.env = env(self.task, evaluator=evaluator, reward=self.reward).unwrapped
         with self.console.status(
             "training the original network, and finding out the epoch budget where it is not given"
         ):
@@ -203,7 +206,7 @@ class Tuning:
                     file.write(episode, phase, self._printed(episode, trial))
                 best = max(best, episode.reward)
                 description = f"{name} {phase}".strip()
-                note = f"best {best:.4g} {pace(self._stored)}".rstrip()
+                note = f"best {best:.4g} {pace(evaluator)}".rstrip()
                 if deadline < math.inf:
                     note += f", ends within {max(0, deadline - time.monotonic()) / 60:.0f} min"
                 progress.update(bar, completed=len(phases), description=description, note=note)

@@ -21,7 +21,9 @@ from marl_hpo_env.evaluators.evaluator import (
     check_answers,
     evaluate_one,
     is_exhaustive,
+    own_epochs,
     unmeasured,
+    unmeasured_of_original,
 )
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.reward import PaperReward, Reward
@@ -37,8 +39,9 @@ class DesignEnvironment:
         task: what is tuned.
         evaluator: turns designs into trials. They are kept in memory, so that a design is evaluated once.
         reward: in place of the task's.
-        epochs: of one episode, in place of the recipe's: a number, `"calibrated"` or `"running"` (see `epoch_budget`). With
-            `"running"` designs are evaluated one after the other, and Equation 2 divides A by the epochs (VI-A).
+        epochs: of one episode, in place of the recipe's, or of those that the evaluator answers for alone: a number,
+            `"calibrated"` or `"running"` (see `epoch_budget`). With `"running"` designs are evaluated one after the other, and
+            Equation 2 divides A by the epochs (VI-A).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
         render_mode: `"ansi"` makes `render` return the design so far.
 
@@ -70,7 +73,12 @@ class DesignEnvironment:
         self.task = task
         self.evaluator = evaluator
         self.reward = task.reward if reward is None else reward
-        self._budget = check_budget(task.recipe.epochs if epochs is None else epochs)
+        own = own_epochs(evaluator)
+        self._budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
+        if own is not None and not isinstance(self._budget, int):
+            raise InputError(
+                f"The epochs are to be {self._budget}, and this evaluator answers for {own} alone; leave them out."
+            )
         self._epochs = self._budget if isinstance(self._budget, int) else None
         if self._budget == "running" and isinstance(self.reward, PaperReward):
             self.reward = self.reward.per_epoch()
@@ -81,23 +89,37 @@ class DesignEnvironment:
         self._originals: dict[int, Trial] = {}
         self._highest: dict[int, float] = {}
         self._found: dict[int, float] = {}
-        for objective in self.reward.objectives:
-            if objective.metric.startswith("test_"):
-                raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
-            if objective.metric in unmeasured(evaluator):
-                raise InputError(
-                    f"The reward needs {objective.metric!r}, which is not measured here: memory is on a GPU alone, and a table "
-                    "answers what it holds; reward something else."
-                )
-            if objective.metric in CLOCK_METRICS and not evaluator.measures_time:
-                raise InputError(
-                    f"The reward needs {objective.metric!r}, which is measured only where nothing runs beside it; use one worker."
-                )
+        self._check_reward()
         self.space: SearchSpace = evaluator.space
         self.game = Game(self.space)
         self.trial: Trial | None = None
         self.render_mode = render_mode
         self._make_spaces()
+
+    def _check_reward(self) -> None:
+        """Whether the evaluator measures what the reward sees.
+
+        Raises:
+            InputError: if not.
+        """
+        for objective in self.reward.objectives:
+            if objective.metric.startswith("test_"):
+                raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
+            if objective.metric in unmeasured(self.evaluator):
+                raise InputError(
+                    f"The reward needs {objective.metric!r}, which is not measured here: memory is on a GPU alone, a table "
+                    "answers what it holds, and on shared weights no design is trained; reward something else."
+                )
+            if objective.metric in CLOCK_METRICS and not self.evaluator.measures_time:
+                raise InputError(
+                    f"The reward needs {objective.metric!r}, which is measured only where nothing runs beside it; use one worker."
+                )
+        compared: frozenset[str] = getattr(self.reward, "of_original", frozenset())
+        if lacking := sorted(compared and compared & unmeasured_of_original(self.evaluator)):
+            raise InputError(
+                f"The reward compares {lacking[0]!r} with the original network's, which is no design of the space and has "
+                "none on shared weights; put the original's values among the choices, or reward something else."
+            )
 
     def _make_spaces(self) -> None:
         """Makes what the environment's own interface says of observations and actions."""

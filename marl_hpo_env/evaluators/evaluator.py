@@ -25,6 +25,10 @@ class Evaluator(Protocol):
     - `unmeasured`, a set of names: metrics that none of its trials has. A reward that needs one is refused at once.
     - `exhaustive`, a bool: whether it answers for every design at once, so that the best design is known (the environments
       then have a `regret`) and nothing is won by storing its trials.
+    - `epochs`, an int: the one number of epochs that its trials have; an environment asks for as many.
+    - `unmeasured_of_original`, a set of names: metrics that its trial of the original network does not have.
+    - `digest`, a string: of what its trials depend on beside their key, such as the checkpoint of shared weights. A store holds
+      trials of one digest only.
     - `check(seed, epochs)`: raises `InputError` where it cannot answer requests of this seed and number of epochs.
     - `stands(trial)`: whether a stored trial is what its own would be; not one that a lower limit of time made fail.
     - `task_name`, a string: what its designs are tuned for; by it a store tells trials of the same task that were made under
@@ -48,6 +52,16 @@ class Evaluator(Protocol):
 def unmeasured(evaluator: Evaluator) -> frozenset[str]:
     """Metrics that no trial of this evaluator has, where it says so."""
     return frozenset(getattr(evaluator, "unmeasured", ()))
+
+
+def own_epochs(evaluator: Evaluator) -> int | None:
+    """The one number of epochs that it answers for; None where that is asked for."""
+    return getattr(evaluator, "epochs", None)
+
+
+def unmeasured_of_original(evaluator: Evaluator) -> frozenset[str]:
+    """Metrics that its trial of the original network does not have, where it says so."""
+    return frozenset(getattr(evaluator, "unmeasured_of_original", ()))
 
 
 def is_exhaustive(evaluator: Evaluator) -> bool:
@@ -114,6 +128,14 @@ class StoredEvaluator:
     def exhaustive(self) -> bool:
         return is_exhaustive(self.inner)
 
+    @property
+    def epochs(self) -> int | None:
+        return own_epochs(self.inner)
+
+    @property
+    def unmeasured_of_original(self) -> frozenset[str]:
+        return unmeasured_of_original(self.inner)
+
     def check(self, seed: int, epochs: int) -> None:
         """As the inner evaluator's."""
         check_answers(self.inner, seed, epochs)
@@ -157,7 +179,14 @@ class StoredEvaluator:
         return trial
 
     def _introduce(self) -> None:
-        """Tells the store whose trials these are, and the user of those that do not count."""
+        """Tells the store whose trials these are, and the user of those that do not count.
+
+        Raises:
+            InputError: if the store's trials have another digest.
+        """
+        digest = getattr(self.inner, "digest", None)
+        if digest is not None:
+            self._check_digest(digest)
         self._introduced = True
         name = getattr(self.inner, "task_name", None)
         if name is None:
@@ -167,6 +196,17 @@ class StoredEvaluator:
             warn(
                 f"The store {self.store.name} holds {others} trials of the task {name!r} that were made with another network, "
                 "data, choices, recipe, limits or kind of device; they do not count here."
+            )
+
+    def _check_digest(self, digest: str) -> None:
+        name = f"digest of {self.fingerprint}"
+        stored = self.store.about(name)
+        if stored is None:
+            self.store.set_about(name, digest)
+        elif stored != digest:
+            raise InputError(
+                f"The store {self.store.name} holds trials of shared weights with the digest {stored} and these have {digest}; "
+                "put the checkpoint back that they were made with, or begin with another store."
             )
 
     def _compare(self, trial: Trial) -> None:

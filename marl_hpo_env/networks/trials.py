@@ -34,7 +34,7 @@ def trial_builds(space: SearchSpace, build: Callable[[Hyperparameters], Any]) ->
         UserWarning: if some cannot: with their share.
     """
     rng = np.random.default_rng(0)
-    designs = [_extreme(space, min), _extreme(space, max), *(space.sample(rng) for _ in range(RANDOM))]
+    designs = [extreme(space, min), extreme(space, max), *(space.sample(rng) for _ in range(RANDOM))]
     started = time.perf_counter()
     built, refusals = 0, []
     for number, design in enumerate(designs):
@@ -53,7 +53,7 @@ def trial_builds(space: SearchSpace, build: Callable[[Hyperparameters], Any]) ->
         )
 
 
-def _extreme(space: SearchSpace, which: Callable[..., int]) -> Design:
+def extreme(space: SearchSpace, which: Callable[..., int]) -> Design:
     """The design of each layer's least or largest values."""
     sizes = [[_size(layer.hyperparameters(action)) for action in range(len(layer.actions))] for layer in space.layers]
     return tuple(which(range(len(of_layer)), key=of_layer.__getitem__) for of_layer in sizes)

@@ -251,9 +251,28 @@ class TunableNetwork:
         Raises:
             InputError: if one of the two cannot be built.
         """
+        return self.planned(hyperparameters, reference, strengths)[1]
+
+    def planned(
+        self,
+        hyperparameters: Mapping[str, Mapping[str, Any]],
+        reference: Mapping[str, Mapping[str, Any]] | None = None,
+        strengths: Mapping[str, torch.Tensor] | None = None,
+    ) -> tuple[nn.Module, Plan]:
+        """The one network without values, on the meta device, and what `plan` says of it."""
         builder = NetworkBuilder(self._traced, self._inputs, hyperparameters, torch.device("meta"), self._shapes)
-        builder.build()
-        return self._counterparts(reference or {}).plan(builder, strengths)
+        network = builder.build()
+        return network, self._counterparts(reference or {}).plan(builder, strengths)
+
+    @property
+    def largest(self) -> dict[str, dict[str, Any]]:
+        """By layer name, the values of every choice with which its module has the most weights; the smallest where it has as many
+        with all, as with strides and pools. Of a choice of types it is the first.
+
+        Every design's tensors are parts of the network that is built from it.
+        """
+        modules = self._traced.modules
+        return self._with_tied({layer.name: _largest(modules[layer.name], layer.choices) for layer in self.space.layers})
 
     def _counterparts(self, reference: Mapping[str, Mapping[str, Any]]) -> Counterparts:
         if self._reference is None or self._reference[0] != reference:  # one at a time: there is hardly ever a second
@@ -291,6 +310,34 @@ class TunableNetwork:
                 f"The weights are not this network's: {', '.join(wrong[:3])}{more}; give the state dict of the original."
             )
         return found
+
+
+def _largest(module: nn.Module, choices: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    own = constructor_arguments(module)
+
+    def weights(name: str, value: Any) -> float:
+        try:
+            with torch.device("meta"):
+                made = type(module)(**{**own, name: value})
+            return sum(p.numel() for p in made.parameters())
+        except Exception:  # whatever a constructor raises: a depthwise width without its groups
+            return math.inf
+
+    found = {}
+    for name, values in choices.items():
+        if name == "type":
+            found[name] = values[0]
+            continue
+        sizes = [weights(name, value) for value in values]
+        by_weights = max(sizes) > min(sizes) or math.inf in sizes
+        best = max if by_weights else min
+        found[name] = best(values, key=lambda value: (weights(name, value) if by_weights else 0, _volume(value)))
+    return found
+
+
+def _volume(value: Any) -> float:
+    numbers = value if isinstance(value, tuple | list) else (value,)
+    return math.prod(v for v in numbers if isinstance(v, int | float))
 
 
 def _distance(own: Any, value: Any) -> float:

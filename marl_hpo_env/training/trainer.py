@@ -79,10 +79,10 @@ class Trainer:
         """The original network's median time per training batch on this device, where a limit asks for it (V-E)."""
         if self.limits.batch_ratio is None:
             return None
-        with _training_on(self.device):
+        with training_on(self.device):
             network = self._fresh(None).train()
-            optimizer = self._optimizer(network)
-            x, y = self._first(self.recipe.batch_size), self.data.train[1][: self.recipe.batch_size]
+            optimizer = self.optimizer(network)
+            x, y = self.first(self.recipe.batch_size), self.data.train[1][: self.recipe.batch_size]
             clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
         return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
 
@@ -102,7 +102,7 @@ class Trainer:
         # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
         final = request.epochs is None or request.design is None
         network, status, reason, accidental = None, "completed", None, False
-        with _training_on(self.device):
+        with training_on(self.device):
             try:
                 limits = EarlyTermination(Limits())
                 if not final:
@@ -139,16 +139,16 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
             resident = torch.cuda.memory_allocated(self.device)
         network = self._fresh(request.design)
-        metrics |= self._sizes(network)
-        optimizer = self._optimizer(network)
+        metrics |= self.sizes(network)
+        optimizer = self.optimizer(network)
         times: list[float] = []
         examples = self._examples(request)
         best = _BestEpoch(recipe) if request.epochs is None else None
         reason = None
         for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
-            changed = self._set_rate(optimizer, epoch)
+            changed = self.set_rate(optimizer, epoch)
             train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
-            accuracy, validation_loss = self._evaluate(network, self.data.validation)
+            accuracy, validation_loss = self.evaluate(network, self.data.validation)
             finite = math.isfinite(train_loss) and math.isfinite(validation_loss)
             if not finite and best is not None and best.epoch:
                 break  # final training: the best epoch so far is what it comes to
@@ -171,7 +171,7 @@ class Trainer:
         if best is not None:
             network.load_state_dict(best.weights)
             metrics |= history[best.epoch - 1]
-        metrics["test_accuracy"], _ = self._evaluate(network, self.data.test)
+        metrics["test_accuracy"], _ = self.evaluate(network, self.data.test)
         if self.device.type == "cuda":
             # Without the data, which are resident whatever the design.
             metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
@@ -182,19 +182,23 @@ class Trainer:
 
     def _fresh(self, design: Design | None) -> nn.Module:
         """The network with the weights that its training starts from."""
+        return self.fresh(self.network.hyperparameters(design))
+
+    def fresh(self, hyperparameters: Mapping[str, Mapping[str, Any]]) -> nn.Module:
+        """The same of what is built from these, by layer name."""
         if self.recipe.initialization == "inherit":
-            network = self.network.build(design, self.device, weights=self.weights)
+            network = self.network.build_with(hyperparameters, self.device, weights=self.weights)
             meta: Any = network.meta
-            he_inside(network, self.data.train[0][:1], only=meta["fresh"])
+            he_inside(network, self.first(1), only=meta["fresh"])
             return network
-        network = self.network.build(design, self.device)
+        network = self.network.build_with(hyperparameters, self.device)
         if self.recipe.initialization == "he":
             he(network)
         elif self.recipe.initialization == "he-inside":
-            he_inside(network, self._first(1))
+            he_inside(network, self.first(1))
         return network
 
-    def _first(self, count: int) -> torch.Tensor:
+    def first(self, count: int) -> torch.Tensor:
         """The first training inputs, for a network that may write to them."""
         (inputs,) = in_batches(self.data.train[0], [slice(count)])
         return inputs
@@ -217,26 +221,15 @@ class Trainer:
         """One pass over these training examples; returns their mean loss and accuracy, both as they were trained on:
         augmented, and by weights that changed from batch to batch."""
         network.train()
-        inputs, targets = self.data.train
-        order = examples[torch.randperm(len(examples), generator=generator)]
-        if isinstance(inputs, torch.Tensor):
-            order = order.to(inputs.device)
-        batches = list(order.split(self.recipe.batch_size))
-        if len(batches[-1]) == 1 < min(len(batches), self.recipe.batch_size):
-            batches.pop()  # batch norm cannot train on one example
         total = torch.zeros((), device=self.device)
         seen = 0
         score = Score()
         clocks: list[_Clock] = []
-        augmentation = self.recipe.augmentation
-        for batch, given in zip(batches, in_batches(inputs, batches), strict=True):
-            x, y = given, targets[batch]
-            if augmentation is not None:
-                x, y = augmentation(x, y, generator)
+        for x, y in self.batches(generator, examples):
             output, batch_loss, clock = self._step(network, optimizer, x, y)
-            total += batch_loss * len(batch)
+            total += batch_loss * len(y)
             score.add(output, y)
-            seen += len(batch)
+            seen += len(y)
             clocks.append(clock)
             if (
                 limits.watches_batches and len(times) + len(clocks) > WARM_UP_BATCHES
@@ -244,6 +237,27 @@ class Trainer:
                 limits.batch(clock.ms())
         times += [clock.ms() for clock in clocks]
         return float(total) / seen, score.value()
+
+    def batches(
+        self, generator: torch.Generator, examples: torch.Tensor
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """These training examples once, in random order and augmented, batch by batch.
+
+        Args:
+            generator: on the CPU; all draws are its.
+            examples: indices, shape (n,).
+        """
+        inputs, targets = self.data.train
+        order = examples[torch.randperm(len(examples), generator=generator)]
+        if isinstance(inputs, torch.Tensor):
+            order = order.to(inputs.device)
+        batches = list(order.split(self.recipe.batch_size))
+        if len(batches[-1]) == 1 < min(len(batches), self.recipe.batch_size):
+            batches.pop()  # batch norm cannot train on one example
+        augmentation = self.recipe.augmentation
+        for batch, x in zip(batches, in_batches(inputs, batches), strict=True):
+            y = targets[batch]
+            yield (x, y) if augmentation is None else augmentation(x, y, generator)
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
@@ -259,7 +273,7 @@ class Trainer:
         return output, output_loss.detach(), clock
 
     @torch.inference_mode()
-    def _evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
+    def evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
         """Accuracy and mean loss over a split, without augmentation."""
         network.eval()
         score = Score()
@@ -277,7 +291,7 @@ class Trainer:
     def _inference_ms(self, network: nn.Module) -> float:
         """Median time of one forward pass of a batch."""
         network.eval()
-        batch = self._first(self.recipe.batch_size)
+        batch = self.first(self.recipe.batch_size)
         times = []
         for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
             clock = _Clock(self.device)
@@ -286,11 +300,11 @@ class Trainer:
             times.append(clock.ms())
         return median(times[WARM_UP_BATCHES:])
 
-    def _sizes(self, network: nn.Module) -> dict[str, float | None]:
+    def sizes(self, network: nn.Module) -> dict[str, float | None]:
         """The metrics that need no training."""
         network.eval()
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            network(self._first(1))
+            network(self.first(1))
         parameters = sum(p.numel() for p in network.parameters())
         buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point())
         return {
@@ -299,7 +313,7 @@ class Trainer:
             "flops": counter.get_total_flops(),
         }
 
-    def _set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> bool:
+    def set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> bool:
         """Gives the optimizer the epoch's learning rate; whether it is another than before."""
         rate = self.recipe.rate(epoch)
         changed = rate != optimizer.param_groups[0]["lr"]
@@ -307,7 +321,7 @@ class Trainer:
             group["lr"] = rate
         return changed
 
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+    def optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         recipe = self.recipe
         common: dict[str, Any] = {"lr": recipe.rate(1), "weight_decay": recipe.weight_decay, "fused": True}
         parameters: Any = network.parameters()
@@ -419,7 +433,7 @@ def _failure(error: Exception) -> tuple[str, bool]:
 
 
 @contextmanager
-def _training_on(device: torch.device) -> Iterator[None]:
+def training_on(device: torch.device) -> Iterator[None]:
     """Training on this device: the caller's random generators and threads stay as they were.
 
     On a CPU one thread trains: bit-identical with any number of cores, and two side by side use two cores better than one on two.

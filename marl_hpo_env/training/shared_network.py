@@ -26,8 +26,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from marl_hpo_env.errors import InputError, whole_number
 from marl_hpo_env.networks.alignment import interpolate_to, pool_to
-from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.networks.slices import Slice
+from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.networks.weights import Plan
 from marl_hpo_env.space import Design
 from marl_hpo_env.training.scoring import losses

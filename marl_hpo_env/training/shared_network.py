@@ -35,8 +35,8 @@ from marl_hpo_env.training.scoring import losses
 SURVEYED = 16
 """Random designs that are built when the network is made, to see what slices do not give."""
 
-KEPT = 4096
-"""Designs whose plans are kept, the latest ones."""
+KEPT_LAYERS = 2**15
+"""So many layers of designs are kept planned, the latest designs: memory does not grow with the depth of a network."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -126,6 +126,11 @@ class SharedNetwork(nn.Module):
     def largest(self) -> nn.Module:
         """The largest design, whose weights these are before they are divided."""
         return self._copies[0].largest  # type: ignore[return-value]
+
+    @property
+    def kept(self) -> int:
+        """How many designs are kept planned."""
+        return max(SURVEYED, KEPT_LAYERS // len(self.network.space))
 
     def divide(self) -> None:
         """Gives each part of the choices weights of its own, which begin as they are now."""
@@ -235,7 +240,7 @@ class SharedNetwork(nn.Module):
         slices = {name: _as_mean(part) for name, part in plan.slices.items() if name not in statistics}
         plan = Plan(slices, plan.constants, plan.fresh)
         built = known[key] = _Built(module, plan.to(self.device), own, statistics)
-        if len(known) > KEPT:
+        if len(known) > self.kept:
             known.popitem(last=False)
         return built
 

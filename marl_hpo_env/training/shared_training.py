@@ -25,7 +25,8 @@ from marl_hpo_env.training.shared_network import SharedNetwork
 from marl_hpo_env.training.trainer import Trainer, training_on
 
 DESIGNS = 300
-"""Random designs that are trained, drawn at first: to plan a design takes longer than to train a small one on a batch."""
+"""Random designs that are trained, drawn at first, or as many as are kept planned: to plan a design takes longer than to train a
+small one on a batch."""
 
 PER_BATCH = 2
 """Random designs that a batch trains."""
@@ -65,12 +66,12 @@ class SharedTraining:
             self._seed_torch(0)
             self.network.largest.load_state_dict(trainer.fresh(trainer.network.largest).state_dict())
             rng = np.random.default_rng((seed, 0))
-            drawn = [space.sample(rng) for _ in range(DESIGNS)]
+            drawn = [space.sample(rng) for _ in range(min(DESIGNS, self.network.kept))]
             self._designs = [design for design in dict.fromkeys(drawn) if self._builds(design)]
             ends = [extreme(space, max), extreme(space, min)] if sandwich else []
             self._always = [design for design in ends if self._builds(design)]
         if not self._designs:
-            raise InputError(f"None of {DESIGNS} random designs can be built, so no weights can be shared.")
+            raise InputError(f"None of {len(drawn)} random designs can be built, so no weights can be shared.")
         self._optimizer = trainer.optimizer(self.network)
         order = torch.Generator().manual_seed(seed)
         examples = torch.randperm(len(trainer.data.train[0]), generator=order).to(trainer.data.train[1].device)

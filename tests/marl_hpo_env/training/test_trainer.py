@@ -254,8 +254,8 @@ def test_too_high_a_loss_restarts_once_with_fresh_weights_and_then_terminates(sm
     unlimited = small.train(Request(LIKE_THE_ORIGINAL, 0, 4))[1]
     trainer = make_task(limits=Limits(loss=1e-6, loss_epochs=2)).trainer(CPU, measure_time=False)
     built = []
-    build = trainer.network.build
-    monkeypatch.setattr(trainer.network, "build", lambda *args: built.append(args) or build(*args))
+    build = trainer.network.build_with
+    monkeypatch.setattr(trainer.network, "build_with", lambda *args: built.append(args) or build(*args))
     network, trial = trainer.train(Request(LIKE_THE_ORIGINAL, 0, 4))
     assert len(built) == 2
     assert network is None
@@ -326,13 +326,13 @@ def test_an_improvement_below_the_smallest_that_counts_does_not_prolong_final_tr
 def scripted_accuracies(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]) -> None:
     """Makes the epochs of a final training have these validation accuracies."""
     remaining = iter(accuracies)
-    evaluate = Trainer._evaluate
+    evaluate = Trainer.evaluate
 
     def evaluated(trainer, network, examples):
         figures = evaluate(trainer, network, examples)
         return (next(remaining), figures[1]) if examples is trainer.data.validation else figures
 
-    monkeypatch.setattr(Trainer, "_evaluate", evaluated)
+    monkeypatch.setattr(Trainer, "evaluate", evaluated)
 
 
 @pytest.mark.parametrize(
@@ -498,13 +498,13 @@ def test_the_time_of_inference_is_that_of_one_batch():
 
 
 def test_final_training_keeps_its_best_epoch_where_validation_alone_stops_being_a_number(monkeypatch):
-    evaluate, losses = Trainer._evaluate, iter([1.0, 1.0, math.nan])
+    evaluate, losses = Trainer.evaluate, iter([1.0, 1.0, math.nan])
 
     def evaluated(trainer, network, examples):
         accuracy, loss = evaluate(trainer, network, examples)
         return (accuracy, next(losses)) if examples is trainer.data.validation else (accuracy, loss)
 
-    monkeypatch.setattr(Trainer, "_evaluate", evaluated)
+    monkeypatch.setattr(Trainer, "evaluate", evaluated)
     trial = train(make_task(), Request(None, 0, None))
     assert (trial.status, len(trial.history)) == ("completed", 2)
     assert trial.metrics["validation_accuracy"] == max(epoch["validation_accuracy"] for epoch in trial.history)
@@ -700,7 +700,7 @@ def test_only_kernels_decay_where_asked(optimizer):
     recipe = {"optimizer": optimizer, "weight_decay": 0.1, "decayed": "kernels"}
     trainer = make_task(recipe=recipe).trainer(CPU)
     network = trainer._fresh(None)
-    decayed, rest = trainer._optimizer(network).param_groups
+    decayed, rest = trainer.optimizer(network).param_groups
     assert (decayed["weight_decay"], rest["weight_decay"]) == (0.1, 0.0)
     named = {parameter: name for name, parameter in network.named_parameters()}
     assert {named[p] for p in decayed["params"]} == {"conv.weight", "hidden.weight", "output.weight"}
@@ -712,7 +712,7 @@ def test_patience_counts_from_the_last_change_of_the_rate(monkeypatch):
     def evaluate(self, network, examples):
         return 0.5, 1.0
 
-    monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
 
     def epochs(**recipe):
         return len(train(make_task(recipe={"max_epochs": 30, **recipe}), Request(None, 0, None)).history)
@@ -761,5 +761,5 @@ def test_every_metric_is_measured_and_those_of_the_network_need_no_training():
     unmeasured = TrainingEvaluator(task, "cpu").unmeasured
     for name, metric in METRICS.items():
         assert (trial.metrics[name] is None) == (name in unmeasured or metric.of == "history"), name
-    assert {METRICS[name].of for name in trainer._sizes(trainer._fresh((0, 0)))} == {"network"}
+    assert {METRICS[name].of for name in trainer.sizes(trainer._fresh((0, 0)))} == {"network"}
     assert {METRICS[name].of for name in trial.history[0]} == {"epoch"}

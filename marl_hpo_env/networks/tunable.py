@@ -272,7 +272,9 @@ class TunableNetwork:
         Every design's tensors are parts of the network that is built from it.
         """
         modules = self._traced.modules
-        return self._with_tied({layer.name: _largest(modules[layer.name], layer.choices) for layer in self.space.layers})
+        return self._with_tied(
+            {layer.name: _largest(modules[layer.name], layer.choices) for layer in self.space.layers}
+        )
 
     def _counterparts(self, reference: Mapping[str, Mapping[str, Any]]) -> Counterparts:
         if self._reference is None or self._reference[0] != reference:  # one at a time: there is hardly ever a second

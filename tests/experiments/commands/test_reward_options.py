@@ -22,7 +22,7 @@ def test_eq_2_takes_another_weight_and_score_and_keeps_the_rest():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--accuracy-weight", "1.5"], "The accuracy weight of Eq. 2 is 1.5; it lies within 0 and 1."),
+        (["--accuracy-weight", "1.5"], "The accuracy weight of Eq. 2 is 1.5; it is a number at least 0 and at most 1."),
         (["--accuracy-score", "last"], "There is no accuracy score 'last'"),
         (
             ["--accuracy-weight", "0.8", "--weight", "parameters=1"],

@@ -105,5 +105,5 @@ def test_figure_13(tmp_path):
 
 def test_the_committed_results_can_be_read():
     table = rows_of(claims_table().splitlines())
-    assert {row["here"] for row in table} > {"holds", "does not hold"}
+    assert {row["here"] for row in table} >= {"holds", "does not hold"}
     assert all(len(row["measured"]) > 3 or row["here"] == "not tried" for row in table)

@@ -111,7 +111,7 @@ def test_an_evaluation_beside_an_unfinished_one_gets_its_own_trials(faulty):
 def test_workers_end_with_their_evaluator(faulty):
     before = pids()
     evaluator = TrainingEvaluator(faulty, "cpu", workers=2)
-    list(evaluator.evaluate([Request(GOOD, 0, 1)]))
+    list(evaluator.evaluate([Request(GOOD, seed, 1) for seed in range(2)]))
     started = pids() - before
     assert len(started) == 2
     del evaluator

@@ -358,6 +358,15 @@ def _depth_in_words() -> str:
     )
 
 
+def _isolation_in_words() -> str:
+    measured = _measured("isolation")
+    low, high = measured["cost_ms_quartiles"]
+    return _wrapped(
+        f"A process of its own costs a training {measured['cost_ms']:.2g} ms (quartiles {low:.2g} to {high:.2g}), where the engine "
+        f"called directly takes {measured['direct_ms']:.0f} ms: {measured['pairs']} pairs (`experiments/results/isolation.json`)."
+    )
+
+
 def _cluster_in_words() -> str:
     measured = _measured("cluster")
     few, many = measured["instant"]
@@ -528,6 +537,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "depth/in-words": _depth_in_words,
     "faults/by-kind": partial(_copied, "faults", "## By kind"),
     "faults/levels": partial(_bullets, "faults"),
+    "isolation/in-words": _isolation_in_words,
     "cluster/in-words": _cluster_in_words,
     "cluster/thousand": _a_thousand_machines,
     "coordination-graph": _costs_of_coordination_graph,

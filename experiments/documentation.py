@@ -362,20 +362,23 @@ def _isolation_in_words() -> str:
     measured = _measured("isolation")
     low, high = measured["cost_ms_quartiles"]
     return _wrapped(
-        f"A process of its own costs a training {measured['cost_ms']:.2g} ms (quartiles {low:.2g} to {high:.2g}), where the engine "
-        f"called directly takes {measured['direct_ms']:.0f} ms: {measured['pairs']} pairs (`experiments/results/isolation.json`)."
+        f"A process of its own costs a training {measured['cost_ms']:.2g} ms (quartiles {low:.2g} to {high:.2g}), where the "
+        f"engine called directly takes {measured['direct_ms']:.0f} ms: {measured['pairs']} pairs "
+        "(`experiments/results/isolation.json`)."
     )
 
 
 def _cluster_in_words() -> str:
     measured = _measured("cluster")
     few, many = measured["instant"]
+    longer = measured["longer"]
     size = measured["bytes"]
     return _wrapped(
         f"Two nodes with one CPU each train {measured['nodes_per_s']:.2g} designs of `{measured['task']}` a second, "
-        f"{measured['ratio']:.2f} of what two workers train in the same run. Of trials that take no time, one driver and its "
-        f"store bring in {few['per_s']:.0f} a second with {few['in_flight']:,} under way, and {many['per_s']:.0f} with "
-        f"{many['in_flight']:,}, while it shares two cores with the cluster itself; the driver's process computes "
+        f"{measured['ratio']:.2f} of what two workers train in the same run; of `{longer['task']}`, whose trainings are longer, "
+        f"{longer['nodes_per_s']:.2g} a second, {longer['ratio']:.2f} of the workers'. Of trials that take no time, "
+        f"one driver and its store bring in {few['per_s']:.0f} a second with {few['in_flight']:,} under way, "
+        f"and {many['per_s']:.0f} with {many['in_flight']:,}, while it shares two cores with the cluster itself; the driver's process computes "
         f"{few['driver_ms']:.2g} and {many['driver_ms']:.2g} ms for each. The store alone takes "
         f"{measured['stored']['per_s']:,.0f} trials a second. A request is {size['request']:,} bytes, a trial {size['trial']:,}; "
         f"the task is {size['task'] / 1e3:.1f} KB and its data {size['data'] / 1e3:.0f} KB, once per machine "

@@ -4,9 +4,10 @@ Claim (aims of the project):
 - two nodes with one CPU each train as many designs as two workers of one machine: at least 0.9 of them;
 - with trials that take no time, one driver with one SQLite store brings in many times what a thousand machines train.
 
-Both nodes are on this machine, which has two cores for them. The same designs of `digits-convnet` are trained by the workers and
-by the nodes in turn, each warm; medians over repetitions. Trials that take no time are real ones, sent back at once: through Ray
-into a store on disk, with as many under way as two nodes have, and as a thousand would have. What the driver's own process
+Both nodes are on this machine, which has two cores for them. The same designs of `digits-convnet`, and of `digits-unet`, whose
+trainings are longer, are trained by the workers and by the nodes in turn, each warm; medians over repetitions. Trials
+that take no time are real ones, sent back at once: through Ray into a store on disk, with as many under way as two nodes
+have, and as a thousand would have. What the driver's own process
 computes for one of them bounds what one driver can serve; the rate of this machine, which also runs the nodes, is lower.
 
 Run: `python -m experiments.benchmarks.cluster` (needs the extra `ray`), on two quiet cores.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from marl_hpo_env import Evaluator, RayEvaluator, Request, Task, Trial
 
 TASK = "digits-convnet"
+LONGER = "digits-unet"  # trainings of a second
 MACHINES = 1000
 
 app = new_app()
@@ -142,12 +144,17 @@ def main(
         task = named_task(TASK)
         nodes = RayEvaluator(task, cluster.address, device="cpu")
         side_by_side = nodes_beside_workers(task, nodes, trials, repetitions)
+        other = named_task(LONGER)
+        longer = nodes_beside_workers(
+            other, RayEvaluator(other, cluster.address, device="cpu"), trials // 6, repetitions
+        )
         trial = evaluate_one(nodes, requests_of(task, 8, 0)[3])
         figures = {
             "task": TASK,
             "trials": trials,
             "repetitions": repetitions,
             **side_by_side,
+            "longer": {"task": LONGER, **longer},
             "instant": [
                 instant(task, cluster.address, trial, instant_trials, in_flight)
                 for in_flight in (2 * nodes.room, 2 * MACHINES)

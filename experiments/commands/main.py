@@ -28,6 +28,7 @@ from experiments.commands.reward_options import read_reward
 from experiments.commands.table import table_app
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.text_tables import print_table
+from experiments.tuning.limits import BATCH
 from marl_hpo_env import InputError, Task, tasks
 from marl_hpo_env import task as named_task
 
@@ -287,7 +288,7 @@ def tune(
             help="Designs that the learner is asked for at a time, and so the most that are trained side by side. What it finds "
             "may depend on it.",
         ),
-    ] = 8,
+    ] = BATCH,
     strict: Strict = False,
     out: Out = None,
 ) -> None:

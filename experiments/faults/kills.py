@@ -150,6 +150,13 @@ class Run:
         alive = self.marked.alive()
         return [pid for pid, parent in alive.items() if parent in alive and parent != self.process.pid]
 
+    def go_on_to(self, expected: Any) -> None:
+        """Lets the run come to its end, begun again where it was killed, and checks its result."""
+        if self.process.poll() is not None:
+            self.start()
+        self.end_by_itself()
+        self.check_result(expected)
+
     def _check_output(self) -> None:
         if "Traceback" in self._output.read_text(errors="replace"):
             raise Fault("traceback", self._last_line())
@@ -177,10 +184,7 @@ def tries(command: Command, place: Place, kind: str, numbers: Sequence[int]) -> 
         else:
             run.kill(SIGNALS[number % TOGETHER])
         if number == numbers[-1]:
-            if run.process.poll() is not None:
-                run.start()
-            run.end_by_itself()
-            run.check_result(expected)
+            run.go_on_to(expected)
 
     try:
         for number in numbers:

@@ -9,11 +9,9 @@ from pathlib import Path
 import torch
 
 from experiments.provenance import cores
+from experiments.tuning.limits import BATCH
 from marl_hpo_env import Evaluator, InputError, RayEvaluator, StoredEvaluator, Task, TrainingEvaluator
 from marl_hpo_env.training.trainer import choose_devices
-
-BATCH = 8
-"""Designs asked at a time: a learner's result may depend on it, so it is the same however many can be trained side by side."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ import time
 
 from marl_hpo_env import InputError
 
+BATCH = 8
+"""Designs asked at a time: a learner's result may depend on it, so it is the same however many can be trained side by side."""
+
 FINAL_TRAINING = 0.1
 """Of a run's time, kept for final training."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,8 +96,15 @@ def play_both(
         start: designs that both evaluate first.
     """
     run = tuning.run(f"{file_name(label_of(name))}-seed{seed}", learner=name, seed=seed, start=start)
-    try:
+    with reported(tuning, run):
         _play_both(tuning, run, player, baseline, limits, start)
+
+
+@contextmanager
+def reported(tuning: Tuning, run: Run) -> Iterator[None]:
+    """However a run ends, its folder has the table over its runs; and where it was stopped or cannot go on, the report so far."""
+    try:
+        yield
     except (InputError, Stopped):
         report_so_far(run, tuning.folder.store)
         raise

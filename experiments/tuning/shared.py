@@ -9,13 +9,11 @@ from typing import Any
 import typer
 
 from agents import Learner, learner
-from experiments.command_line import Stopped
 from experiments.progress import progress_bar
 from experiments.tuning.limits import RunLimits
-from experiments.tuning.overview import report_so_far, write_overview
 from experiments.tuning.report import front, front_objectives
 from experiments.tuning.run import Run, file_name, label_of
-from experiments.tuning.session import close, found_nothing
+from experiments.tuning.session import close, found_nothing, reported
 from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, InputError, Request, SharedEvaluator, StoredEvaluator, env
 
@@ -58,13 +56,8 @@ def play_shared(
     run = tuning.run(
         f"{file_name(label)}-shared-seed{seed}", learner=f"{name} on shared weights", seed=seed, start=start, **identity
     )
-    try:
+    with reported(tuning, run):
         _play_shared(tuning, run, label, player, shared, limits, start)
-    except (InputError, Stopped):
-        report_so_far(run, tuning.folder.store)
-        raise
-    finally:
-        write_overview(tuning.folder.path, tuning.folder.store)
 
 
 def _play_shared(

@@ -18,7 +18,8 @@ from agents.playing import EPISODES_PER_EVALUATION, begin
 from experiments.progress import progress_bar
 from experiments.provenance import command
 from experiments.tuning.episodes import EpisodesFile
-from experiments.tuning.evaluators import BATCH, Machines, evaluator_of, pace
+from experiments.tuning.evaluators import Machines, evaluator_of, pace
+from experiments.tuning.limits import BATCH
 from experiments.tuning.report import original_values
 from experiments.tuning.run import Run
 from experiments.tuning.run_folder import RunFolder

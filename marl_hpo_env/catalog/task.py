@@ -138,6 +138,10 @@ class Task:
         Raises:
             InputError: if it cannot be, or has fewer outputs than the data have classes.
         """
+        return self._traced(verify=True)
+
+    def _traced(self, verify: bool) -> TunableNetwork:
+        """The same, compared with the network that was given or not."""
         import torch
         from torch import nn
 
@@ -150,8 +154,8 @@ class Task:
         choices = self.choices() if callable(self.choices) else self.choices
         tied = self.weights is not None if self.tie_added is None else self.tie_added
         if self.input_shape is not None:
-            return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices, tie_added=tied)
-        network = TunableNetwork(model, self.splits.train[0][:1], choices, tie_added=tied)
+            return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices, verify, tie_added=tied)
+        network = TunableNetwork(model, self.splits.train[0][:1], choices, verify, tie_added=tied)
         classes = self.splits.number_of_classes
         if network.output_shape[1] < classes:
             raise InputError(
@@ -214,12 +218,14 @@ class Task:
             content.append(checksum({}, self.inherited))
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
-    def trainer(self, device: torch.device, measure_time: bool = True) -> Trainer:
+    def trainer(self, device: torch.device, measure_time: bool = True, *, verified: bool = False) -> Trainer:
         """The engine that trains this task's designs.
 
         Args:
             device: where to train.
             measure_time: whether nothing runs beside it, so that times mean something.
+            verified: whether the process that this task comes from has compared the network with what was traced of it, so
+                that it need not be done, and said, again.
 
         Raises:
             InputError: if the data cannot be read or the network not be traced.
@@ -227,6 +233,8 @@ class Task:
         from marl_hpo_env.training.trainer import Trainer
 
         data = self.splits  # before the network, which a task without its data need not trace
+        if verified and "network" not in self.__dict__:
+            self.__dict__["network"] = self._traced(verify=False)
         return Trainer(self.network, data, self.recipe, self.limits, device, measure_time, self.inherited)
 
     def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:

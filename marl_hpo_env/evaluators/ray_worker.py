@@ -27,7 +27,7 @@ from marl_hpo_env.data.lazy_images import ImageFiles
 from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.evaluators.surroundings import Surroundings
-from marl_hpo_env.training.resource_limits import ResourceLimits
+from marl_hpo_env.training.resource_limits import ResourceLimits, memory_limited, train_within
 from marl_hpo_env.training.trainer import Trainer, choose_device
 from marl_hpo_env.trial import Request, Trial
 
@@ -62,6 +62,7 @@ def held(task: Task) -> Any:
     """
     import ray
 
+    _ = task.network  # compared with what was traced of it here, once
     data = task.splits
     examples = {name: (_packed(inputs), _packed(targets)) for name, (inputs, targets) in data.splits().items()}
     sent = _Held(Surroundings.here(), replace(task, data=_elsewhere), examples, data.episode_examples)
@@ -92,15 +93,10 @@ def trained(
         limits: of which that of the memory is kept here; the process may take as much in addition to what it has with the task.
     """
     trainer = _trainer(task[0], _gpu() if device == "cuda" else device)
-    with _limited(limits.memory_gb):
+    with memory_limited(limits.memory_gb):
         yield None
-        network, trial = trainer.train(request, seconds)
-    if trial.accidental and trainer.device.type == "cpu" and limits.memory_gb is not None:
-        trial = replace(trial, reason=limits.took_more(), accidental=False)  # it met the limit, no accident
-    weights = None
-    if keep and network is not None:
-        weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-    yield weights, trial
+        answer = train_within(limits, trainer, request, seconds, keep)
+    yield answer
 
 
 @lru_cache(_TRAINERS)
@@ -121,7 +117,7 @@ def _trainer(task: Any, device: str) -> Trainer:
     sent.surroundings.apply()
     examples = {name: (_unpacked(inputs), _unpacked(targets)) for name, (inputs, targets) in sent.examples.items()}
     data = Data(**examples, episode_examples=sent.episode_examples)
-    return replace(sent.task, data=data).trainer(choose_device(device), measure_time=False)
+    return replace(sent.task, data=data).trainer(choose_device(device), measure_time=False, verified=True)
 
 
 def _gpu() -> str:
@@ -131,23 +127,6 @@ def _gpu() -> str:
     (given,) = ray.get_runtime_context().get_accelerator_ids()["GPU"]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return f"cuda:{visible.split(',').index(given) if visible else int(given)}"
-
-
-@contextmanager
-def _limited(memory_gb: float | None) -> Iterator[None]:
-    """Lets the process take no more than so much in addition to its own: torch then raises, and the trial says so."""
-    if memory_gb is None:
-        yield
-        return
-    import resource  # not on Windows
-
-    pages = int(Path("/proc/self/statm").read_text().split()[5])  # private ones, which the limit is of
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-    resource.setrlimit(resource.RLIMIT_DATA, (pages * resource.getpagesize() + int(1e9 * memory_gb), before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
 def _packed(part: torch.Tensor | ImageFiles) -> _Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, warn, whole_number
 from marl_hpo_env.evaluators.surroundings import Surroundings, fingerprint
 from marl_hpo_env.space import Design, SearchSpace
-from marl_hpo_env.training.resource_limits import ResourceLimits
+from marl_hpo_env.training.resource_limits import ResourceLimits, train_within
 from marl_hpo_env.training.trainer import Trainer, choose_device, choose_devices
 from marl_hpo_env.training.workers import Death, Unsendable, Workers
 from marl_hpo_env.trial import METRICS, Request, Trial
@@ -149,13 +149,12 @@ class TrainingEvaluator:
             yield _trained(self._trainer, ResourceLimits(), job)
 
     def _new_workers(self) -> Workers[_Job, _Done]:
+        _ = self._task.network  # compared with what was traced of it here, once
         limits = self._limits  # not this evaluator, which the processes must not outlive
         # The data are loaded once, here, and shared.
         task = replace(self._task, data=self._task.splits)
-        begins = [
-            partial(_begin, Surroundings.here(), task, str(device), self.measures_time, limits)
-            for device in self._devices
-        ]
+        here = Surroundings.here()
+        begins = [partial(_begin, here, task, str(device), self.measures_time, limits) for device in self._devices]
         workers: Workers[_Job, _Done] = Workers(
             [begins[place % len(begins)] for place in range(self._count)],
             partial(_died, limits),
@@ -181,7 +180,7 @@ class _Done(NamedTuple):
     """What it answers."""
 
     trial: Trial
-    weights: dict[str, Any] | None
+    weights: Mapping[str, Any] | None
     original_ms: dict[str, float]
 
 
@@ -189,20 +188,15 @@ def _begin(
     surroundings: Surroundings, task: Task, device: str, measure_time: bool, limits: ResourceLimits
 ) -> partial[_Done]:
     surroundings.apply()
-    return partial(_trained, task.trainer(choose_device(device), measure_time), limits)
+    return partial(_trained, task.trainer(choose_device(device), measure_time, verified=True), limits)
 
 
 def _trained(trainer: Trainer, limits: ResourceLimits, job: _Job) -> _Done:
     device = str(trainer.device)
     if device in job.original_ms:
         trainer.original_ms = job.original_ms[device]  # once per run, so that every design has the same limit
-    network, trial = trainer.train(job.request, job.seconds)
-    if trial.accidental and trainer.device.type == "cpu" and limits.memory_gb is not None:
-        trial = replace(trial, reason=limits.took_more(), accidental=False)  # it met the limit, no accident
+    weights, trial = train_within(limits, trainer, job.request, job.seconds, job.keep_weights)
     measured = trainer.__dict__.get("original_ms")
-    weights = None
-    if job.keep_weights and network is not None:
-        weights = {name: value.cpu() for name, value in network.state_dict().items()}
     return _Done(trial, weights, {} if measured is None else {device: measured})
 
 

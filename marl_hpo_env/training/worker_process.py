@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.training.resource_limits import memory_limited
 
 
 @dataclass
@@ -60,11 +61,10 @@ def serve(connection: Connection, output: Connection, memory_gb: float | None) -
         work = _begun(connection)
         if work is None:
             return
-        if memory_gb is not None:
-            _limit_memory(memory_gb)
-        send(connection, Ready())
-        while True:
-            send(connection, _answered(work, receive(connection)))
+        with memory_limited(memory_gb):
+            send(connection, Ready())
+            while True:
+                send(connection, _answered(work, receive(connection)))
 
 
 def send(connection: Connection, message: Any) -> None:
@@ -131,15 +131,3 @@ def _end_with_parent() -> None:
 def _wait_for_end(sentinel: int) -> None:
     select.select([sentinel], [], [])
     os.killpg(0, signal.SIGKILL)
-
-
-def _limit_memory(gb: float) -> None:
-    """Lets allocations fail beyond as much memory in addition to what there is now. Only Linux counts what is written to."""
-    try:
-        import resource
-
-        with open("/proc/self/status") as file:
-            held = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData:"))
-        resource.setrlimit(resource.RLIMIT_DATA, (held + int(gb * 1e9), resource.RLIM_INFINITY))
-    except (ImportError, OSError, StopIteration, ValueError):
-        pass

@@ -178,13 +178,22 @@ def networks(draw):
     return Composed(draw)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(networks(), st.integers(0, 1000))
-def test_a_composed_network_is_what_was_traced_and_its_designs_build_or_are_refused_in_a_sentence(model, seed):
+def first(output):
+    return output["output"] if isinstance(output, dict) else output[0] if isinstance(output, tuple) else output
+
+
+def inputs_of(model, seed):
     generator = torch.Generator().manual_seed(seed)
     inputs = [torch.randn(2, 3, 8, 8, generator=generator)]
     if model.two:
         inputs.append(torch.randn(2, 1, 8, 8, generator=generator))
+    return inputs
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(networks(), st.integers(0, 1000))
+def test_a_composed_network_is_what_was_traced_and_its_designs_build_or_are_refused_in_a_sentence(model, seed):
+    inputs = inputs_of(model, seed)
     choices = {
         nn.Conv2d: {"out_channels": (4, 8, 12), "stride": (1, 2)},
         nn.Linear: {"out_features": (4, 6, 8, 16)},
@@ -201,10 +210,9 @@ def test_a_composed_network_is_what_was_traced_and_its_designs_build_or_are_refu
         except InputError as error:
             refusals.append(str(error))
             continue
-        output = built(*inputs)
-        first = output["output"] if isinstance(output, dict) else output[0] if isinstance(output, tuple) else output
-        assert first.shape == (2, 3)
-        first.square().sum().backward()
+        output = first(built(*inputs))
+        assert output.shape == (2, 3)
+        output.square().sum().backward()
         for name, values in network.space.hyperparameters(design).items():
             module = built.get_submodule(name)
             assert all(
@@ -213,17 +221,10 @@ def test_a_composed_network_is_what_was_traced_and_its_designs_build_or_are_refu
     assert all(refusal.endswith(".") and "\n" not in refusal for refusal in refusals)
 
 
-def first(output):
-    return output["output"] if isinstance(output, dict) else output[0] if isinstance(output, tuple) else output
-
-
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(networks(), st.integers(0, 1000))
 def test_a_composed_network_inherits_itself_to_the_bit_and_twice_as_wide_computes_the_same(model, seed):
-    generator = torch.Generator().manual_seed(seed)
-    inputs = [torch.randn(2, 3, 8, 8, generator=generator)]
-    if model.two:
-        inputs.append(torch.randn(2, 1, 8, 8, generator=generator))
+    inputs = inputs_of(model, seed)
     state = model.eval().state_dict()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch.utils.data import Dataset
@@ -16,6 +17,9 @@ from marl_hpo_env.errors import InputError, first_line
 Examples = tuple[Inputs, torch.Tensor]
 """Inputs and targets, of equal length."""
 
+Kind = Literal["classes", "labels", "values", "masks"]
+"""Of targets: one class of several; several labels, each of which is there or not; numbers; a mask per plane."""
+
 
 @dataclass(frozen=True, eq=False)
 class Data:
@@ -23,15 +27,20 @@ class Data:
 
     Args:
         train: inputs, float32 of shape (n, channels, ...), or `ImageFiles` where they do not fit into memory; and targets:
-            int64 class indices of shape (n,), or for segmentation float32 masks of 0 and 1 of shape (n, planes, h, w), of the
+            `"classes"` are int64 indices from 0 of shape (n,); `"labels"` float32 of 0 and 1, shape (n, labels); `"values"`
+            float32, shape (n, values); `"masks"`, for segmentation, float32 of 0 and 1 of shape (n, planes, h, w), of the
             inputs' height and width.
         validation: the same; what rewards see.
         test: the same; reported, never told to a learner.
         notes: sentences about what was left out or changed while reading.
         episode_examples: indices of the training examples that episodes train on; final training takes all. None for all.
+        kind: of the targets. Where None, int64 targets are classes and those of the inputs' size are masks; the others must
+            say whether they are labels or values.
+        class_names: of the classes, labels, values or planes, in order; empty where they have none.
 
     Raises:
-        InputError: if a split is empty, its inputs and targets differ in number, or the inputs are not numbers.
+        InputError: if a split is empty, its inputs and targets differ in number, the inputs are not finite numbers, or the
+            targets are not of the kind.
     """
 
     train: Examples
@@ -39,8 +48,14 @@ class Data:
     test: Examples
     notes: tuple[str, ...] = ()
     episode_examples: torch.Tensor | None = None
+    kind: Kind | None = None
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.kind is None:
+            object.__setattr__(self, "kind", _kind_of(*self.train))
+        if self.kind not in get_args(Kind):
+            raise InputError.unknown("kind of targets", self.kind, get_args(Kind))
         for name, (inputs, targets) in self.splits().items():
             if len(inputs) != len(targets) or len(inputs) == 0:
                 raise InputError(
@@ -49,19 +64,13 @@ class Data:
                 )
             if inputs.dtype != torch.float32:
                 raise InputError(f"The {name} split has inputs of {inputs.dtype}; they are float32.")
-            classes = targets.dtype == torch.int64 and targets.dim() == 1 and targets.min() >= 0
-            masks = targets.is_floating_point() and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
-            if not classes and not masks:
-                raise InputError(
-                    f"The {name} split has targets of {targets.dtype} and shape {tuple(targets.shape)}; they are int64 class "
-                    "indices from 0, one per input, or float masks of the inputs' size."
-                )
-            if masks and not ((targets == 0) | (targets == 1)).all():
-                raise InputError(
-                    f"The {name} split has masks with other values than 0 and 1; give one plane per class."
-                )
+            _check_targets(name, self.kind, inputs, targets)
             if isinstance(inputs, torch.Tensor) and not torch.isfinite(inputs).all():
                 raise InputError(f"The {name} split has inputs that are not finite numbers; leave those out.")
+        if self.class_names and len(self.class_names) != self.number_of_classes:
+            raise InputError(
+                f"There are {len(self.class_names)} names for {self.number_of_classes} {self.kind}; give one for each."
+            )
 
     def splits(self) -> dict[str, Examples]:
         """The three splits by name."""
@@ -69,8 +78,8 @@ class Data:
 
     @property
     def number_of_classes(self) -> int:
-        """One more than the highest class index of any split; the number of planes where the targets are masks."""
-        if self.train[1].is_floating_point():
+        """One more than the highest class index of any split; the number of labels, values or planes of other targets."""
+        if self.kind != "classes":
             return self.train[1].shape[1]
         return 1 + max(int(targets.max()) for _, targets in self.splits().values())
 
@@ -92,6 +101,44 @@ class Data:
                     digest.update(str((part.shape, part.dtype)).encode())
                     digest.update(part.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _kind_of(inputs: Inputs, targets: torch.Tensor) -> Kind:
+    """What targets are that do not say so.
+
+    Raises:
+        InputError: if they might be of several kinds.
+    """
+    if targets.dim() > 2:
+        return "masks"
+    if targets.is_floating_point():
+        raise InputError(
+            f"The targets are {targets.dtype} of shape {tuple(targets.shape)}, which may be labels or values; say "
+            "kind='labels' or kind='values', or give int64 class indices."
+        )
+    return "classes"
+
+
+def _check_targets(name: str, kind: Kind | None, inputs: Inputs, targets: torch.Tensor) -> None:
+    """Raises an `InputError` for targets that are not of their kind."""
+    if kind == "classes":
+        right = targets.dtype == torch.int64 and targets.dim() == 1 and bool(targets.min() >= 0)
+        wanted = "int64 class indices from 0, one per input"
+    elif kind == "masks":
+        right = targets.is_floating_point() and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
+        wanted = "float masks of the inputs' size"
+    else:
+        right = targets.dtype == torch.float32 and targets.dim() == 2 and targets.shape[1] > 0
+        wanted = f"float32 of shape (n, {kind})"
+    if not right:
+        raise InputError(
+            f"The {name} split has targets of {targets.dtype} and shape {tuple(targets.shape)}; {kind} are {wanted}."
+        )
+    if kind == "values" and not torch.isfinite(targets).all():
+        raise InputError(f"The {name} split has values that are not finite numbers; leave those examples out.")
+    if kind in ("labels", "masks") and not ((targets == 0) | (targets == 1)).all():
+        per = "plane per class" if kind == "masks" else "column per label"
+        raise InputError(f"The {name} split has {kind} with other values than 0 and 1; give one {per}.")
 
 
 def as_data(given: object) -> Data:

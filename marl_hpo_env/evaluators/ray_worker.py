@@ -13,7 +13,7 @@ import sysconfig
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -44,12 +44,12 @@ _Part = np.ndarray | ImageFiles
 
 class _Held(NamedTuple):
     """What travels: what a training hangs on beside its task, the task without its data, and these: by split, inputs and
-    targets; and which examples episodes see."""
+    targets; and what else the data are made with."""
 
     surroundings: Surroundings
     task: Task
     examples: Mapping[str, tuple[_Part, _Part]]
-    episode_examples: torch.Tensor | None
+    rest: Mapping[str, Any]
 
 
 def held(task: Task) -> Any:
@@ -65,7 +65,8 @@ def held(task: Task) -> Any:
     _ = task.network  # compared with what was traced of it here, once
     data = task.splits
     examples = {name: (_packed(inputs), _packed(targets)) for name, (inputs, targets) in data.splits().items()}
-    sent = _Held(Surroundings.here(), replace(task, data=_elsewhere), examples, data.episode_examples)
+    rest = {setting.name: getattr(data, setting.name) for setting in fields(data) if setting.name not in examples}
+    sent = _Held(Surroundings.here(), replace(task, data=_elsewhere), examples, rest)
     try:
         with _own_modules_by_value():
             return ray.put(sent)
@@ -115,8 +116,9 @@ def _trainer(task: Any, device: str) -> Trainer:
             f"A machine of the cluster cannot unpack the task: {first_line(error)}; install the same packages on all."
         ) from error
     sent.surroundings.apply()
-    examples = {name: (_unpacked(inputs), _unpacked(targets)) for name, (inputs, targets) in sent.examples.items()}
-    data = Data(**examples, episode_examples=sent.episode_examples)
+    arguments = {**sent.rest}
+    arguments |= {name: (_unpacked(inputs), _unpacked(targets)) for name, (inputs, targets) in sent.examples.items()}
+    data = Data(**arguments)
     return replace(sent.task, data=data).trainer(choose_device(device), measure_time=False, verified=True)
 
 

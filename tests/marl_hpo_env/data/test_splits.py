@@ -172,3 +172,38 @@ def test_targets_that_are_no_whole_numbers_are_refused_and_not_floored(refused):
     with refused("A target is nan"):
         split(torch.rand(60, 3, 8, 8), torch.tensor([float("nan"), 1.0, 0.0]).repeat(20))
     assert split(torch.rand(60, 3, 8, 8), torch.tensor([2.0, 1.0, 0.0]).repeat(20)).number_of_classes == 3
+
+
+X = torch.rand(4, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("targets", "kind", "width"),
+    [
+        (torch.tensor([0, 1, 2, 1]), "classes", 3),
+        (torch.eye(4)[:, :2], "labels", 2),
+        (torch.randn(4, 5), "values", 5),
+        (torch.ones(4, 2, 8, 8), "masks", 2),
+    ],
+)
+def test_the_kind_of_targets_is_said_or_plain(targets, kind, width):
+    data = Data((X, targets), (X, targets), (X, targets), kind=kind, class_names=tuple("abcde"[:width]))
+    assert (data.kind, data.number_of_classes) == (kind, width)
+    if kind in ("classes", "masks"):
+        assert Data((X, targets), (X, targets), (X, targets)).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("targets", "settings", "words"),
+    [
+        (torch.rand(4, 2), {}, "kind='labels' or kind='values'"),
+        (torch.rand(4, 2), {"kind": "labels"}, "other values than 0 and 1"),
+        (torch.rand(4), {"kind": "values"}, r"shape \(n, values\)"),
+        (torch.tensor([[1.0], [float("nan")], [2.0], [3.0]]), {"kind": "values"}, "not finite"),
+        (torch.tensor([0, 1, 0, 1]), {"kind": "class"}, "kind of targets 'class'"),
+        (torch.tensor([0, 1, 0, 1]), {"class_names": ("cat",)}, "1 names for 2 classes"),
+    ],
+)
+def test_targets_that_are_not_of_their_kind_are_refused(targets, settings, words):
+    with pytest.raises(InputError, match=words):
+        Data((X, targets), (X, targets), (X, targets), **settings)

@@ -52,7 +52,7 @@ def gradient_choice(
     """Chooses a design of a task on the CPU, by gradients.
 
     Args:
-        task: whose designs; weights are trained by its recipe's optimizer at its full rate, without augmentation.
+        task: whose designs; weights are trained by its recipe's optimizer at its full rate, and by nothing else of it.
         relaxation: `"softmax"` as in DARTS, or `"gumbel"` as in SNAS.
         epochs: passes over the training examples.
         seed: of everything random.
@@ -60,18 +60,22 @@ def gradient_choice(
         temperature: of the Gumbel-softmax.
 
     Raises:
-        InputError: for another relaxation, or where the shapes of a layer's actions do not agree and must.
+        InputError: for another relaxation, where the shapes of a layer's actions do not agree and must, or where the recipe is
+            chosen.
     """
     import torch
 
     if relaxation not in ("gumbel", "softmax"):
         raise InputError.unknown("relaxation", relaxation, ("gumbel", "softmax"))
     whole_number("number of epochs", epochs, 1)
+    if task.recipe_choices is not None:
+        raise InputError(f"Gradients cannot choose the recipe of {task.name!r}; leave out its recipe_choices.")
     shared = SharedNetwork(task.network, seed=whole_number("seed", seed, 0), device="cpu")
     generator = torch.Generator().manual_seed(seed)
     logits = [torch.zeros(size, requires_grad=True) for size in task.space.sizes]
     recipe = task.recipe
-    kind: Any = torch.optim.SGD if recipe.optimizer == "sgd" else torch.optim.Adam
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kind = kinds[recipe.optimizer]
     of_weights = kind(shared.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     of_logits = torch.optim.Adam(logits, lr=learning_rate, betas=(0.5, 0.999))
     cost = 0.0

@@ -334,7 +334,7 @@ def tune(
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = _task(task_name, model, options, choices, recipe, weights_file)
     known = [
-        task.network.original_design if design == "original" else task.space.check(_read_design(design))
+        task.original_design if design == "original" else task.space.check(_read_design(design))
         for design in start or ()
     ]
     tuning = prepare(task, out, machines, reward(task))
@@ -413,12 +413,12 @@ def show(
     if picture.suffix != ".png":
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    network = _task(task_name, model, options, choices, {}, weights_file, needs_data=False).network
-    layers, sets = search_space(network)
+    task = _task(task_name, model, options, choices, {}, weights_file, needs_data=False)
+    layers, sets = search_space(task)
     print_table(*layers, one_line=True)
     print_table(*sets)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    layer_graph(network.space, picture)
+    layer_graph(task.space, picture)
     typer.echo(f"Layer graph: {picture}")
 
 

@@ -58,11 +58,17 @@ def own_task(
     from marl_hpo_env.networks.weight_files import read_weights
 
     make = _maker(model)
-    read = read_choices(choices) if choices else None
-    name = model.rpartition(":")[2]
+    read, recipe_choices = None, None
     settings: dict[str, Any] = {"epochs": "calibrated"}
+    name = model.rpartition(":")[2]
     if weights is not None:
         settings |= {"initialization": "inherit", "learning_rate": FINE_TUNING_RATE}
+    if choices is not None:
+        read = read_choices(choices)
+        fixed, recipe_choices = read_recipe(choices)
+        settings |= fixed
+        if not read and (fixed or recipe_choices):  # it says nothing of the network
+            read = None
     chosen = Recipe(**{**settings, **recipe})
     state = None if weights is None else read_weights(weights)
     imagenet = weights is not None and model.startswith("torchvision:")
@@ -78,7 +84,7 @@ def own_task(
             note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
             images = replace(images, notes=(*images.notes, note))
     maker = partial(_make, make, model, classes)
-    return Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state)
+    return Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state, recipe_choices=recipe_choices)
 
 
 def read_choices(path: Path) -> Choices:
@@ -93,6 +99,8 @@ def read_choices(path: Path) -> Choices:
         out_channels = [16, 32, 64]
         kernel_size = [1, 3]
 
+    The table `[recipe]` is no module's: see `read_recipe`.
+
     Raises:
         InputError: if the file cannot be read or does not have this form.
     """
@@ -100,6 +108,8 @@ def read_choices(path: Path) -> Choices:
 
     choices: dict[Any, Any] = {}
     for key, values in read_toml(path, "file of choices").items():
+        if key == "recipe":
+            continue
         kind = getattr(nn, key, None)
         target = kind if isinstance(kind, type) and issubclass(kind, nn.Module) else key
         if values is False:
@@ -112,6 +122,29 @@ def read_choices(path: Path) -> Choices:
             )
     # TOML has its own order; here what says more of a module comes later, and so counts: types, then names, then `false`.
     return dict(sorted(choices.items(), key=lambda item: (isinstance(item[0], str), item[1] is None)))
+
+
+def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]] | None]:
+    """The table `[recipe]` of a file of choices: settings of the `Recipe`, and what the agent `recipe` chooses from.
+
+        [recipe]
+        optimizer = "adamw"
+        learning_rate = [1e-4, 3e-4, 1e-3]
+
+    Returns:
+        By name, those with a value; and those with a list of values, None where there are none.
+
+    Raises:
+        InputError: if the file cannot be read, or a recipe has no such setting.
+    """
+    table = read_toml(path, "file of choices").get("recipe", {})
+    if not isinstance(table, dict):
+        raise InputError(f"The recipe in {str(path)!r} is {table!r}; write a table [recipe] of settings.")
+    for name in table:
+        if name not in Recipe.__dataclass_fields__:
+            raise InputError.unknown("setting of a recipe", name, Recipe.__dataclass_fields__)
+    chosen = {name: values for name, values in table.items() if isinstance(values, list)}
+    return {name: value for name, value in table.items() if name not in chosen}, chosen or None
 
 
 def _options(name: str, options: list[Any]) -> list[Any]:

@@ -14,7 +14,7 @@ import typer
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.text_tables import TextTable, markdown_section, print_table
 from experiments.tuning.run import replace_text
-from marl_hpo_env import METRICS, Reward, SearchSpace, Trial, TunableNetwork
+from marl_hpo_env import METRICS, Reward, SearchSpace, Task, Trial
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
 
@@ -68,9 +68,9 @@ def improvement_table(trials: Mapping[str, Trial]) -> tuple[list[str], list[list
     return ["network", *IMPROVEMENTS[:-1], f"{IMPROVEMENTS[-1]}, points"], rows
 
 
-def original_values(network: TunableNetwork) -> dict[str, str]:
+def original_values(task: Task) -> dict[str, str]:
     """The original's own values of what can be chosen, for people, by layer name."""
-    return {name: _values(values) for name, values in network.original.items()}
+    return {name: _values(values) for name, values in task.original.items()}
 
 
 def layers(
@@ -121,16 +121,16 @@ def front_table(
     return ["design", *map(str, objectives)], rows
 
 
-def search_space(network: TunableNetwork) -> tuple[TextTable, TextTable]:
-    """A network's layers, by number, with the original's values and what feeds each; and the sets of choices, by letter."""
-    space = network.space
+def search_space(task: Task) -> tuple[TextTable, TextTable]:
+    """A task's layers, by number, with the original's values and what feeds each; and the sets of choices, by letter."""
+    space, original = task.space, task.original
     sets: dict[str, str] = {}
     rows = []
     for number, (layer, feeding) in enumerate(zip(space.layers, space.feeding, strict=True), start=1):
         choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
         letter = sets.setdefault(choices, _letters(len(sets)))
         fed_by = ", ".join(str(position + 1) for position in feeding)
-        rows.append([str(number), layer.name, layer.kind, _values(network.original[layer.name]), letter, fed_by or "-"])
+        rows.append([str(number), layer.name, layer.kind, _values(original[layer.name]), letter, fed_by or "-"])
     title = f"{len(space)} layers, {len(space.pairs)} pairs of connected layers, {space.size_text} designs"
     layers = title, ["#", "layer", "kind", "original", "choices", "fed by"], rows
     return layers, ("", ["choices", "values"], [[letter, choices] for choices, letter in sets.items()])

@@ -86,7 +86,7 @@ def inheritance(task: Task) -> list[str]:
     """Which weights designs start from, and what of the original has none; nothing where they start fresh."""
     if task.inherited is None:
         return []
-    anew = [name for name, _ in task.network.build(None, "meta").named_parameters() if name not in task.inherited]
+    anew = [name for name, _ in task.build(None, "meta").named_parameters() if name not in task.inherited]
     lines = [
         f"Every design and the original start from the given weights, at a learning rate of {task.recipe.learning_rate:g}."
     ]
@@ -126,7 +126,7 @@ def constraints(reward: Reward, name: str, found: Trial, original: Trial) -> lis
 
 def added(task: Task, name: str, design: tuple[int, ...]) -> list[str]:
     """What the found network needed so that its branches fit; nothing where it needed nothing."""
-    network: Any = task.network.build(design, "meta")
+    network: Any = task.build(design, "meta")
     parts = [f"{count} {what}" for what, count in network.meta["added"].items() if count]
     return [f"{name}: added so that the network fits: {', '.join(parts)}."] if parts else []
 

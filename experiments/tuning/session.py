@@ -247,12 +247,12 @@ def write_report(
     more: Mapping[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
     """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
-    network = tuning.task.network
+    task = tuning.task
     tables = {
         "Trained to convergence": comparison(trials),
-        "Layer by layer": layers(network.space, original_values(network), designs),
+        "Layer by layer": layers(task.space, original_values(task), designs),
         **(more or {}),
     }
     took = time_taken(device_seconds(tuning.folder.store), time.perf_counter() - _STARTED)
-    publish(run / "report.md", tuning.task.name, tables, lines, measured_alone(tuning.device, took))
+    publish(run / "report.md", task.name, tables, lines, measured_alone(tuning.device, took))
     typer.echo(f"{took[0].upper()}{took[1:]}.")

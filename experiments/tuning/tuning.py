@@ -123,7 +123,6 @@ class Tuning:
             name: of its sub-folder, but for a number behind it.
             **identity: what makes it another run than others, with its `seed`; reward, epochs and the kind of device do, too.
         """
-        network = self.task.network
         if self._batch != BATCH:
             identity["batch"] = self._batch
         return Run.claim(
@@ -137,8 +136,8 @@ class Tuning:
             },
             task=self.task.name,
             training_seed=self.task.seed,
-            space=network.space.describe(),
-            original=original_values(network),
+            space=self.task.space.describe(),
+            original=original_values(self.task),
             command=command(),
             learners=[],
             ended=None,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from marl_hpo_env.errors import InputError, truth_value, whole_number
 from marl_hpo_env.reward import Reward, WeightedReward
-from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.training.augmentation import Augmentation
 from marl_hpo_env.training.early_termination import loss_limit
 from marl_hpo_env.training.recipe import Limits, Recipe
@@ -42,6 +42,12 @@ _FIRST_SETTINGS: dict[type, tuple[str, ...]] = {
     Augmentation: ("rotation", "shift", "flip"),
 }
 """The settings that always enter a fingerprint: those that there were when the first stores and tables were made."""
+
+RECIPE = "recipe"
+"""The layer, and so the agent, that chooses settings of the recipe."""
+
+_NOT_TO_CHOOSE = ("epochs", "min_improvement", "patience", "max_epochs")
+"""A request's, and what ends final training, of which an episode knows nothing."""
 
 
 def _settings(of: Any) -> dict[str, Any]:
@@ -76,6 +82,10 @@ class Task:
             drawn anew.
         tie_added: whether layers whose outputs are added share one width; None for where there are weights. See
             `TunableNetwork`.
+        recipe_choices: values of the recipe's settings, such as `{"learning_rate": (1e-3, 1e-2), "optimizer": ("sgd", "adam")}`,
+            for an agent of the name `recipe` to choose from. It is the first layer and feeds those that no other feeds. A
+            design is trained by what it chose, the original by the recipe as it stands. What ends final training, and the
+            epochs, cannot be chosen. Where batch sizes are, times per batch are of batches of that size.
 
     With several workers a task is pickled, so functions must then stand at the top of a module.
     """
@@ -97,6 +107,7 @@ class Task:
     input_shape: tuple[int, ...] | None = None
     weights: Mapping[str, torch.Tensor] | Path | str | None = None
     tie_added: bool | None = None
+    recipe_choices: Mapping[str, Sequence[Any]] | None = None
 
     def __post_init__(self) -> None:
         for what, value, kind in (
@@ -111,11 +122,12 @@ class Task:
             raise InputError(
                 f"The weights of the task {self.name!r} are a {type(self.weights).__name__}; give a state dict or a file of one."
             )
-        if (self.weights is None) == (self.recipe.initialization == "inherit"):
+        starts = {recipe.initialization for recipe in self.recipes}
+        if (self.weights is None) == ("inherit" in starts):
             has = "no weights" if self.weights is None else "weights"
             raise InputError(
-                f"The task {self.name!r} has {has} and a recipe with the initialization {self.recipe.initialization!r}; weights "
-                "and 'inherit' go together."
+                f"The task {self.name!r} has {has} and a recipe with the initialization "
+                f"{' or '.join(map(repr, sorted(starts)))}; weights and 'inherit' go together."
             )
         if self.tie_added is not None:
             truth_value(f"tie_added of the task {self.name!r}", self.tie_added)
@@ -125,11 +137,15 @@ class Task:
         """The data, loaded and split at the first use.
 
         Raises:
-            InputError: if it cannot be.
+            InputError: if it cannot be, or has no classes where the recipe balances them.
         """
         from marl_hpo_env.data.splits import as_data
+        from marl_hpo_env.training.imbalance import check_imbalance
 
-        return as_data(self.data() if callable(self.data) else self.data)
+        data = as_data(self.data() if callable(self.data) else self.data)
+        for recipe in self.recipes:
+            check_imbalance(recipe, data)
+        return data
 
     @cached_property
     def network(self) -> TunableNetwork:
@@ -177,10 +193,92 @@ class Task:
         weights = self.weights if isinstance(self.weights, Mapping) else read_weights(self.weights)
         return {name: tensor.detach().cpu() for name, tensor in self.network.fitting(weights).items()}
 
-    @property
+    @cached_property
+    def recipe_layer(self) -> Layer | None:
+        """What the agent `recipe` chooses from; None where the recipe is given.
+
+        Raises:
+            InputError: if the recipe does not take a value, or a combination of them.
+        """
+        if self.recipe_choices is None:
+            return None
+        if not isinstance(self.recipe_choices, Mapping):
+            raise InputError(
+                f"The recipe_choices of the task {self.name!r} are {self.recipe_choices!r}; give values by the setting's name."
+            )
+        known = [setting.name for setting in fields(Recipe) if setting.name not in _NOT_TO_CHOOSE]
+        for name in self.recipe_choices:
+            if name not in known:
+                raise InputError.unknown("setting of a recipe to choose", name, known)
+        given = Layer(RECIPE, "Recipe", self.recipe_choices)
+        made = self._made_by(given)
+        own = {name: tuple(dict.fromkeys(getattr(recipe, name) for recipe in made)) for name in given.choices}
+        return Layer(RECIPE, "Recipe", own)  # NumPy's numbers as Python's
+
+    @cached_property
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The recipe, which is the original's, and behind it what each action of the agent `recipe` makes of it."""
+        return (self.recipe, *(self._made_by(self.recipe_layer) if self.recipe_layer is not None else ()))
+
+    def _made_by(self, layer: Layer) -> list[Recipe]:
+        made = []
+        for chosen in map(layer.hyperparameters, range(len(layer.actions))):
+            try:
+                made.append(replace(self.recipe, **chosen))
+            except InputError as error:
+                values = ", ".join(f"{name}={value!r}" for name, value in chosen.items())
+                raise InputError(f"The recipe cannot be chosen as {values}: {error}") from error
+        return made
+
+    @cached_property
     def space(self) -> SearchSpace:
-        """The designs of this task."""
-        return self.network.space
+        """The designs of this task: the network's, behind the recipe's layer where there is one.
+
+        Raises:
+            InputError: as `network`; or if one of its layers has the name of that of the recipe.
+        """
+        layers, recipe = self.network.space.layers, self.recipe_layer
+        if recipe is None:
+            return self.network.space
+        if RECIPE in self.network.space.names:
+            raise InputError(
+                f"The network of {self.name!r} has a layer {RECIPE!r} itself; give it another name, or leave out recipe_choices."
+            )
+        fed = [layer if layer.inputs else replace(layer, inputs=(RECIPE,)) for layer in layers]
+        return SearchSpace([recipe, *fed])
+
+    def build(self, design: Iterable[int] | None = None, device: torch.device | str | None = None) -> nn.Module:
+        """A network with fresh weights, as `TunableNetwork.build`.
+
+        Args:
+            design: one action per layer of `space`; None for the original.
+            device: where its weights lie; torch's default where None.
+
+        Raises:
+            InputError: if the design is not one of the space, or cannot be built.
+        """
+        if design is not None and self.recipe_layer is not None:
+            design = self.space.check(design)[1:]
+        return self.network.build(design, device)
+
+    @property
+    def original(self) -> dict[str, dict[str, Any]]:
+        """The original's own values of what can be chosen, by layer name; they need not be among the choices."""
+        if self.recipe_layer is None:
+            return self.network.original
+        own = {name: getattr(self.recipe, name) for name in self.recipe_layer.choices}
+        return {RECIPE: own, **self.network.original}
+
+    @property
+    def original_design(self) -> Design:
+        """The design with the original's own values.
+
+        Raises:
+            InputError: if it is no design of the space; the sentence names the first layer whose values are not among its
+                choices.
+        """
+        first = () if self.recipe_layer is None else (self.recipe_layer.action(self.original[RECIPE]),)
+        return first + self.network.original_design
 
     @cached_property
     def loss_limit(self) -> float | None:
@@ -197,10 +295,13 @@ class Task:
     @property
     def conditions(self) -> dict[str, dict[str, Any]]:
         """How the designs are trained and stopped, as JSON values: `recipe`, without the epochs, which are part of a request,
-        and `limits`."""
+        `limits`, and `recipe_choices` where there are any."""
         recipe = _settings(self.recipe)
         del recipe["epochs"]
-        return {"recipe": recipe, "limits": _settings(self.limits)}
+        conditions = {"recipe": recipe, "limits": _settings(self.limits)}
+        if self.recipe_layer is not None:
+            conditions["recipe_choices"] = dict(SearchSpace([self.recipe_layer]).describe()[0]["choices"])
+        return conditions
 
     @cached_property
     def fingerprint(self) -> str:
@@ -235,7 +336,9 @@ class Task:
         data = self.splits  # before the network, which a task without its data need not trace
         if verified and "network" not in self.__dict__:
             self.__dict__["network"] = self._traced(verify=False)
-        return Trainer(self.network, data, self.recipe, self.limits, device, measure_time, self.inherited)
+        return Trainer(
+            self.network, data, self.recipe, self.limits, device, measure_time, self.inherited, self.recipes[1:]
+        )
 
     def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:
         """Final training (paper VII): the network trained to convergence, with the weights of its best epoch.

@@ -38,7 +38,8 @@ class SharedEvaluator:
         on_epoch: called after every epoch with how many are trained.
 
     Raises:
-        InputError: for a number of epochs or parts, or a seed, that cannot be one, or a device that is not there.
+        InputError: for a number of epochs or parts, or a seed, that cannot be one, or a device that is not there; or for a
+            task whose recipe is chosen.
     """
 
     measures_time = False
@@ -56,6 +57,11 @@ class SharedEvaluator:
         folder: Path | str | None = None,
         on_epoch: Callable[[int], None] | None = None,
     ) -> None:
+        if task.recipe_choices is not None:
+            raise InputError(
+                f"The recipe_choices of {task.name!r} say how each design is trained, and shared weights are trained once; leave "
+                "them out, or train every design with a TrainingEvaluator."
+            )
         self._task = task
         self.epochs = whole_number("number of epochs of the shared weights", epochs, 1)
         self._seed = whole_number("seed", seed, 0)

@@ -12,7 +12,9 @@ AUXILIARY_WEIGHT = 0.3
 """Of each auxiliary head's loss (GoogLeNet, [42], section 5)."""
 
 
-def losses(output: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def losses(
+    output: Any, targets: torch.Tensor, weights: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """What a batch is trained by, and the part of it that is the network's own: without auxiliary heads, so that networks
     with and without them compare, and so that a limit means the same for both.
 
@@ -21,12 +23,23 @@ def losses(output: Any, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
             network's own and the others are its auxiliary heads'.
         targets: class indices, int64 of shape (n,): categorical cross-entropy. Or masks of 0 and 1, shape (n, planes, h, w):
             the Dice loss, 1 minus the soft Dice coefficient of the batch, averaged over the planes.
+        weights: of each class, shape (classes,), for a weighted mean of the cross-entropy; None for the mean.
     """
-    loss_of = _dice_loss if targets.is_floating_point() else functional.cross_entropy
+
+    def loss_of(scores: torch.Tensor) -> torch.Tensor:
+        if scores.dtype == torch.bfloat16:
+            scores = scores.float()
+        if targets.is_floating_point():
+            return _dice_loss(scores, targets)
+        if weights is None:
+            return functional.cross_entropy(scores, targets)
+        of_each = weights[targets]
+        return (of_each * functional.cross_entropy(scores, targets, reduction="none")).sum() / of_each.sum()
+
     if isinstance(output, torch.Tensor):
-        output_loss = loss_of(output, targets)
+        output_loss = loss_of(output)
         return output_loss, output_loss
-    output_loss, *auxiliary = (loss_of(scores, targets) for scores in output if scores is not None)
+    output_loss, *auxiliary = (loss_of(scores) for scores in output if scores is not None)
     return output_loss + AUXILIARY_WEIGHT * sum(auxiliary), output_loss
 
 

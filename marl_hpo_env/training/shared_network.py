@@ -138,7 +138,7 @@ class SharedNetwork(nn.Module):
             self._copies.append(copy.deepcopy(self._copies[0]))
             self._tensors.append(self._copies[-1].tensors())  # type: ignore[operator]
 
-    def loss(self, design: Design | None, batch: Batch) -> torch.Tensor:
+    def loss(self, design: Design | None, batch: Batch, weights: torch.Tensor | None = None) -> torch.Tensor:
         """What a design is trained by on a batch, with its slices as they are; gradients flow to what is shared.
 
         Batch norm takes its statistics from the batch.
@@ -146,6 +146,7 @@ class SharedNetwork(nn.Module):
         Args:
             design: of the space, or None for the original where it is a design.
             batch: inputs and targets, as `Data` has them.
+            weights: of each class, shape (classes,); None for equal ones.
 
         Raises:
             InputError: if the design cannot be built.
@@ -153,7 +154,7 @@ class SharedNetwork(nn.Module):
         inputs, targets = batch
         built = self._of(design)
         tensors = {**self._slices(design, built), **built.statistics}
-        return losses(functional_call(built.module.train(), tensors, (inputs,)), targets)[0]
+        return losses(functional_call(built.module.train(), tensors, (inputs,)), targets, weights)[0]
 
     @torch.no_grad()
     def slice(self, design: Design | None, batches: Sequence[torch.Tensor]) -> nn.Module:

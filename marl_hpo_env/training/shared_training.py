@@ -95,9 +95,11 @@ class SharedTraining:
                 designs = [*self._always, *drawn]
                 self._optimizer.zero_grad(set_to_none=True)
                 for design in designs:
-                    (self.network.loss(design, batch) / len(designs)).backward()
+                    with trainer.autocast():
+                        loss = self.network.loss(design, batch, trainer.class_weights) / len(designs)
+                    loss.backward()
                     self.cost += len(batch[1]) * self.network.sizes(design)["flops"]
-                self._optimizer.step()
+                trainer.update(self._optimizer, self.network)
             if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
                 raise InputError(
                     f"The shared weights are no numbers any more after epoch {self.epoch}; lower the recipe's learning rate, "

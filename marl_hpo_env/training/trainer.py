@@ -11,8 +11,9 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -27,6 +28,7 @@ from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.space import Design
 from marl_hpo_env.training.early_termination import Diverged, EarlyTermination, Restart, Terminated, loss_limit
+from marl_hpo_env.training.imbalance import balanced, class_weights
 from marl_hpo_env.training.initialization import WEIGHTED, he, he_inside
 from marl_hpo_env.training.recipe import Limits, Recipe
 from marl_hpo_env.training.scoring import Score, losses
@@ -48,6 +50,10 @@ class Trainer:
         device: where to train.
         measure_time: whether nothing runs beside it, so that times mean something.
         weights: the state dict of the original that a recipe with `"inherit"` starts from.
+        recipes: those that a design's first action chooses from, the rest of which is the network's; none where all of it is.
+
+    Raises:
+        InputError: if the device cannot compute in a recipe's precision.
     """
 
     def __init__(
@@ -59,10 +65,12 @@ class Trainer:
         device: torch.device,
         measure_time: bool,
         weights: Mapping[str, torch.Tensor] | None = None,
+        recipes: Sequence[Recipe] = (),
     ) -> None:
+        check_precision((recipe, *recipes), device)
         self.network = network
         self.weights = weights
-        self.recipe = recipe
+        self.recipes = tuple(recipes)
         self.limits = limits
         self.loss_limit = loss_limit(limits, data.train[1])
         self.device = device
@@ -70,9 +78,23 @@ class Trainer:
         cuda = device.type == "cuda"
         self.machine = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
         self.data = data.to(device)
+        self._follow(recipe)
+
+    def _follow(self, recipe: Recipe) -> None:
+        """Takes a recipe for all that is trained."""
+        self.recipe = recipe
+        self.class_weights = class_weights(self.data.train[1]) if recipe.imbalance == "weights" else None
         # Small images in large batches: without gradients a batch costs little more than its activations.
         pixels = math.prod(self.data.train[0].shape[2:])
         self._evaluation_batch = max(recipe.batch_size, _EVALUATION_PIXELS // pixels)
+
+    def _following(self, recipe: Recipe) -> Trainer:
+        """The same for designs of the network alone, by this recipe; the limit of time is that of the original's."""
+        _ = self.original_ms
+        other = copy.copy(self)
+        other.recipes = ()
+        other._follow(recipe)
+        return other
 
     @cached_property
     def original_ms(self) -> float | None:
@@ -96,6 +118,10 @@ class Trainer:
             seconds: after which final training ends with the best of the epochs that it has trained, of which there is one
                 at least; the trial says so (`Trial.cut`). Episodes are not cut.
         """
+        if self.recipes and request.design is not None:
+            action, *rest = request.design
+            network, trial = self._following(self.recipes[action]).train(request._replace(design=tuple(rest)), seconds)
+            return network, replace(trial, request=request)
         started = time.perf_counter()
         metrics: dict[str, float | None] = dict.fromkeys(METRICS)
         history: list[dict[str, float]] = []
@@ -241,14 +267,17 @@ class Trainer:
     def batches(
         self, generator: torch.Generator, examples: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """These training examples once, in random order and augmented, batch by batch.
+        """These training examples once, in random order and augmented, batch by batch; or as many, drawn class by class.
 
         Args:
             generator: on the CPU; all draws are its.
             examples: indices, shape (n,).
         """
         inputs, targets = self.data.train
-        order = examples[torch.randperm(len(examples), generator=generator)]
+        if self.recipe.imbalance == "sampling":
+            order = examples[balanced(targets.cpu()[examples], generator)]
+        else:
+            order = examples[torch.randperm(len(examples), generator=generator)]
         if isinstance(inputs, torch.Tensor):
             order = order.to(inputs.device)
         batches = list(order.split(self.recipe.batch_size))
@@ -265,10 +294,11 @@ class Trainer:
         """One batch: the network's output, its own loss, and the time that it took."""
         clock = _Clock(self.device)
         optimizer.zero_grad(set_to_none=True)
-        output = network(x)
-        batch_loss, output_loss = losses(output, y)
+        with self.autocast():
+            output = network(x)
+            batch_loss, output_loss = losses(output, y, self.class_weights)
         batch_loss.backward()
-        optimizer.step()
+        self.update(optimizer, network)
         clock.stop()
         return output, output_loss.detach(), clock
 
@@ -313,6 +343,16 @@ class Trainer:
             "flops": counter.get_total_flops(),
         }
 
+    def autocast(self) -> torch.autocast:
+        """In which a batch's output and loss are computed while training: in the recipe's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def update(self, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
+        """The optimizer's step, on a gradient that is no longer than the recipe allows."""
+        if self.recipe.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), self.recipe.max_gradient_norm)
+        optimizer.step()
+
     def set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> bool:
         """Gives the optimizer the epoch's learning rate; whether it is another than before."""
         rate = self.recipe.rate(epoch)
@@ -334,7 +374,8 @@ class Trainer:
             ]
         if recipe.optimizer == "sgd":
             return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
-        return torch.optim.Adam(parameters, **common)
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, **common)
 
 
 class _BestEpoch:
@@ -415,6 +456,23 @@ def choose_devices(names: str | None) -> list[torch.device]:
     if len(set(devices)) < len(devices) or len({device.type for device in devices}) > 1:
         raise InputError(f"The devices {names!r} are not different ones of one kind; name them like 'cuda:0,cuda:1'.")
     return devices
+
+
+def check_precision(recipes: Iterable[Recipe], device: torch.device) -> None:
+    """Whether the device computes in the precision of these.
+
+    Raises:
+        InputError: if not.
+    """
+    if all(recipe.precision == "float32" for recipe in recipes):
+        return
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            if torch.cuda.is_bf16_supported(including_emulation=False):
+                return
+    raise InputError(
+        f"The recipe's precision is 'bf16' and the device {str(device)!r} cannot compute in it; use 'float32', or a GPU that can."
+    )
 
 
 def _seed(request: Request, attempt: int) -> int:

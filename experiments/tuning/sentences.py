@@ -87,12 +87,21 @@ def inheritance(task: Task) -> list[str]:
     if task.inherited is None:
         return []
     anew = [name for name, _ in task.build(None, "meta").named_parameters() if name not in task.inherited]
-    lines = [
-        f"Every design and the original start from the given weights, at a learning rate of {task.recipe.learning_rate:g}."
-    ]
+    rates = " or ".join(dict.fromkeys(f"{recipe.learning_rate:g}" for recipe in task.recipes))
+    lines = [f"Every design and the original start from the given weights, at a learning rate of {rates}."]
     if anew:
         lines.append(f"Drawn anew, since the weights are for another number of classes: {', '.join(anew)}.")
     return lines
+
+
+def largest_class(task: Task) -> list[str]:
+    """What guessing the largest class would give; nothing where the targets are no classes."""
+    if (largest := task.largest_class) is None:
+        return []
+    return [
+        f"Guessing the largest class of the training images, {largest.name}, would give {100 * largest.validation:.2f}% of the "
+        f"validation's and {100 * largest.test:.2f}% of the test's."
+    ]
 
 
 def epoch_budget(tuning: Tuning) -> str:

@@ -37,6 +37,7 @@ from experiments.tuning.sentences import (
     device_seconds,
     epoch_budget,
     inheritance,
+    largest_class,
     made_with,
     of_tables,
     outcome,
@@ -190,7 +191,7 @@ def close(
         trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design, limits.training_seconds(1))
     rewards = run / f"rewards-{file_name(played.name)}.png"
     rewards_per_episode(played, rewards, played.phases.count(PHASES[0]), tuning.printed(played))
-    lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning)]
+    lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning), *largest_class(tuning.task)]
     segments = tuning.task.splits.test[1].is_floating_point()
     if segments:
         lines.append("Accuracy, as val % and test %, is the Dice coefficient.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from marl_hpo_env.errors import InputError, truth_value, whole_number
 from marl_hpo_env.reward import Reward, WeightedReward
@@ -42,6 +42,21 @@ _FIRST_SETTINGS: dict[type, tuple[str, ...]] = {
     Augmentation: ("rotation", "shift", "flip"),
 }
 """The settings that always enter a fingerprint: those that there were when the first stores and tables were made."""
+
+
+class LargestClass(NamedTuple):
+    """What guessing the largest class would give.
+
+    Args:
+        name: of the class.
+        validation: the fraction of the validation examples that are of it.
+        test: likewise.
+    """
+
+    name: str
+    validation: float
+    test: float
+
 
 RECIPE = "recipe"
 """The layer, and so the agent, that chooses settings of the recipe."""
@@ -291,6 +306,17 @@ class Task:
         from marl_hpo_env.training.scoring import guessing_loss
 
         return guessing_loss(self.splits.train[1])
+
+    @property
+    def largest_class(self) -> LargestClass | None:
+        """What guessing the class with the most training examples would give; None where the targets are no classes."""
+        data = self.splits
+        if data.kind != "classes":
+            return None
+        index = int(data.train[1].bincount().argmax())
+        name = data.class_names[index] if data.class_names else f"class {index}"
+        right = (float((targets == index).float().mean()) for _, targets in (data.validation, data.test))
+        return LargestClass(name, *right)
 
     @property
     def conditions(self) -> dict[str, dict[str, Any]]:

@@ -63,11 +63,13 @@ class Request(NamedTuple):
         design: one action per layer, or None for the original network.
         seed: of the weights, the batch order and the augmentation.
         epochs: how many to train, or None to train to convergence (paper VII).
+        fold: which fold of the training and validation examples is for validation, from 0; None for the data as they are divided.
     """
 
     design: Design | None
     seed: int
     epochs: int | None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Trial:
             not stored, and is tried again.
         machine: what the last bits of it hang on: the vector instructions of a CPU, such as `AVX512`, or the name of a GPU. None
             where it is not known.
+        folds: where it stands for trainings on several folds, the trial of each; it is they that are stored.
     """
 
     request: Request
@@ -93,6 +96,7 @@ class Trial:
     history: Sequence[Mapping[str, float]] = ()
     accidental: bool = False
     machine: str | None = None
+    folds: tuple[Trial, ...] = ()
 
     @property
     def design(self) -> Design | None:
@@ -107,7 +111,8 @@ class Trial:
     def __str__(self) -> str:
         what = "original network" if self.design is None else f"design {self.design}"
         budget = "to convergence" if self.request.epochs is None else f"for {self.request.epochs} epochs"
-        lines = [f"{what}, trained {budget} with seed {self.request.seed}: {self.status}"]
+        fold = "" if self.request.fold is None else f" on fold {self.request.fold}"
+        lines = [f"{what}, trained {budget} with seed {self.request.seed}{fold}: {self.status}"]
         if self.reason:
             lines.append(f"  {self.reason}")
         for name, metric in METRICS.items():

@@ -65,6 +65,10 @@ _NOT_TO_CHOOSE = ("epochs", "min_improvement", "patience", "max_epochs")
 """A request's, and what ends final training, of which an episode knows nothing."""
 
 
+def _listed(groups: torch.Tensor | None) -> list[int] | None:
+    return None if groups is None else groups.tolist()
+
+
 def _settings(of: Any) -> dict[str, Any]:
     """A dataclass's fields by name; those that were added later only where they are not at their default."""
     named = {}
@@ -101,6 +105,9 @@ class Task:
             for an agent of the name `recipe` to choose from. It is the first layer and feeds those that no other feeds. A
             design is trained by what it chose, the original by the recipe as it stands. What ends final training, and the
             epochs, cannot be chosen. Where batch sizes are, times per batch are of batches of that size.
+        folds: an episode trains its design on as many folds of the training and validation examples, each of which is for
+            validation once; the reward is the mean of theirs. Final training is on the data as they are divided, and the test
+            split is outside all folds. None for that division in episodes, too.
 
     With several workers a task is pickled, so functions must then stand at the top of a module.
     """
@@ -123,6 +130,7 @@ class Task:
     weights: Mapping[str, torch.Tensor] | Path | str | None = None
     tie_added: bool | None = None
     recipe_choices: Mapping[str, Sequence[Any]] | None = None
+    folds: int | None = None
 
     def __post_init__(self) -> None:
         for what, value, kind in (
@@ -133,6 +141,8 @@ class Task:
             if not isinstance(value, kind):
                 raise InputError(f"The {what} of the task {self.name!r} is {value!r}; it is a {kind.__name__}.")
         object.__setattr__(self, "seed", whole_number("seed", self.seed, 0))
+        if self.folds is not None:
+            object.__setattr__(self, "folds", whole_number("number of folds", self.folds, 2))
         if not isinstance(self.weights, Mapping | Path | str | None):
             raise InputError(
                 f"The weights of the task {self.name!r} are a {type(self.weights).__name__}; give a state dict or a file of one."
@@ -152,14 +162,18 @@ class Task:
         """The data, loaded and split at the first use.
 
         Raises:
-            InputError: if it cannot be, or has no classes where the recipe balances them.
+            InputError: if it cannot be, or has no classes where the recipe balances them, or cannot be
+                divided into as many folds.
         """
+        from marl_hpo_env.data.folds import fold
         from marl_hpo_env.data.splits import as_data
         from marl_hpo_env.training.imbalance import check_imbalance
 
         data = as_data(self.data() if callable(self.data) else self.data)
         for recipe in self.recipes:
             check_imbalance(recipe, data)
+        if self.folds is not None:
+            fold(data, self.folds, 0)
         return data
 
     @cached_property
@@ -207,6 +221,20 @@ class Task:
             return None
         weights = self.weights if isinstance(self.weights, Mapping) else read_weights(self.weights)
         return {name: tensor.detach().cpu() for name, tensor in self.network.fitting(weights).items()}
+
+    def checked(self, request: Request) -> Request:
+        """The same, if it can be trained.
+
+        Raises:
+            InputError: if there is no such design or fold.
+        """
+        if request.fold is not None:
+            if self.folds is None:
+                raise InputError(
+                    f"Fold {request.fold!r} of {self.name!r} is asked for, which has no folds; leave it out."
+                )
+            whole_number("fold", request.fold, 0, self.folds - 1)
+        return request if request.design is None else request._replace(design=self.space.check(request.design))
 
     @cached_property
     def recipe_layer(self) -> Layer | None:
@@ -343,6 +371,8 @@ class Task:
         content = [self.network.signature, self.space.describe(), self.splits.digest(), *self.conditions.values()]
         if self.inherited is not None:
             content.append(checksum({}, self.inherited))
+        if self.folds is not None:
+            content.append({"folds": self.folds, "groups": _listed(self.splits.groups)})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def trainer(self, device: torch.device, measure_time: bool = True, *, verified: bool = False) -> Trainer:
@@ -363,7 +393,15 @@ class Task:
         if verified and "network" not in self.__dict__:
             self.__dict__["network"] = self._traced(verify=False)
         return Trainer(
-            self.network, data, self.recipe, self.limits, device, measure_time, self.inherited, self.recipes[1:]
+            self.network,
+            data,
+            self.recipe,
+            self.limits,
+            device,
+            measure_time,
+            self.inherited,
+            self.recipes[1:],
+            self.folds,
         )
 
     def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:

@@ -37,6 +37,8 @@ class Data:
         kind: of the targets. Where None, int64 targets are classes and those of the inputs' size are masks; the others must
             say whether they are labels or values.
         class_names: of the classes, labels, values or planes, in order; empty where they have none.
+        groups: of each training example and then of each validation example, such as a number per patient, int64 of shape (n,):
+            folds keep a group together. None where every example is its own.
 
     Raises:
         InputError: if a split is empty, its inputs and targets differ in number, the inputs are not finite numbers, or the
@@ -50,6 +52,7 @@ class Data:
     episode_examples: torch.Tensor | None = None
     kind: Kind | None = None
     class_names: tuple[str, ...] = ()
+    groups: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.kind is None:

@@ -159,7 +159,7 @@ class RayEvaluator:
             InputError: if a design is not one of the space, and nothing is trained then; or if the cluster cannot train this
                 task at all, such as without a package that it needs.
         """
-        checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
+        checked = [self._task.checked(request) for request in requests]
         return (trial for _, trial in self._train([_Training(request) for request in checked]))
 
     def fit(self, design: Design | None, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:

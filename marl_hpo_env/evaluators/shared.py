@@ -39,7 +39,7 @@ class SharedEvaluator:
 
     Raises:
         InputError: for a number of epochs or parts, or a seed, that cannot be one, or a device that is not there; or for a
-            task whose recipe is chosen.
+            task whose recipe is chosen, or with folds.
     """
 
     measures_time = False
@@ -57,6 +57,10 @@ class SharedEvaluator:
         folder: Path | str | None = None,
         on_epoch: Callable[[int], None] | None = None,
     ) -> None:
+        if task.folds is not None:
+            raise InputError(
+                f"Shared weights are trained once, and {task.name!r} has {task.folds} folds; leave them out."
+            )
         if task.recipe_choices is not None:
             raise InputError(
                 f"The recipe_choices of {task.name!r} say how each design is trained, and shared weights are trained once; leave "

@@ -109,7 +109,7 @@ class TrainingEvaluator:
         Raises:
             InputError: if a design is not one of the space; nothing is trained then.
         """
-        checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
+        checked = [self._task.checked(request) for request in requests]
         return (done.trial for done in self._done([_Job(request, self._original_ms) for request in checked]))
 
     def fit(self, design: Design | None, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:

@@ -264,9 +264,11 @@ class Table:
         """The trial of this request, as its training would have given it.
 
         Raises:
-            InputError: if there is no such design, seed or number of epochs.
+            InputError: if there is no such design, seed or number of epochs, or a fold is asked for.
         """
-        design, seed, epochs = request
+        design, seed, epochs, fold = request
+        if fold is not None:
+            raise InputError(f"Fold {fold} is asked of a table, whose trials are of none; train the design.")
         self.check(seed, epochs)
         assert epochs is not None
         position = self.seeds.index(seed)
@@ -420,7 +422,9 @@ class _Gathered:
         Raises:
             InputError: if it is of another space, seed or number of epochs.
         """
-        design, seed, epochs = trial.request
+        design, seed, epochs, fold = trial.request
+        if fold is not None:
+            raise InputError(f"A trial is of fold {fold}; a table's are of the data as they are divided.")
         if seed not in self._seeds or epochs != self._epochs or len(trial.history) > self._epochs:
             raise InputError(
                 f"A trial has the seed {seed} and {epochs} epochs; this table's have the seeds {list(self._seeds)} and "

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from marl_hpo_env.data.folds import fold
 from marl_hpo_env.data.lazy_images import in_batches
 from marl_hpo_env.data.splits import Data, Examples
 from marl_hpo_env.errors import InputError, first_line
@@ -50,6 +51,7 @@ class Trainer:
         device: where to train.
         measure_time: whether nothing runs beside it, so that times mean something.
         weights: the state dict of the original that a recipe with `"inherit"` starts from.
+        folds: how many folds a request may name one of; None for none.
         recipes: those that a design's first action chooses from, the rest of which is the network's; none where all of it is.
 
     Raises:
@@ -66,11 +68,14 @@ class Trainer:
         measure_time: bool,
         weights: Mapping[str, torch.Tensor] | None = None,
         recipes: Sequence[Recipe] = (),
+        folds: int | None = None,
     ) -> None:
         check_precision((recipe, *recipes), device)
         self.network = network
         self.weights = weights
         self.recipes = tuple(recipes)
+        self._folds = folds
+        self._on_fold: tuple[int, Trainer] | None = None  # the last one: each has the data once more
         self.limits = limits
         self.loss_limit = loss_limit(limits, data.train[1])
         self.device = device
@@ -87,6 +92,18 @@ class Trainer:
         # Small images in large batches: without gradients a batch costs little more than its activations.
         pixels = math.prod(self.data.train[0].shape[2:])
         self._evaluation_batch = max(recipe.batch_size, _EVALUATION_PIXELS // pixels)
+
+    def _of_fold(self, number: int) -> Trainer:
+        """The same with this fold for validation."""
+        assert self._folds is not None
+        if self._on_fold is None or self._on_fold[0] != number:
+            _ = self.original_ms
+            self._on_fold = None
+            other = copy.copy(self)
+            other.data = fold(self.data, self._folds, number)
+            other._follow(self.recipe)
+            self._on_fold = number, other
+        return self._on_fold[1]
 
     def _following(self, recipe: Recipe) -> Trainer:
         """The same for designs of the network alone, by this recipe; the limit of time is that of the original's."""
@@ -118,6 +135,9 @@ class Trainer:
             seconds: after which final training ends with the best of the epochs that it has trained, of which there is one
                 at least; the trial says so (`Trial.cut`). Episodes are not cut.
         """
+        if request.fold is not None:
+            network, trial = self._of_fold(request.fold).train(request._replace(fold=None), seconds)
+            return network, replace(trial, request=request)
         if self.recipes and request.design is not None:
             action, *rest = request.design
             network, trial = self._following(self.recipes[action]).train(request._replace(design=tuple(rest)), seconds)

@@ -126,15 +126,15 @@ class Recipe:
         truth_value("recipe's nesterov", self.nesterov)
         if not isinstance(self.augmentation, Augmentation | None):
             raise InputError(f"The recipe's augmentation is {self.augmentation!r}; it is an Augmentation or None.")
-        for what, value, known in (
+        for what, given, known in (
             ("optimizer", self.optimizer, get_args(Optimizer)),
             ("initialization", self.initialization, get_args(Initialization)),
             ("part that decays", self.decayed, ("all", "kernels")),
             ("schedule", self.schedule, get_args(Schedule)),
             ("precision", self.precision, ("float32", "bf16")),
         ):
-            if value not in known:
-                raise InputError.unknown(what, value, known)
+            if given not in known:
+                raise InputError.unknown(what, given, known)
         if self.imbalance is not None and self.imbalance not in get_args(Imbalance):
             raise InputError.unknown("remedy for imbalance", self.imbalance, get_args(Imbalance))
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):

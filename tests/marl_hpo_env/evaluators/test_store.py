@@ -99,6 +99,7 @@ def test_what_was_not_stored_is_none():
     assert store.get("other task", COMPLETED.request) is None
     for request in (Request(None, seed, epochs), Request(design, seed + 1, epochs), Request(design, seed, None)):
         assert store.get("task", request) is None
+    assert store.get("task", Request(design, seed, epochs, fold=0)) is None
     assert store.get("task", Request(design[:-1], seed, epochs)) is None
     assert store.get("task", COMPLETED.request) is not None
 

@@ -22,7 +22,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, median
@@ -293,8 +292,8 @@ def report(originals: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str
         by_seed = [ours - theirs for ours, theirs in zip(accuracy[OURS], accuracy[best], strict=True)]
         ahead += mean(by_seed) > 0
         said.append(
-            f"- At {100 * point:g}% of the FLOPs ours differs by {mean(by_seed):+.2f} points from {best}, the best of Torch-Pruning's "
-            f"({', '.join(f'{each:+.2f}' for each in by_seed)} by seed)."
+            f"- At {100 * point:g}% of the FLOPs ours differs by {mean(by_seed):+.2f} points from {best}, the best of "
+            f"Torch-Pruning's ({', '.join(f'{each:+.2f}' for each in by_seed)} by seed)."
         )
     said.append(f"- Ours is ahead at {ahead} of {len(points)} points.")
     return f"{markdown_section('At equal FLOPs', columns, rows)}\n" + "\n".join(said) + "\n"
@@ -314,7 +313,8 @@ def main(
     examples: Annotated[int, typer.Option(min=10, help="To train on.")] = 20_000,
     seeds: Annotated[int, typer.Option(min=1, callback=at_most(MOST_SEEDS), help="Each of another original.")] = 3,
     points: Annotated[
-        list[float] | None, typer.Option(min=0.01, max=1, help="Shares of the FLOPs; 0.25, 0.5 and 0.75 where left out.")
+        list[float] | None,
+        typer.Option(min=0.01, max=1, help="Shares of the FLOPs; 0.25, 0.5 and 0.75 where left out."),
     ] = None,
     out: Annotated[Path, path_option(help="Folder for figures and report; what is in it is not run again.")] = Path(
         "experiments/results/pruning"
@@ -343,8 +343,8 @@ def main(
                 progress.update(bar, advance=1)
     count = originals[0]["images"]
     text = (
-        f"# Beside Torch-Pruning\n\nResNet-18, a quarter as wide, trained on {count:,} images of CIFAR-10; means over {seeds} seeds, in "
-        f"brackets the lowest and the highest.\n\n{report(originals, results)}\n"
+        f"# Beside Torch-Pruning\n\nResNet-18, a quarter as wide, trained on {count:,} images of CIFAR-10; means over {seeds} "
+        f"seeds, in brackets the lowest and the highest.\n\n{report(originals, results)}\n"
         f"{measured_by(software(), f'{machine(CPU)}, 1 CPU core')}.\n"
     )
     (out / "report.md").write_text(text)

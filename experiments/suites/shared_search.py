@@ -1,14 +1,14 @@
 """A search on shared weights beside searches by trainings that cost as much: `python -m experiments.suites.shared_search`.
 
 VGG-16 with batch norm, a quarter as wide, on 10,000 images of CIFAR-10. For every seed:
-- `shared`: one network that holds every design is trained, the learner plays 500 episodes on its slices, and the best five and those
-  on the front are trained as episodes are: found is the best of these, as by `marl-hpo tune --shared --confirm 5`;
-- `trained`: the same learner, every design trained, until that has cost as much as the shared weights and what they had confirmed;
+- `shared`: one network that holds every design is trained, the learner plays 500 episodes on its slices, and the best five and
+  those on the front are trained as episodes are: found is the best of these, as by `marl-hpo tune --shared --confirm 5`;
+- `trained`: the same learner, every design trained, until that has cost as much as the shared weights and their confirmation;
 - `random`: random search for the same cost.
 The three finds and the original are then trained until they stop to improve, at most 40 epochs.
 
-The cost is examples times FLOPs of a forward pass, of everything trained before the final trainings; the calibration of the epochs
-is needed by all and not counted. No clock decides: there is no limit on a batch's time.
+The cost is examples times FLOPs of a forward pass, of everything trained before the final trainings; the calibration of the
+epochs is needed by all and not counted. No clock decides: there is no limit on a batch's time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,16 @@ import typer
 from rich.console import Console
 
 from agents import learner
-from experiments.command_line import MOST_EPISODES, MOST_SEEDS, Device, Workers, at_most, new_app, path_option, run_command
+from experiments.command_line import (
+    MOST_EPISODES,
+    MOST_SEEDS,
+    Device,
+    Workers,
+    at_most,
+    new_app,
+    path_option,
+    run_command,
+)
 from experiments.commands.task_options import TaskOptions
 from experiments.progress import progress_bar
 from experiments.provenance import cores, machine, measured_by, software
@@ -43,7 +52,7 @@ NETWORKS = ("original", "shared", "trained", "random")
 
 
 def networks(tuning: Tuning, episodes: int, epochs: int) -> dict[str, dict[str, Any]]:
-    """The original and the three finds of a seed, that of the task, each trained to its end; what was trained before is not again.
+    """The original and the three finds of a seed, that of the task, each trained to its end; nothing stored is trained again.
 
     Args:
         tuning: the task and its folder.
@@ -84,9 +93,9 @@ def within(tuning: Tuning, name: str, cost: float, shared: SharedEvaluator) -> P
 
 
 def _final(tuning: Tuning, label: str, design: Design | None) -> dict[str, Any]:
-    trial = tuning.converge(label, design)
+    original, trial = tuning.converge("original", None), tuning.converge(label, design)
     kept = ("test_accuracy", "validation_accuracy", "parameters", "model_size_mb", "flops", "epochs", "seconds")
-    return {"design": design, "reward": tuning.reward(trial), **{name: trial.metrics[name] for name in kept}}
+    return {"design": design, "reward": tuning.reward(trial, original), **{name: trial.metrics[name] for name in kept}}
 
 
 def report(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
@@ -149,8 +158,8 @@ def main(
             progress.update(bar, advance=1)
     chosen = choose_device(device)
     text = (
-        f"# Shared weights beside trainings: {named.name}\n\nOn {len(named.splits.train[1]):,} images; means over {seeds} seeds, in "
-        f"brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
+        f"# Shared weights beside trainings: {named.name}\n\nOn {len(named.splits.train[1]):,} images; means over {seeds} seeds, "
+        f"in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
         f"{measured_by(software(), f'{machine(chosen)}, {cores()} CPU cores')}.\n"
     )
     (out / "report.md").write_text(text)

@@ -365,9 +365,10 @@ def _depth_in_words() -> str:
             many[what] / few[what] / (many["layers"] / few["layers"]) for what in ("plan_s", "step_s", "weights_mb")
         ]
         shared = (
-            f" Weights that designs share cost {many['plan_s']:.2g} s for the plan of a design and {many['step_s']:.2g} s for its "
-            f"step on a batch; per layer {growth[0]:.2f} and {growth[1]:.2f} times what they cost with {few['layers']} layers, and "
-            f"{growth[2]:.2f} times the weights. From {few['layers']} to {many['layers']:,} layers the process grew by "
+            f" Weights that designs share cost {many['plan_s']:.2g} s for the plan of a design and {many['step_s']:.2g} s "
+            f"for its step on a batch; per layer {growth[0]:.2f} and {growth[1]:.2f} times what they cost with "
+            f"{few['layers']} layers, and {growth[2]:.2f} times the weights. From {few['layers']} to "
+            f"{many['layers']:,} layers the process grew by "
             f"{many['peak_memory_gb'] - few['peak_memory_gb']:.2g} GB."
         )
     return _wrapped(

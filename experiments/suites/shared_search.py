@@ -133,9 +133,9 @@ def main(
     max_epochs: Annotated[int, typer.Option(min=1, help="Of a final training.")] = 40,
     device: Device = None,
     workers: Workers = None,
-    out: Annotated[Path, path_option(help="Folder for trials, figures and report; nothing in it is run again.")] = Path(
-        "experiments/results/shared-search"
-    ),
+    out: Annotated[
+        Path, path_option(help="Folder for trials, figures and report; no trial in it is run again.")
+    ] = Path("experiments/results/shared-search"),
 ) -> None:
     """Search on shared weights and by trainings of equal cost, and train what each finds."""
     named = TaskOptions(images=images, examples=examples, divisor=4).task("vgg16-cifar10")
@@ -150,11 +150,9 @@ def main(
     with progress_bar() as progress:
         bar = progress.add_task(named.name, total=seeds, note="seeds")
         for seed in range(seeds):
-            path = out / f"seed-{seed}.json"
-            if not path.exists():
-                tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
-                path.write_text(json.dumps(networks(tuning, episodes, shared_epochs), indent=1) + "\n")
-            results.append(json.loads(path.read_text()))
+            tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
+            results.append(networks(tuning, episodes, shared_epochs))
+            (out / f"seed-{seed}.json").write_text(json.dumps(results[-1], indent=1) + "\n")
             progress.update(bar, advance=1)
     chosen = choose_device(device)
     text = (

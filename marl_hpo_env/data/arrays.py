@@ -20,10 +20,9 @@ from torch.nn.functional import interpolate
 
 from marl_hpo_env.data.folders import expanded
 from marl_hpo_env.data.images import UNREADABLE, mean_and_deviation, normalised
-from marl_hpo_env.data.splits import Data, divided
+from marl_hpo_env.data.parts import HELD_OUT_FRACTION, divided
+from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError, first_line, whole_number
-
-HELD_OUT_FRACTION = 0.15
 
 
 def image_arrays(path: Path | str, image_size: int | None = None, examples: int | None = None) -> Data:

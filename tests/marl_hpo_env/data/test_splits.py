@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from marl_hpo_env.data.digits import digits, digits_on_ground
-from marl_hpo_env.data.splits import Data, as_data, split
+from marl_hpo_env.data.given import as_data, split
+from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError
 
 

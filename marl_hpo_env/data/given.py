@@ -114,7 +114,7 @@ def _of_parts(pairs: Mapping[str, _Pair]) -> Data:
     try:
         inputs, whole = torch.cat(pixels), _together(targets)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"The parts differ in shape or type: {first_line(error)}; give them alike.") from error
+        raise InputError("The parts differ in the shape or the type of their examples; give them alike.") from error
     read = read_targets(whole, None, names, inputs.dim())
     part_of_each = [part for part, x in zip(pairs, pixels, strict=True) for _ in range(len(x))]
     indices, notes = in_parts(part_of_each, _drawn_by(read), None, read.class_names)

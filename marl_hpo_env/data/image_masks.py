@@ -18,11 +18,14 @@ from marl_hpo_env.data.images import UNREADABLE, mask_square
 from marl_hpo_env.data.parts import part_named
 from marl_hpo_env.data.pictures import Groups, image_files, no_images, read_pictures
 from marl_hpo_env.data.splits import Data
-from marl_hpo_env.data.targets import MOST_PLANES, mask_values
+from marl_hpo_env.data.targets import mask_values
 from marl_hpo_env.errors import InputError, whole_number
 
 _SUFFIX = re.compile(r"[ _.-]*(mask|masks|segmentation|seg|label|labels|gt|groundtruth|annotation)$", re.IGNORECASE)
 """Of a mask's name, behind that of its image."""
+
+_SHADES = 8
+"""Between dark and light, that a drawing in shades of grey has at least."""
 
 _GREY = 0.9
 """A drawing in shades of grey has at least as many of its pixels near black or white."""
@@ -114,7 +117,7 @@ def _masks(pairs: Sequence[tuple[Path, Path]], size: int) -> tuple[torch.Tensor,
         read = list(pool.map(_values, pairs))
         every = reduce(np.union1d, [np.unique(values) for values in read])
         notes = []
-        if len(every) > MOST_PLANES + 1 and every[-1] <= 255 and _is_grey(read):
+        if _is_grey(every, read):
             read = [np.where(values > 127, 255, 0) for values in read]
             notes.append(
                 f"The masks are in {len(every)} shades, such as {pairs[0][1].name}; above 127 is inside, all else is background."
@@ -161,6 +164,10 @@ def _values(pair: tuple[Path, Path]) -> np.ndarray:
     return whole
 
 
-def _is_grey(read: Sequence[np.ndarray]) -> bool:
-    near = sum(int(((values < 32) | (values > 223)).sum()) for values in read)
+def _is_grey(every: np.ndarray, read: Sequence[np.ndarray]) -> bool:
+    """Whether masks are black and white with shades between, and no indices of classes, which lie close together."""
+    between = ((every > 31) & (every < 224)).sum()
+    if between < _SHADES or not 224 <= every[-1] <= 255:
+        return False
+    near = sum(int(((values < 32) | (values >= 224)).sum()) for values in read)
     return near >= _GREY * sum(values.size for values in read)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torchvision.io import decode_image
 
 from marl_hpo_env.errors import InputError
 
@@ -54,7 +53,7 @@ def read_square(
         original = file.size
         if draft is not None:
             file.draft("RGB", (draft, draft))
-        colours = _deep_colours(file, path)
+        _refuse_deep_colours(file, path)
         image = ImageOps.exif_transpose(file) if upright else file
         box = None
         if central:
@@ -62,13 +61,10 @@ def read_square(
             left, top = ((length - side) / 2 for length in image.size)
             box = (left, top, left + side, top + side)
         # The square alone is scaled: all of an image that is long and thin would take gigabytes.
-        bands = [_deep_grey(image, path)] if image.mode[0] in "IF" else colours
-        scaled = [
-            band.resize((size, size), Image.Resampling.BILINEAR, box=box) for band in bands or [image.convert("RGB")]
-        ]
-        if not bands:
-            return np.asarray(scaled[0]), original
-        return np.stack([np.asarray(band) for band in (scaled * 3)[:3]], axis=-1), original
+        deep = image.mode[0] in "IF"
+        whole = _deep_grey(image, path) if deep else image.convert("RGB")
+        square = np.asarray(whole.resize((size, size), Image.Resampling.BILINEAR, box=box))
+        return np.repeat(square[..., None], 3, axis=-1) if deep else square, original
 
 
 def _deep_grey(image: Image.Image, path: Path) -> Image.Image:
@@ -90,22 +86,15 @@ def _deep_grey(image: Image.Image, path: Path) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _deep_colours(file: Image.Image, path: Path) -> list[Image.Image]:
-    """The channels of an image of 16 bits each, of which Pillow keeps 8, as floats; none of another one.
-
-    Raises:
-        InputError: if its depth cannot be kept.
-    """
+def _refuse_deep_colours(file: Image.Image, path: Path) -> None:
+    """Raises an `InputError` for an image of several channels of 16 bits, of which Pillow keeps 8."""
     stored = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in file.tile]
     deep = any(";16" in str(mode) or (file.format == "PPM" and rest and rest[0] > 255) for mode, *rest in stored)
-    if not deep or file.mode[0] in "IF":
-        return []
-    if file.format != "PNG":
+    if deep and file.mode[0] not in "IF":
         raise InputError(
-            f"The image {str(path)!r} has 16 bits per colour, of which 8 would be lost; save it as PNG, or with 8 bits."
+            f"The image {str(path)!r} has several channels of 16 bits, of which 8 would be lost; save it with 8, or as one "
+            "channel of 16."
         )
-    channels = decode_image(torch.from_numpy(np.fromfile(path, dtype=np.uint8))).numpy()
-    return [Image.fromarray(channel.astype(np.float32)) for channel in channels[: 3 if len(channels) > 2 else 1]]
 
 
 def in_bytes(squares: Sequence[np.ndarray]) -> tuple[torch.Tensor, int | None]:

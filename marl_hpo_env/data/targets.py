@@ -86,7 +86,7 @@ def as_tensor(given: Any, what: str) -> torch.Tensor | np.ndarray:
         array = np.asarray(given)
         if array.dtype.kind in "OUS" and all(isinstance(one, str | bytes) for one in array.flat):
             return array.astype(str)
-        return torch.as_tensor(array)
+        return torch.as_tensor(array.tolist() if array.dtype.kind == "O" else array)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The {what} cannot be read as tensors of one shape: {first_line(error)}; give numbers, one array for all."
@@ -144,7 +144,7 @@ def _classes(targets: torch.Tensor, names: tuple[str, ...]) -> Targets:
     if low != 0:
         # A class 0 without examples would be an output that is never right.
         names = names or tuple(str(int(number)) for number in there)
-        targets = torch.searchsorted(there, targets)
+        targets = torch.searchsorted(there, targets.contiguous())
         notes.append(f"Classes are numbered from {low} to {high}; here they are 0 to {count - 1}, in the same order.")
     elif count <= high:
         missing = sorted(set(range(high + 1)) - set(there.tolist()))
@@ -156,7 +156,7 @@ def _named_classes(given: np.ndarray, kind: Kind | None, names: Sequence[str]) -
     """Classes that are told by name: in the order of `names`, or else in that of the alphabet."""
     if kind not in (None, "classes") or given.ndim != 1:
         raise InputError(
-            f"The targets are text, such as {given.flat[0]!r}; {kind or 'targets of several dimensions'} are numbers."
+            f"The targets are text, such as {str(given.flat[0])!r}; {kind or 'targets of several dimensions'} are numbers."
         )
     there = sorted(set(given.tolist()), key=in_order)
     unknown = [name for name in there if names and name not in names]

@@ -21,7 +21,20 @@ from experiments.commands.run_options import (
     chosen_task,
     read_design,
 )
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    read_width,
+)
 
 
 def fit(
@@ -32,6 +45,11 @@ def fit(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     choices: ChoicesFile = None,
     weights_file: WeightsFile = None,
@@ -57,7 +75,8 @@ def fit(
         trial_memory=positive("--trial-memory", trial_memory),
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     task = chosen_task(task_name, model, options, choices, recipe, weights_file)
     checked = task.space.check(actions)
     tuning = prepare(task, out, machines)

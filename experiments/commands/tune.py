@@ -24,7 +24,20 @@ from experiments.commands.run_options import (
     chosen_task,
     read_design,
 )
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    read_width,
+)
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import InputError
 
@@ -36,6 +49,11 @@ def tune(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     choices: ChoicesFile = None,
     weights_file: WeightsFile = None,
@@ -210,7 +228,8 @@ def tune(
         weights = ["model_size_mb / original=1"]
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     task = chosen_task(task_name, model, options, choices, recipe, weights_file)
     known = [
         task.network.original_design if design == "original" else task.space.check(read_design(design))

@@ -89,7 +89,7 @@ def _several(given: object) -> dict[str, Any] | None:
     """What was given as several parts, by the part; None where it is one."""
     if isinstance(given, Mapping):
         parts = {part_named(str(name)): one for name, one in given.items()}
-        if len(parts) == len(given) and None not in parts:
+        if parts and len(parts) == len(given) and None not in parts:
             return {str(part): one for part, one in parts.items()}
         return None
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
@@ -145,8 +145,10 @@ def _inputs(given: Any) -> torch.Tensor:
         InputError: if they are no numbers, or integers that are no pixels.
     """
     inputs = as_tensor(given, "inputs")
-    if isinstance(inputs, np.ndarray) or inputs.is_complex():
-        raise InputError(f"The inputs are {inputs.dtype}; give numbers.")
+    if isinstance(inputs, np.ndarray) or inputs.is_complex() or inputs.dim() == 0:
+        raise InputError(
+            f"The inputs are {inputs.dtype} of shape {tuple(inputs.shape)}; give numbers, an input for each target."
+        )
     if inputs.is_floating_point() or inputs.dtype == torch.bool:
         return inputs.float()
     if inputs.dtype != torch.uint8 and inputs.numel():

@@ -88,8 +88,9 @@ def as_tensor(given: Any, what: str) -> torch.Tensor | np.ndarray:
             return array.astype(str)
         return torch.as_tensor(array.tolist() if array.dtype.kind == "O" else array)
     except (TypeError, ValueError, RuntimeError) as error:
+        reason = first_line(error).partition(". ")[0]
         raise InputError(
-            f"The {what} cannot be read as tensors of one shape: {first_line(error)}; give numbers, one array for all."
+            f"The {what} cannot be read as tensors of one shape: {reason}; give numbers, one array for all."
         ) from error
 
 

@@ -182,6 +182,7 @@ def test_masks_of_indices_and_of_255_become_planes_of_0_and_1():
         (THREE * 100, {}, ("3 numbers from 0 to 200", "number them from 0")),
         (THREE, {"kind": "class"}, ("There is no kind of targets 'class'; did you mean 'classes'",)),
         (["a", "b", None] * 20, {}, ("The targets cannot be read",)),
+        (np.array(["2026-01-01"] * 60, dtype="datetime64[D]"), {}, ("The targets cannot be read",)),
         (["a", "b", "c"] * 20, {"kind": "values"}, ("The targets are text, such as 'a'; values are numbers",)),
         (THREE, {"class_names": ("a", "b")}, ("2 names for 3 classes",)),
         (THREE, {"groups": THREE[:5]}, ("5 groups for 60 examples",)),
@@ -353,6 +354,10 @@ def test_of_two_parts_the_second_is_the_test_and_validation_is_held_out_of_the_f
         (Items([(1.0, 2, 3)] * 9), ("The data set cannot be read", "an item has 3 parts", "pairs")),
         (Items([1.0] * 9), ("The data set cannot be read",)),
         ((NUMBERED, THREE, THREE), ("The data are a tuple",)),
+        ((), ("The data are a tuple",)),
+        ({}, ("The data have the entries []",)),
+        ((3, THREE), ("The inputs are torch.int64 of shape ()",)),
+        (([[1, 2], [3]], [0, 1]), ("The inputs cannot be read as tensors of one shape",)),
         (
             {"test": (NUMBERED, THREE), "val": (NUMBERED, THREE)},
             ("validation and test only; name the part for training",),

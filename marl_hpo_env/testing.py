@@ -641,11 +641,19 @@ class DataConformance:
         for name, batch in self._batches(self._read()):
             assert batch.isfinite().all(), f"The {name} split has inputs that are not finite numbers."
 
-    def test_targets_are_classes_from_0_or_masks_of_0_and_1(self) -> None:
+    def test_targets_are_of_their_kind(self) -> None:
         import torch
 
         data = self._read()
         for name, (inputs, targets) in data.splits().items():
+            if data.kind in ("labels", "values"):
+                assert targets.dtype == torch.float32 and targets.dim() == 2, (  # noqa: PT018
+                    f"The {name} split has {data.kind} of {targets.dtype} and shape {tuple(targets.shape)}; they are float32 of "
+                    f"shape (n, {data.kind})."
+                )
+                within = targets.isfinite() if data.kind == "values" else (targets == 0) | (targets == 1)
+                assert within.all(), f"The {name} split has {data.kind} with {float(targets[~within][0]):g}."
+                continue
             if targets.is_floating_point():
                 masks = targets.dtype == torch.float32 and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
                 assert masks, (

@@ -192,7 +192,7 @@ def close(
     rewards = run / f"rewards-{file_name(played.name)}.png"
     rewards_per_episode(played, rewards, played.phases.count(PHASES[0]), tuning.printed(played))
     lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning), *largest_class(tuning.task)]
-    segments = tuning.task.splits.test[1].is_floating_point()
+    segments = tuning.task.splits.kind == "masks"
     if segments:
         lines.append("Accuracy, as val % and test %, is the Dice coefficient.")
     for each in plays:

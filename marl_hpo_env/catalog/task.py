@@ -166,7 +166,7 @@ class Task:
                 divided into as many folds.
         """
         from marl_hpo_env.data.folds import fold
-        from marl_hpo_env.data.splits import as_data
+        from marl_hpo_env.data.given import as_data
         from marl_hpo_env.training.imbalance import check_imbalance
 
         data = as_data(self.data() if callable(self.data) else self.data)

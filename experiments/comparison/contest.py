@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -340,7 +341,11 @@ def _checksum(values: Sequence[Any]) -> str:
 
 
 def run_all(
-    run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int | None = None
+    run: Callable[[Contest], Run],
+    contests: Sequence[Contest],
+    runs: Runs,
+    jobs: int | None = None,
+    others: Sequence[Callable[[Contest], Run]] = (),
 ) -> Iterable[Run]:
     """Every run, the finished ones first, then the others as they end.
 
@@ -349,6 +354,7 @@ def run_all(
         contests: what to run.
         runs: where finished ones are kept.
         jobs: processes side by side, one per core where None; 1 runs in this one.
+        others: play in the place of `run` in every second process, every third and so on, such as on other devices.
     """
     missing = []
     for contest in contests:
@@ -365,7 +371,8 @@ def run_all(
             yield finished
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process: they use the cores side by side
-    workers = Workers([partial(_playing, run)] * jobs, _died, preload=["agents"])
+    players = islice(cycle([partial(_playing, each) for each in (run, *others)]), jobs)
+    workers = Workers([*players], _died, preload=["agents"])
     try:
         for finished in workers.answers(missing):
             runs.put(finished)
@@ -389,17 +396,18 @@ def gather(
     runs: Runs,
     jobs: int | None = None,
     note: Callable[[Run], str] = lambda _: "",
+    others: Sequence[Callable[[Contest], Run]] = (),
 ) -> list[Run]:
     """Every run, with a progress bar while they are played.
 
     Args:
-        run, contests, runs, jobs: as for `run_all`.
+        run, contests, runs, jobs, others: as for `run_all`.
         note: what the bar says when a run has ended.
     """
     gathered = []
     with progress_bar() as progress:
         bar = progress.add_task("runs", total=len(contests), note="")
-        for finished in run_all(run, contests, runs, jobs):
+        for finished in run_all(run, contests, runs, jobs, others):
             gathered.append(finished)
             progress.update(bar, advance=1, note=note(finished))
     return gathered

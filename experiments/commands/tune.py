@@ -121,7 +121,7 @@ def tune(
         typer.Option(
             min=0,
             help="Look for the smallest network whose validation accuracy stays within as many percentage points of the "
-            "original's; in place of --weight.",
+            "original's, both trained to convergence; in place of --weight.",
         ),
     ] = None,
     accuracy_weight: Annotated[

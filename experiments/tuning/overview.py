@@ -12,7 +12,7 @@ import typer
 from experiments.text_tables import markdown_section, print_table
 from experiments.tuning.episodes import Line, best_of, read_episodes
 from experiments.tuning.report import COLUMNS, comparison, layers, publish
-from experiments.tuning.run import Run, is_run, replace_text, runs_in
+from experiments.tuning.run import NETWORK, Run, is_run, replace_text, runs_in
 from marl_hpo_env import Design, InputError, Request, SearchSpace, Store, Trial
 from marl_hpo_env.errors import first_line
 
@@ -38,17 +38,19 @@ class Standing:
 
     @property
     def designs(self) -> dict[str, Design]:
-        """The best design of each learner of which one has completed, by label; or the one that was given, as `design`."""
+        """The best design of each learner of which one has completed, by label, or the one that final training has settled on; or
+        the one that was given, as `design`."""
         if "design" in self.run.settings["identity"]:
             return {"design": tuple(self.run.settings["identity"]["design"])}
         layers = len(self.run.settings["space"])
         best = {label: best_of(lines) for label, lines in self.plays.items()}
-        return {label: line.design(layers) for label, line in best.items() if line is not None}
+        found = {label: line.design(layers) for label, line in best.items() if line is not None}
+        return found | {label: tuple(design) for label, design in self.run.settings.get("taken", {}).items()}
 
     @property
     def network(self) -> Path | None:
         """The file with the trained network of the first of these designs, where there is one."""
-        path, saved = self.run / "network.safetensors", self.run.settings.get("network")
+        path, saved = self.run / NETWORK, self.run.settings.get("network")
         best = next(iter(self.designs.values()), None)
         return path if saved and best is not None and saved["design"] == list(best) and path.exists() else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,23 @@ def front_objectives(reward: Reward) -> tuple[Objective, ...]:
     if len(reward.objectives) > 1:
         return reward.objectives
     return Objective("validation_accuracy", False), Objective("model_size_mb", False)
+
+
+def reached(
+    trials: Iterable[Trial], objectives: Sequence[Objective], original: Trial
+) -> dict[tuple[int, ...], list[float]]:
+    """The value of every objective, of each design whose trial completed.
+
+    Args:
+        trials: of distinct designs.
+        objectives: what counts.
+        original: the original network's trial.
+    """
+    return {
+        trial.design: [objective.value(trial, original) for objective in objectives]
+        for trial in trials
+        if trial.status == "completed" and trial.design is not None
+    }
 
 
 def front(

@@ -158,6 +158,8 @@ def test_a_relative_metric_needs_the_originals(refused, original):
         ("model_size_mb<=5e0", 4, True),
         ("model_size_mb / original <= 0.5", 4.9, True),
         ("model_size_mb / original <= 0.5", 5.1, False),
+        ("model_size_mb >= original - 9.9", 0.1, True),  # 10 - 9.9 is a little less than 0.1,
+        ("model_size_mb <= original - 9.9", 0.1, True),  # which is no less than 0.1
     ],
 )
 def test_a_broken_constraint_is_the_penalty(constraint, value, holds):

@@ -78,12 +78,18 @@ def build(
 
 @table_app.command()
 def describe(name: Name) -> None:
-    """Show a table's size, its best designs, its noise and how rugged it is."""
+    """Show a table's size, its best designs, its noise, how rugged it is and which layers matter."""
+    from experiments.tuning.importance import importance_table, of_table
+
     table = Table.open(name)
     print_table(repr(table), ["", "value"], [list(row) for row in _summary(table)])
     what = _judged(table).replace("_", " ")
-    for size in [metric for metric in SIZES if metric in table.measured][:1]:
+    sizes = [metric for metric in SIZES if metric in table.measured][:1]
+    for size in sizes:
         print_table(f"Pareto front: mean {what} against {size}", *_front(table, size))
+    figures = {name.replace("_", " "): of_table(table.space, table.mean(name)) for name in (_judged(table), *sizes)}
+    if (importance := importance_table(figures)) is not None:
+        print_table("What layers explain of the variance, each alone", *importance)
     for note in table.about.get("notes", ()):
         typer.echo(note)
 

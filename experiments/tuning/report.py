@@ -144,7 +144,7 @@ def search_space(network: TunableNetwork) -> tuple[TextTable, TextTable]:
     sets: dict[str, str] = {}
     rows = []
     for number, (layer, feeding) in enumerate(zip(space.layers, space.feeding, strict=True), start=1):
-        choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
+        choices = "; ".join(f"{short_name(n)} {' '.join(map(short_value, v))}" for n, v in layer.choices.items())
         letter = sets.setdefault(choices, _letters(len(sets)))
         fed_by = ", ".join(str(position + 1) for position in feeding)
         rows.append([str(number), layer.name, layer.kind, _values(network.original[layer.name]), letter, fed_by or "-"])
@@ -197,10 +197,15 @@ def _cell(trial: Trial, name: str, form: Any) -> str:
 
 
 def _values(hyperparameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{_SHORT.get(name, name)} {_value(value)}" for name, value in hyperparameters.items())
+    return ", ".join(f"{short_name(name)} {short_value(value)}" for name, value in hyperparameters.items())
 
 
-def _value(value: Any) -> str:
+def short_name(hyperparameter: str) -> str:
+    """A hyperparameter in the paper's words, where it has one for it."""
+    return _SHORT.get(hyperparameter, hyperparameter)
+
+
+def short_value(value: Any) -> str:
     """A size that is the same in all dimensions as one number, a module type by its name."""
     if isinstance(value, type):
         return value.__name__

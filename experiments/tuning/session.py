@@ -14,22 +14,23 @@ import typer
 from agents import Learner, learner
 from experiments.command_line import Stopped
 from experiments.tuning.candidates import Settled, candidates_table, constrained, settle
+from experiments.tuning.designs import Designs
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.overview import report_so_far, write_overview
-from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
+from experiments.tuning.pictures import (
+    improvement_bars,
+    predicted_masks,
+    rewards_per_episode,
+)
 from experiments.tuning.report import (
     comparison,
-    front,
-    front_objectives,
-    front_table,
     improvement_table,
     improvements,
     layers,
     measured_alone,
     original_values,
     publish,
-    reached,
 )
 from experiments.tuning.run import Run, file_name, label_of
 from experiments.tuning.sentences import (
@@ -206,11 +207,8 @@ def close(
     lines += resolution(tuning.task, tuning.reward)
     lines += added(tuning.task, played.name, designs[played.name])
     lines += made_with(tuning.trained_with, on_cluster=tuning.device is None)
-    objectives = front_objectives(tuning.reward)
-    early = tuning.env.original
-    completed = reached(seen.values(), objectives, early)
-    best = front(completed, objectives)
-    tables = {f"No other of the {len(completed)} designs is better in all": front_table(best, objectives)}
+    every = Designs(tuning, plays)
+    tables = every.tables()
     if constrained(tuning):
         tables = {
             f"{each.name}: candidates": candidates_table(tuning, each, settled[each.name], original) for each in found
@@ -224,11 +222,7 @@ def close(
         bars = run / "improvements.png"
         improvement_bars({name: improvements(trials, name) for name in trials if name != "original"}, bars)
         typer.echo(f"Improvement over the original: {bars}")
-    picture = run / "pareto-front.png"
-    of_original = [objective.value(early, early) for objective in objectives]
-    names = [str(objective) for objective in objectives]
-    pareto_front(list(completed.values()), [values for _, values in best], of_original, names, picture)
-    typer.echo(f"Pareto front: {picture}")
+    every.draw(run, designs[played.name])
     if segments:
         masks = run / "masks.png"
         predicted_masks(tuning.network(network), tuning.task.splits.test, masks)

@@ -20,6 +20,7 @@ from experiments.commands.run_options import (
     WeightsFile,
     chosen_task,
     read_design,
+    said_about,
 )
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
 
@@ -60,7 +61,7 @@ def fit(
     options = TaskOptions(data, images, image_size, examples, read_width(width))
     task = chosen_task(task_name, model, options, choices, recipe, weights_file)
     checked = task.space.check(actions)
-    tuning = prepare(task, out, machines)
+    tuning = prepare(task, out, machines, about=said_about(model, task))
     run = tuning.run("fit", design=checked, seed=None)
     trials = {"original": tuning.converge("original", None)}
     trials["design"], network = tuning.take_home("the design", checked, run)

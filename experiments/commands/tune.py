@@ -23,6 +23,7 @@ from experiments.commands.run_options import (
     WeightsFile,
     chosen_task,
     read_design,
+    said_about,
 )
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
 from experiments.tuning.limits import BATCH
@@ -216,7 +217,7 @@ def tune(
         task.network.original_design if design == "original" else task.space.check(read_design(design))
         for design in start or ()
     ]
-    tuning = prepare(task, out, machines, reward(task))
+    tuning = prepare(task, out, machines, reward(task), said_about(model, task))
     if shared:
         from experiments.tuning.shared import Shared, play_shared
 

@@ -48,12 +48,15 @@ from experiments.tuning.sentences import (
 )
 from experiments.tuning.tuning import PHASES, Play, Tuning
 from marl_hpo_env import Design, InputError, Limits, Reward, Task, Trial
+from marl_hpo_env.networks.saved import About
 
 _STARTED = time.perf_counter()
 
 
-def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | None = None) -> Tuning:
-    """The run of a task in its folder, having said what the user should know of it.
+def prepare(
+    task: Task, out: Path | None, machines: Machines, reward: Reward | None = None, about: About | None = None
+) -> Tuning:
+    """The run of a task in its folder, having said what the user should know of it; its arguments are those of `Tuning`.
 
     Raises:
         InputError: as `Tuning`.
@@ -62,7 +65,7 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
         where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
         typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
-    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
+    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines, about=about)
     for note in task.splits.notes:
         typer.echo(note, err=True)
     for line in inheritance(task):

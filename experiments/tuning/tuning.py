@@ -24,7 +24,7 @@ from experiments.tuning.report import original_values
 from experiments.tuning.run import NETWORK, Run
 from experiments.tuning.run_folder import RunFolder
 from marl_hpo_env import Design, InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
-from marl_hpo_env.networks.saved import load_network, save_network
+from marl_hpo_env.networks.saved import About, load_network, save_network
 from marl_hpo_env.training.trainer import choose_devices
 from marl_hpo_env.trial import CLOCK_METRICS
 
@@ -90,6 +90,7 @@ class Tuning:
         reward: in place of the task's.
         machines: where and how designs are trained.
         console: where progress is shown.
+        about: what is written beside networks, in place of the kind of targets and their names.
 
     Raises:
         InputError: if the original network cannot be trained, or the settings do not fit together.
@@ -103,8 +104,10 @@ class Tuning:
         reward: Reward | None = None,
         machines: Machines = Machines(),  # noqa: B008  # it does not change
         console: Console | None = None,
+        about: About | None = None,
     ) -> None:
         self.task = task
+        self._about = about
         self.console = console or Console(stderr=True)
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
@@ -292,7 +295,9 @@ class Tuning:
         if run is not None:
             assert network is not None
             run.update(network=None)
-            save_network(network, run / NETWORK)
+            data = self.task.splits
+            about = self._about or About(kind=data.kind, class_names=data.class_names)
+            save_network(network, run / NETWORK, about)
             run.update(network=_saved(trial))
         return trial
 

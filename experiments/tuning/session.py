@@ -191,7 +191,7 @@ def close(
     rewards = run / f"rewards-{file_name(played.name)}.png"
     rewards_per_episode(played, rewards, played.phases.count(PHASES[0]), tuning.printed(played))
     lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning)]
-    segments = tuning.task.splits.test[1].is_floating_point()
+    segments = tuning.task.splits.kind == "masks"
     if segments:
         lines.append("Accuracy, as val % and test %, is the Dice coefficient.")
     for each in plays:
@@ -203,14 +203,14 @@ def close(
     lines += constraints(tuning.reward, played.name, trials[played.name], trials["original"])
     lines += added(tuning.task, played.name, played.best.design)
     lines += made_with(tuning.trained_with, on_cluster=tuning.device is None)
-    objectives = front_objectives(tuning.reward)
+    objectives = front_objectives(tuning.reward, tuning.task.score)
     original = tuning.env.original
     reached = {
         design: [objective.value(trial, original) for objective in objectives]
         for design, trial in seen.items()
         if trial.status == "completed"
     }
-    best = front(reached, objectives)
+    best = front(reached, objectives, tuning.task.measures)
     tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
     if baseline is not None:
         tables = {"Improvement over the original": improvement_table(trials), **tables}
@@ -249,7 +249,7 @@ def write_report(
     """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
     network = tuning.task.network
     tables = {
-        "Trained to convergence": comparison(trials),
+        "Trained to convergence": comparison(trials, tuning.task.measures),
         "Layer by layer": layers(network.space, original_values(network), designs),
         **(more or {}),
     }

@@ -99,7 +99,7 @@ class TableEvaluator:
         if name in tasks():
             return named_task(name)
         own = {n.removeprefix("validation_"): m for n, m in self.table.measures.items() if n not in METRICS}
-        score = self.table.about.get("score", "validation_accuracy")
+        score = self.table.score
         return Task(
             name,
             _nothing_to_train,

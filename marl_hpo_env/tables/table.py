@@ -332,6 +332,17 @@ class Table:
         with np.errstate(invalid="ignore"):
             return values / counts
 
+    @property
+    def score(self) -> str:
+        """The metric that stands for the accuracy."""
+        return str(self.about.get("score", "validation_accuracy"))
+
+    @property
+    def judged_by(self) -> str:
+        """What a found design is scored by: the test figure of the score, or the score itself where the table has none."""
+        tested = self.score.replace("validation_", "test_")
+        return tested if tested in self.measured else self.score
+
     @cached_property
     def mean_test_accuracy(self) -> npt.NDArray[np.float64]:
         """What a found design is scored by; shape (designs,). No reward sees it."""

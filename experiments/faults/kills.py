@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -179,10 +180,12 @@ def tries(command: Command, place: Place, kind: str, numbers: Sequence[int]) -> 
             # There was nothing left to kill: from the beginning, and sooner.
             run, part = Run(command, place.fresh(f"{kind} {numbers[0]}")), part * 0.7
             run.start()
-        if of_worker:
-            os.kill(place.draw(kind, number).choice(run.workers() or [run.process.pid]), signal.SIGKILL)
+        workers = run.workers() if of_worker else []
+        if workers:
+            with contextlib.suppress(ProcessLookupError):  # gone meanwhile
+                os.kill(place.draw(kind, number).choice(workers), signal.SIGKILL)
         else:
-            run.kill(SIGNALS[number % TOGETHER])
+            run.kill(signal.SIGKILL if of_worker else SIGNALS[number % TOGETHER])
         if number == numbers[-1]:
             run.go_on_to(expected)
 

@@ -49,7 +49,7 @@ class Marked:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_without_core_files,  # noqa: PLW1509  # nothing of threads in it
+                preexec_fn=_as_from_a_terminal,  # noqa: PLW1509  # nothing of threads in it
             )
 
     def alive(self) -> dict[int, int]:
@@ -106,5 +106,8 @@ def _command(pid: int) -> str:
         return str(pid)
 
 
-def _without_core_files() -> None:
+def _as_from_a_terminal() -> None:
+    """Without core files; and what ends the command is not ignored because whoever started the campaign ignores it (`nohup`)."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def test_what_a_killed_command_loses_shows_and_leaves_is_seen(
 
 def _at_work(run: Run, at_work: str) -> bool:
     return len(run.marked.alive()) == (1 if at_work == "pass" else 2)
+
+
+def test_a_campaign_that_ignores_a_signal_starts_commands_that_do_not(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        marked = processes.Marked()
+        program = "import signal; print(signal.getsignal(signal.SIGHUP).name)"
+        marked.start([sys.executable, "-c", program], tmp_path, tmp_path / "said").wait(60)
+        marked.end()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (tmp_path / "said").read_text().strip() == "SIG_DFL"
 
 
 def test_another_result_and_a_file_that_stays_are_seen(tmp_path):

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.trial import METRICS, Measure
 
-if TYPE_CHECKING:
-    import torch
+Tensor = Any
+"""One of torch's, which is not imported here."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Metric:
         InputError: if the function cannot be called, `better` is neither +1 nor -1, or unit or name are no texts.
     """
 
-    function: Callable[[torch.Tensor, torch.Tensor], Any]
+    function: Callable[[Tensor, Tensor], Any]
     better: int = +1
     unit: str = "fraction"
     name: str | None = None
@@ -65,7 +65,7 @@ class Loss:
         InputError: if the function cannot be called, or the name is no text.
     """
 
-    function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    function: Callable[[Tensor, Tensor], Tensor]
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -110,72 +110,76 @@ def _check(what: str, function: object, name: object) -> None:
 class _OfOutput:
     """A metric's function, of one output alone."""
 
-    function: Callable[[torch.Tensor, torch.Tensor], Any]
+    function: Callable[[Tensor, Tensor], Any]
     place: int
 
-    def __call__(self, outputs: torch.Tensor, targets: torch.Tensor) -> Any:
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Any:
         one = slice(self.place, self.place + 1)
         return self.function(outputs[:, one], targets[:, one])
 
 
-def _predicted(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Class indices, or the labels or pixels that are predicted to be there."""
-    return outputs.argmax(1) if targets.dim() == 1 else outputs > 0
+def _columns(of: Tensor) -> Tensor:
+    """The labels, or the pixels of each plane, one after the other."""
+    return of.movedim(1, 0).flatten(1)
 
 
-def _balanced_accuracy(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _balanced_accuracy(outputs: Tensor, targets: Tensor) -> float:
     from sklearn.metrics import recall_score
 
-    predicted = _predicted(outputs, targets)
-    columns = [(targets, predicted)] if targets.dim() == 1 else list(zip(targets.T, predicted.T, strict=True))
-    recalls = [recall_score(there, found, labels=there.unique(), average="macro") for there, found in columns]
+    pairs = [(targets, outputs.argmax(1))]
+    if targets.dim() > 1:
+        pairs = list(zip(_columns(targets), _columns(outputs > 0), strict=True))
+    recalls = [recall_score(there, found, labels=there.unique(), average="macro") for there, found in pairs]
     return float(sum(recalls)) / len(recalls)
 
 
-def _macro_f1(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _macro_f1(outputs: Tensor, targets: Tensor) -> float:
     from sklearn.metrics import f1_score
 
-    return float(f1_score(targets, _predicted(outputs, targets), average="macro", zero_division=0.0))
+    if targets.dim() == 1:
+        return float(f1_score(targets, outputs.argmax(1), average="macro", zero_division=0.0))
+    pairs = zip(_columns(targets), _columns(outputs > 0), strict=True)
+    return float(sum(f1_score(there, found, zero_division=0.0) for there, found in pairs)) / targets.shape[1]
 
 
-def _auc(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _auc(outputs: Tensor, targets: Tensor) -> float:
     from sklearn.metrics import roc_auc_score
 
     scores = outputs
     if targets.dim() == 1:
         classes = targets.unique()
         scores, targets = outputs.softmax(1)[:, classes], targets[:, None] == classes
-    columns = zip(targets.T, scores.T, strict=True)
-    return float(sum(roc_auc_score(there, score) for there, score in columns)) / targets.shape[1]
+    pairs = zip(_columns(targets), _columns(scores), strict=True)
+    return float(sum(roc_auc_score(there, score) for there, score in pairs)) / targets.shape[1]
 
 
-def _overlap(outputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _overlap(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels of each plane that are predicted, that are there, and that are both; each of shape (planes,)."""
     predicted, there = outputs > 0, targets > 0.5
     over = [0, *range(2, targets.dim())]
     return predicted.sum(over).double(), there.sum(over).double(), (predicted & there).sum(over).double()
 
 
-def _dice(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _dice(outputs: Tensor, targets: Tensor) -> float:
     predicted, there, both = _overlap(outputs, targets)
     # A plane without a pixel on either side is right.
     return float((2 * both / (predicted + there)).nan_to_num(1.0).mean())
 
 
-def _iou(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _iou(outputs: Tensor, targets: Tensor) -> float:
     predicted, there, both = _overlap(outputs, targets)
     return float((both / (predicted + there - both)).nan_to_num(1.0).mean())
 
 
-def _mean_squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _mean_squared_error(outputs: Tensor, targets: Tensor) -> float:
     return float((outputs - targets).double().square().mean())
 
 
-def _mean_absolute_error(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _mean_absolute_error(outputs: Tensor, targets: Tensor) -> float:
     return float((outputs - targets).double().abs().mean())
 
 
-def _r2(outputs: torch.Tensor, targets: torch.Tensor) -> float:
+def _r2(outputs: Tensor, targets: Tensor) -> float:
     from sklearn.metrics import r2_score
 
     return float(r2_score(targets, outputs))

@@ -154,7 +154,9 @@ class CoordinationGraph:
         if objective is None:
             values = np.array([episode.reward for episode in self._episodes])
         else:
-            values = self._episodes[0].directions[objective] * np.array([episode.objectives[objective] for episode in self._episodes])
+            values = self._episodes[0].directions[objective] * np.array(
+                [episode.objectives[objective] for episode in self._episodes]
+            )
         terminated = np.array([episode.terminated for episode in self._episodes])
         return np.where(terminated | ~np.isfinite(values), -np.inf, values)
 

@@ -37,7 +37,9 @@ def check_directions(episode: Episode) -> None:
     """
     for name in episode.objectives:
         if name not in episode.directions:
-            raise InputError(f"The episodes do not say which way {name!r} is better; tell Episode(..., directions={{...}}).")
+            raise InputError(
+                f"The episodes do not say which way {name!r} is better; tell Episode(..., directions={{...}})."
+            )
 
 
 class Learner(Protocol):

@@ -23,8 +23,8 @@ class Metric:
     """A metric of a task's own. Under the name `"f1"` a trial has it as `validation_f1`, of every epoch, and `test_f1`.
 
     Args:
-        function: of the network's outputs and the targets of a whole split, both tensors on the CPU in the shapes that `Data` has;
-            a network's auxiliary heads are left out. It returns a finite number.
+        function: of the network's outputs and the targets of a whole split, tensors on the CPU in the shapes that `Data` has,
+            without auxiliary heads. It returns a finite number.
         better: which way: +1 the higher, -1 the lower.
         unit: what it is measured in. A `"fraction"` is shown in percent, improves by percentage points, and can be A of Eq. 2.
         name: stands in fingerprints for a function that cannot be read, such as one of compiled code; give another name when

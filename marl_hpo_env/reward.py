@@ -70,8 +70,10 @@ def _remedy(metric: str) -> str:
 
 
 class Reward(Protocol):
-    """What the environments need of a reward. One that hangs on what is tuned has `of_task(measures, score)`, too, which returns the
-    reward to pay: `measures` says of each metric what it is, `score` which of them stands for the accuracy.
+    """What the environments need of a reward.
+
+    One that hangs on the task has `of_task(measures, score)`, too, which returns the reward to pay: `measures` says of each
+    metric what it is, `score` which of them stands for the accuracy.
 
     Attributes:
         objectives: the metrics that it sees.
@@ -347,8 +349,9 @@ class WeightedReward:
         return [str(constraint) for constraint in self._constraints if not constraint.holds(trial, original)]
 
     def __str__(self) -> str:
+        low = {name for name, measure in self._measures.items() if measure.better < 0}
         terms = [
-            f"{'+' if self._better(objective) > 0 else '-'} {weight:g} {objective}"
+            f"{'-' if objective.metric in low else '+'} {weight:g} {objective}"
             for objective, weight in self._weights.items()
         ]
         bounds = f", if {' and '.join(self.constraints)}" if self.constraints else ""

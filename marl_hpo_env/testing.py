@@ -660,7 +660,8 @@ class DataConformance:
                 assert not values, f"The {name} split has {data.kind} with {values[0]}; they hold 0 and 1."
             if data.kind in ("labels", "values"):
                 assert targets.dtype == torch.float32 and targets.dim() == 2, (  # noqa: PT018
-                    f"The {name} split has {data.kind} of {targets.dtype} and {targets.dim()} dimensions; they are float32 of two."
+                    f"The {name} split has {data.kind} of {targets.dtype} and {targets.dim()} dimensions; they are float32 of "
+                    "two."
                 )
             if data.kind != "classes":
                 continue

@@ -56,8 +56,8 @@ METRICS: Mapping[str, Measure] = {
     "epochs_to_threshold": Measure("epochs until the loss threshold was met (VI-A)", -1, "history"),
     "seconds": Measure("s, the whole trial", -1, "training", "any"),
 }
-"""Every metric of a trial but those of a task's own. Accuracy is the Dice coefficient of masks, and the share of right labels where
-there are several; regression has none, and R2 and the mean absolute error in its place. What was not measured is None."""
+"""Every metric of a trial but those of a task's own. Accuracy is the Dice coefficient of masks, and of several labels the share
+that is right; values have none, and R2 and the mean absolute error in its place. What was not measured is None."""
 
 TIME_METRICS = tuple(name for name, metric in METRICS.items() if metric.clock == "alone")
 """Measured only where nothing runs beside the training."""

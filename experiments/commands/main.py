@@ -25,6 +25,7 @@ from experiments.commands.compare import compare
 from experiments.commands.report import report
 from experiments.commands.reproduce import reproduce
 from experiments.commands.reward_options import read_reward
+from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
 from experiments.commands.table import table_app
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
 from experiments.text_tables import print_table
@@ -260,6 +261,9 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    metric: OwnMetrics = None,
+    loss: OwnLoss = None,
+    score: OwnScore = None,
     shared: Annotated[
         bool,
         typer.Option(
@@ -330,9 +334,10 @@ def tune(
             raise InputError("Both --within and --weight say what to reward; give one of them.")
         weights = ["model_size_mb / original=1"]
         constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
+    scored = read_scoring(metric or [], loss, score)
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    task = _task(task_name, model, options, choices, recipe, weights_file)
+    task = scored(_task(task_name, model, options, choices, recipe, weights_file))
     known = [
         task.network.original_design if design == "original" else task.space.check(_read_design(design))
         for design in start or ()
@@ -360,6 +365,9 @@ def fit(
     weights_file: WeightsFile = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
+    metric: OwnMetrics = None,
+    loss: OwnLoss = None,
+    score: OwnScore = None,
     device: Device = None,
     fit_timeout: FitTimeout = None,
     trial_memory: TrialMemory = None,
@@ -380,8 +388,9 @@ def fit(
         trial_memory=positive("--trial-memory", trial_memory),
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
+    scored = read_scoring(metric or [], loss, score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    task = _task(task_name, model, options, choices, recipe, weights_file)
+    task = scored(_task(task_name, model, options, choices, recipe, weights_file))
     checked = task.space.check(actions)
     tuning = prepare(task, out, machines)
     run = tuning.run("fit", design=checked, seed=None)

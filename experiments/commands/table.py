@@ -285,7 +285,10 @@ def _front(table: Table, size: str) -> tuple[list[str], list[list[str]]]:
     front = table.pareto_front(objectives)
     shown = np.unique(np.linspace(0, len(front) - 1, FRONT_ROWS).round().astype(int))
     accuracy, sizes = table.mean(judged), table.mean(size)
-    rows = [[_actions(table, n), _shown(table, judged, accuracy[n]).rstrip("%"), _amount(sizes[n])] for n in front[shown].tolist()]
+    rows = [
+        [_actions(table, n), _shown(table, judged, accuracy[n]).rstrip("%"), _amount(sizes[n])]
+        for n in front[shown].tolist()
+    ]
     worst = table.reference_point(objectives)
     volume = f"{len(front)} designs, hypervolume {table.hypervolume(objectives):.6g}, from"
     percent = " %" if table.measures[judged].fraction else ""

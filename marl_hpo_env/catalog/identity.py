@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import itertools
 import json
 import types
 from collections.abc import Mapping, Set
@@ -70,23 +71,30 @@ def _read(thing: Any, around: tuple[int, ...]) -> Any:
         return ["class", _name(thing), _source(thing)]
     if isinstance(thing, types.FunctionType):
         held = [thing.__defaults__, thing.__kwdefaults__, [cell.cell_contents for cell in thing.__closure__ or ()]]
-        return ["function", _name(thing), _source(thing), _read(held, around)]
-    if isinstance(thing, types.MethodType):
-        return ["method", _read([thing.__func__, thing.__self__], around)]
-    if isinstance(thing, functools.partial):
-        return ["partial", _read([thing.func, thing.args, thing.keywords], around)]
-    if isinstance(thing, Mapping):
-        return ["mapping", [[_read(key, around), _read(value, around)] for key, value in thing.items()]]
-    if isinstance(thing, list | tuple):
-        return [_read(each, around) for each in thing]
-    if isinstance(thing, Set):
-        return ["set", sorted(json.dumps(_read(each, around)) for each in thing)]
+        return ["function", _name(thing), _source(thing), *_place(thing), _read(held, around)]
+    parts = _parts(thing)
+    if parts is not None:
+        read = [_read(part, around) for part in parts]
+        return sorted(read, key=json.dumps) if isinstance(thing, Set) else read
     values = _values(thing)
     if values is not None:
         return values
-    if type(thing).__module__ in ("builtins", "_functools") or not hasattr(thing, "__dict__"):
+    if type(thing).__module__ == "builtins" or not hasattr(thing, "__dict__"):
         raise _Unreadable(repr(thing)[:100])
     return ["object", _read(type(thing), around), _read(_state(thing), around)]
+
+
+def _parts(thing: Any) -> list[Any] | None:
+    """What a method, a partial function or a container is made of, after its kind; None for anything else."""
+    if isinstance(thing, types.MethodType):
+        return ["method", thing.__func__, thing.__self__]
+    if isinstance(thing, functools.partial):
+        return ["partial", thing.func, thing.args, thing.keywords]
+    if isinstance(thing, Mapping):
+        return ["mapping", *itertools.chain.from_iterable(thing.items())]
+    if isinstance(thing, list | tuple | Set):
+        return ["set" if isinstance(thing, Set) else "list", *thing]
+    return None
 
 
 def _state(thing: Any) -> dict[str, Any]:
@@ -114,6 +122,15 @@ def _values(thing: Any) -> Any:
     if isinstance(thing, np.ndarray | np.generic) and not thing.dtype.hasobject:
         return ["array", str(thing.dtype), list(thing.shape), hashlib.sha256(thing.tobytes()).hexdigest()]
     return None
+
+
+def _place(function: types.FunctionType) -> list[int]:
+    """Where in its lines a lambda ends, since there may be others; nothing of any other function."""
+    if function.__name__ != "<lambda>":
+        return []
+    code = function.__code__
+    ends = [(line - code.co_firstlineno, column) for _, line, _, column in code.co_positions() if line and column]
+    return list(max(ends, default=()))
 
 
 def _source(thing: Any) -> str | None:

@@ -149,6 +149,8 @@ class Task:
             raise InputError.unknown("score", self.score, scores)
         if self.reward is None:
             object.__setattr__(self, "reward", WeightedReward({self.score: 1.0, "model_size_mb / original": 0.2}))
+        if hasattr(self.reward, "of_task"):
+            object.__setattr__(self, "reward", self.reward.of_task(self.measures, self.score))
 
     @property
     def measures(self) -> dict[str, Measure]:
@@ -222,10 +224,13 @@ class Task:
         network = TunableNetwork(model, self.splits.train[0][:1], choices, verify, tie_added=tied)
         classes = self.splits.number_of_classes
         if len(network.output_shape) < 2:
-            raise InputError("The network has one output of shape (n,); give it a second dimension, of one output each.")
+            raise InputError(
+                "The network has one output of shape (n,); give it a second dimension, of one output each."
+            )
         if network.output_shape[1] < classes:
             raise InputError(
-                f"The network has {network.output_shape[1]} outputs and the data have {classes} {self.splits.kind}; give it as many."
+                f"The network has {network.output_shape[1]} outputs and the data have {classes} {self.splits.kind}; give it as "
+                "many."
             )
         self.scoring.check(network.output_shape[1:])
         return network

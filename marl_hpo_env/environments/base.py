@@ -106,7 +106,7 @@ class DesignEnvironment:
             if objective.metric in unmeasured(self.evaluator):
                 raise InputError(
                     f"The reward needs {objective.metric!r}, which is not measured here: memory is on a GPU alone, a table "
-                    "answers what it holds, on shared weights no design is trained, and values alone have R2, and no accuracy; reward "
+                    "answers what it holds, on shared weights no design is trained, and values have R2 and no accuracy; reward "
                     "something else."
                 )
             if objective.metric in CLOCK_METRICS and not self.evaluator.measures_time:

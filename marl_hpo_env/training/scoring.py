@@ -1,9 +1,9 @@
 """What a network is trained by and judged by, by the kind of its targets (paper Table II for classes and masks).
 
-    classes   cross-entropy                            accuracy
-    labels    binary cross-entropy with logits         the share of right labels
-    values    mean squared error, standardised         R2 and the mean absolute error, in their own units
-    masks     1 minus the soft Dice coefficient        the Dice coefficient
+classes   cross-entropy                            accuracy
+labels    binary cross-entropy with logits         the share of right labels
+values    mean squared error, standardised         R2 and the mean absolute error, in their own units
+masks     1 minus the soft Dice coefficient        the Dice coefficient
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -252,10 +253,11 @@ def _best_constant(loss_of: LossOf, targets: torch.Tensor, outputs: int) -> floa
         seen.append(float(loss.detach()))
         return loss
 
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    finite = [loss for loss in seen if math.isfinite(loss)]
-    if not finite:
+    if not math.isfinite(float(closure().detach())):
         raise InputError("The loss of outputs that are all 0 is no finite number; give one that is.")
+    with suppress(RuntimeError):  # a loss without a lowest value leads beyond every number
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
+    finite = [loss for loss in seen if math.isfinite(loss)]
     # To six digits: the last ones hang on the machine's threads, and a limit is not to.
     return float(f"{min(finite):.6g}")
 

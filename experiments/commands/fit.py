@@ -22,6 +22,7 @@ from experiments.commands.run_options import (
     read_design,
     said_about,
 )
+from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
 
 
@@ -38,6 +39,9 @@ def fit(
     weights_file: WeightsFile = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
+    metric: OwnMetrics = None,
+    loss: OwnLoss = None,
+    score: OwnScore = None,
     device: Device = None,
     fit_timeout: FitTimeout = None,
     trial_memory: TrialMemory = None,
@@ -58,8 +62,9 @@ def fit(
         trial_memory=positive("--trial-memory", trial_memory),
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
+    scored = read_scoring(metric or [], loss, score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    task = chosen_task(task_name, model, options, choices, recipe, weights_file)
+    task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     checked = task.space.check(actions)
     tuning = prepare(task, out, machines, about=said_about(model, task))
     run = tuning.run("fit", design=checked, seed=None)

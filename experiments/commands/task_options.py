@@ -133,7 +133,7 @@ def check_images(task: Task) -> None:
         InputError: if they are masks and it gives classes, or the other way round, or it has too few outputs.
     """
     outputs, data = task.network.output_shape, task.splits
-    masks = data.train[1].is_floating_point()
+    masks = data.kind == "masks"
     if masks != (len(outputs) > 2):
         held, wanted = ("masks", "classes") if masks else ("classes", "masks")
         raise InputError(f"The images are with {held}, and the task {task.name!r} takes {wanted}; give others.")

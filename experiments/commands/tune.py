@@ -25,6 +25,7 @@ from experiments.commands.run_options import (
     read_design,
     said_about,
 )
+from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
 from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import InputError
@@ -121,8 +122,8 @@ def tune(
         float | None,
         typer.Option(
             min=0,
-            help="Look for the smallest network whose validation accuracy stays within as many percentage points of the "
-            "original's, both trained to convergence; in place of --weight.",
+            help="Look for the smallest network whose validation accuracy, or other score, stays within as many percentage "
+            "points of the original's (a score that is no fraction: its own units), both trained to convergence; in place of --weight.",
         ),
     ] = None,
     accuracy_weight: Annotated[
@@ -140,6 +141,9 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    metric: OwnMetrics = None,
+    loss: OwnLoss = None,
+    score: OwnScore = None,
     shared: Annotated[
         bool,
         typer.Option(
@@ -209,10 +213,10 @@ def tune(
         if weights:
             raise InputError("Both --within and --weight say what to reward; give one of them.")
         weights = ["model_size_mb / original=1"]
-        constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
-    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
+    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score, within)
+    scored = read_scoring(metric or [], loss, score)
     options = TaskOptions(data, images, image_size, examples, read_width(width))
-    task = chosen_task(task_name, model, options, choices, recipe, weights_file)
+    task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     known = [
         task.network.original_design if design == "original" else task.space.check(read_design(design))
         for design in start or ()

@@ -47,9 +47,10 @@ def candidates(tuning: Tuning, played: Play) -> list[Design]:
     if not constrained(tuning):
         return [played.best.design]
     rewards = {e.design: e.reward for e in played.episodes if not e.terminated and e.reward != tuning.reward.penalty}
-    objectives = front_objectives(tuning.reward)
+    objectives = front_objectives(tuning.reward, tuning.task.score)
     kept = reached([played.trials[design] for design in rewards], objectives, tuning.env.original)
-    return sorted((design for design, _ in front(kept, objectives)), key=lambda design: -rewards[design])
+    on_front = front(kept, objectives, tuning.task.measures)
+    return sorted((design for design, _ in on_front), key=lambda design: -rewards[design])
 
 
 def settle(
@@ -100,7 +101,7 @@ def candidates_table(
     tuning: Tuning, played: Play, settled: Settled, original: Trial
 ) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the candidates that were trained: each objective in the search and to convergence."""
-    objectives = front_objectives(tuning.reward)
+    objectives = front_objectives(tuning.reward, tuning.task.score)
     early = tuning.env.original
     rows = []
     for trial in settled.tried:

@@ -24,13 +24,13 @@ class Designs:
 
     def __init__(self, tuning: Tuning, plays: Sequence[Play]) -> None:
         self._space = tuning.task.space
-        objectives = front_objectives(tuning.reward)
+        objectives = front_objectives(tuning.reward, tuning.task.score)
         self._names = [str(objective) for objective in objectives]
         original = tuning.env.original
         self._of_original = [objective.value(original, original) for objective in objectives]
         seen = {design: trial for played in plays for design, trial in played.trials.items()}
         self._reached = reached(seen.values(), objectives, original)
-        self._front = front(self._reached, objectives)
+        self._front = front(self._reached, objectives, tuning.task.measures)
         self._front_table = front_table(self._front, objectives)
         self._shares = {name: of_trials(self._space, self._by(place)) for place, name in enumerate(self._names)}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from experiments.tuning.run import replace_text
 from marl_hpo_env import METRICS, Reward, SearchSpace, Trial, TunableNetwork
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
+from marl_hpo_env.trial import VALUE_METRICS, Measure
 
 COLUMNS = (
     ("val %", "validation_accuracy", lambda v: f"{100 * v:.2f}"),
@@ -32,11 +33,28 @@ _SHORT = {"out_channels": "kernels", "out_features": "units", "kernel_size": "si
 """The paper's words for torch's constructor arguments (Table III)."""
 
 
-def comparison(trials: Mapping[str, Trial]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the closing table (the paper's Table V), one row per label."""
-    header = ["network", *(title for title, _, _ in COLUMNS)]
-    rows = [[label, *(_cell(trial, name, form) for _, name, form in COLUMNS)] for label, trial in trials.items()]
-    return header, rows
+def comparison(
+    trials: Mapping[str, Trial], measures: Mapping[str, Measure] = METRICS
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the closing table (the paper's Table V), one row per label; metrics of values or of the task's own last.
+
+    Args:
+        trials: by label.
+        measures: what each of their metrics is.
+    """
+    own = [name for name in measures if name in VALUE_METRICS or name not in METRICS]
+    shown = [name for name in own if any(trial.metrics.get(name) is not None for trial in trials.values())]
+    columns = [*COLUMNS, *(_column(name, measures[name]) for name in shown)]
+    rows = [[label, *(_cell(trial, name, form) for _, name, form in columns)] for label, trial in trials.items()]
+    return ["network", *(title for title, _, _ in columns)], rows
+
+
+def _column(name: str, measure: Measure) -> tuple[str, str, Callable[[float], str]]:
+    """A column of a metric under its name and unit."""
+    short = name.replace("validation_", "val ").replace("_", " ")
+    if measure.fraction:
+        return f"{short} %", name, lambda v: f"{100 * v:.2f}"
+    return f"{short}, {measure.unit}", name, lambda v: f"{v:.4g}"
 
 
 IMPROVEMENTS = ("size", "training time", "inference time", "test accuracy")
@@ -91,11 +109,11 @@ def layers(
     return ["layer", "original", *designs], rows
 
 
-def front_objectives(reward: Reward) -> tuple[Objective, ...]:
-    """What a front of a run weighs: what its reward sees; accuracy against size where it sees one thing only."""
+def front_objectives(reward: Reward, score: str = "validation_accuracy") -> tuple[Objective, ...]:
+    """What a front of a run weighs: what its reward sees; the score against size where it sees one thing only."""
     if len(reward.objectives) > 1:
         return reward.objectives
-    return Objective("validation_accuracy", False), Objective("model_size_mb", False)
+    return Objective(score, False), Objective("model_size_mb", False)
 
 
 def reached(
@@ -116,15 +134,18 @@ def reached(
 
 
 def front(
-    reached: Mapping[tuple[int, ...], Sequence[float]], objectives: Sequence[Objective]
+    reached: Mapping[tuple[int, ...], Sequence[float]],
+    objectives: Sequence[Objective],
+    measures: Mapping[str, Measure] = METRICS,
 ) -> list[tuple[tuple[int, ...], Sequence[float]]]:
     """The designs that no other dominates, with what they reach, the best in the first objective first.
 
     Args:
         reached: the value of every objective, of each design that completed.
-        objectives: what counts; `METRICS` says which way is better.
+        objectives: what counts.
+        measures: what each metric is, which way it is better.
     """
-    signs = np.array([METRICS[objective.metric].better for objective in objectives])
+    signs = np.array([measures[objective.metric].better for objective in objectives])
     on_front = non_dominated(-signs * np.array(list(reached.values())))
     best = [one for one, belongs in zip(reached.items(), on_front, strict=True) if belongs]
     return sorted(best, key=lambda one: -signs[0] * one[1][0])

@@ -267,7 +267,7 @@ def write_report(
     """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
     network = tuning.task.network
     tables = {
-        "Trained to convergence": comparison(trials),
+        "Trained to convergence": comparison(trials, tuning.task.measures),
         "Layer by layer": layers(network.space, original_values(network), designs),
         **(more or {}),
     }

@@ -297,6 +297,8 @@ class Tuning:
             run.update(network=None)
             data = self.task.splits
             about = self._about or About(kind=data.kind, class_names=data.class_names)
+            if (units := self.task.units) is not None:
+                about = replace(about, value_mean=units.mean.tolist(), value_deviation=units.deviation.tolist())
             save_network(network, run / NETWORK, about)
             run.update(network=_saved(trial))
         return trial

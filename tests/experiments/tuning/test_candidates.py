@@ -17,7 +17,7 @@ from experiments.tuning.limits import RunLimits
 from experiments.tuning.sentences import constraints, resolution
 from experiments.tuning.session import play_both, prepare
 from experiments.tuning.tuning import Play, Untrainable
-from marl_hpo_env import Data, Request, TrainingEvaluator, Trial, WeightedReward
+from marl_hpo_env import METRICS, Data, Request, TrainingEvaluator, Trial, WeightedReward
 
 WITHIN = WeightedReward({"model_size_mb / original": 1}, ["validation_accuracy >= original - 0.05"])
 
@@ -61,7 +61,7 @@ def tuning():
         env=SimpleNamespace(original=early),
         converge=converge,
         asked=asked,
-        task=SimpleNamespace(splits=splits),
+        task=SimpleNamespace(splits=splits, score="validation_accuracy", measures=METRICS),
     )
 
 

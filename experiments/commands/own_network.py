@@ -177,12 +177,12 @@ def _made(make: Callable[..., nn.Module], model: str, arguments: Mapping[str, in
 
 def about(model: str, task: Task) -> About:
     """What is written beside the networks of a task that `own_task` made of this model."""
-    from marl_hpo_env.data.images import MEAN, STD
     from marl_hpo_env.networks.saved import About
 
     data = task.splits
     arguments = _arguments(_maker(model), model, data.number_of_classes)
-    return About(model, arguments, data.kind, data.class_names, data.train[0].shape[-1], MEAN, STD)
+    read = {} if data.reading is None else data.reading._asdict()
+    return About(model, arguments, data.kind, data.class_names, **read)
 
 
 def load_saved(path: Path, model: str | None) -> tuple[nn.Module, About]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.command_line import path_option
-from marl_hpo_env import InputError
+from marl_hpo_env import InputError, first_line
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from marl_hpo_env.networks.saved import About
 
@@ -36,10 +37,9 @@ def predict(
     ] = None,
 ) -> None:
     """Say what a tuned network sees in photos: class, labels or values, a line per photo; or write masks, a PNG per photo."""
-    import torch
-
     from experiments.commands.own_network import load_saved
     from marl_hpo_env.data.folders import expanded
+    from marl_hpo_env.data.images import ImageReading
 
     loaded, about = load_saved(expanded(network), model)
     if about.image_size is None or about.kind is None:
@@ -47,14 +47,37 @@ def predict(
             f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune --model` and "
             "`fit --model` do."
         )
+    reading = ImageReading(about.image_size, about.bits, about.mean, about.deviation)
     for photo in map(expanded, photos):
-        with torch.inference_mode():
-            outputs = loaded(_input(photo, about))
-        (scores,) = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+        scores = _scores(loaded, reading.input(photo), about)
         if about.kind == "masks":
             typer.echo(f"{photo}: {_write_mask(photo, scores, out)}")
         else:
             typer.echo(f"{photo}: {said(scores, about)}")
+
+
+def _scores(network: nn.Module, image: torch.Tensor, about: About) -> torch.Tensor:
+    """What a network gives for one image: shape (outputs,), or (planes, h, w) for masks.
+
+    Raises:
+        InputError: if it takes other inputs, or gives something else than the file says.
+    """
+    import torch
+
+    try:
+        with torch.inference_mode():
+            outputs = network(image)
+        (scores,) = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"The network cannot take images of shape {tuple(image.shape[1:])}: {first_line(error)}."
+        ) from error
+    values = about.kind != "values" or len(about.value_mean) in (0, len(scores))
+    if scores.dim() != (3 if about.kind == "masks" else 1) or not values:
+        raise InputError(
+            f"The network gives outputs of shape {tuple(scores.shape)}, which are not the {about.kind} of its file."
+        )
+    return scores
 
 
 def said(scores: torch.Tensor, about: About) -> str:
@@ -83,20 +106,6 @@ def _names(about: About, count: int) -> Sequence[str]:
     """Of each output. A network may have more than the data had classes."""
     one = {"classes": "class", "labels": "label", "values": "value"}[str(about.kind)]
     return [*about.class_names, *(f"{one} {number}" for number in range(len(about.class_names), count))]
-
-
-def _input(photo: Path, about: About) -> torch.Tensor:
-    """A photo as the network was trained on photos; shape (1, channels, size, size)."""
-    import torch
-
-    from marl_hpo_env.data.images import UNREADABLE, normalised, read_square
-
-    assert about.image_size is not None
-    try:
-        pixels, _ = read_square(photo, about.image_size, upright=True)
-    except UNREADABLE as error:
-        raise InputError(f"The photo {str(photo)!r} cannot be read: {error}; name an image file.") from error
-    return normalised(torch.from_numpy(pixels.copy())[None], about.mean, about.deviation)
 
 
 def _write_mask(photo: Path, scores: torch.Tensor, folder: Path | None) -> Path:

@@ -122,8 +122,9 @@ def tune(
         float | None,
         typer.Option(
             min=0,
-            help="Look for the smallest network whose validation accuracy, or other score, stays within as many percentage "
-            "points of the original's (a score that is no fraction: its own units), both trained to convergence; in place of --weight.",
+            help="Look for the smallest network whose validation accuracy, or other score, is at most as many percentage points "
+            "worse than the original's, both trained to convergence; a score that is no fraction counts in its own units. In place "
+            "of --weight.",
         ),
     ] = None,
     accuracy_weight: Annotated[

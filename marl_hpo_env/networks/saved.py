@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from marl_hpo_env.data.images import MEAN, STD
 from marl_hpo_env.data.splits import Kind
 from marl_hpo_env.errors import InputError, first_line, is_number, whole_number
 from marl_hpo_env.files import whole_file
@@ -37,6 +38,7 @@ class About:
         kind: of what it gives: `"classes"`, `"labels"`, `"values"` or `"masks"`, as in `Data`.
         class_names: of classes, labels, values or planes, in order.
         image_size: height and width in pixels to which a whole image is scaled.
+        bits: that images deeper than 8 bits were taken to have; None where there were none.
         mean: of each channel on the scale 0..1, which is subtracted.
         deviation: likewise, which is then divided by.
         value_mean: of values that the network gives standardised: what is added to each, after
@@ -51,8 +53,9 @@ class About:
     kind: Kind | None = None
     class_names: Sequence[str] = ()
     image_size: int | None = None
-    mean: Sequence[float] = ()
-    deviation: Sequence[float] = ()
+    bits: int | None = None
+    mean: Sequence[float] = MEAN
+    deviation: Sequence[float] = STD
     value_mean: Sequence[float] = ()
     value_deviation: Sequence[float] = ()
 
@@ -74,14 +77,18 @@ class About:
             raise InputError(f"The class names of a saved network are {self.class_names!r}; they are texts.")
         if self.image_size is not None:
             whole_number("image size of a saved network", self.image_size, 1, _LARGEST_IMAGE)
+        if self.bits is not None:
+            whole_number("number of bits of a saved network's images", self.bits, 8, 16)
         for of, mean, deviation in (
             ("channels", self.mean, self.deviation),
             ("values", self.value_mean, self.value_deviation),
         ):
             numbers = all(isinstance(one, tuple) and all(map(is_number, one)) for one in (mean, deviation))
-            if not numbers or len(mean) != len(deviation) or not all(value > 0 for value in deviation):
+            lengths = (1, 3) if of == "channels" else (len(mean),)
+            fit = numbers and len(mean) == len(deviation) and len(mean) in lengths
+            if not fit or not all(value > 0 for value in deviation):
                 raise InputError(
-                    f"The mean and deviation of a saved network's {of} are {mean!r} and {deviation!r}; they are a number each, "
+                    f"The mean and deviation of a saved network's {of} are {mean!r} and {deviation!r}; they are a number for each, "
                     "the latter above 0."
                 )
 

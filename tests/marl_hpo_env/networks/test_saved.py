@@ -150,7 +150,7 @@ def test_what_a_saved_network_cannot_say_is_one_sentence(network, tmp_path, refu
         load_network(tmp_path / "hostile", Residual())
 
 
-ABOUT = About("torchvision:resnet18", {"num_classes": 3}, "classes", ("a", "b", "c"), 8, (0.5,), (0.25,))
+ABOUT = About("torchvision:resnet18", {"num_classes": 3}, "classes", ("a", "b", "c"), 8, 12, (0.5,), (0.25,))
 
 
 def test_what_is_said_about_a_network_is_read_back_and_covered_by_the_checksum(network, tmp_path, refused):
@@ -191,6 +191,7 @@ def test_what_is_said_about_a_network_is_read_back_and_covered_by_the_checksum(n
         '{"image_size": 0}',
         '{"image_size": 1000000000}',
         '{"image_size": 8.5}',
+        '{"bits": 1000}',
         '{"mean": [0.5]}',
         '{"mean": [0.5], "deviation": [0]}',
         '{"mean": [NaN], "deviation": [1]}',

@@ -72,8 +72,8 @@ def _scores(network: nn.Module, image: torch.Tensor, about: About) -> torch.Tens
         raise InputError(
             f"The network cannot take images of shape {tuple(image.shape[1:])}: {first_line(error)}."
         ) from error
-    values = about.kind != "values" or len(about.value_mean) in (0, len(scores))
-    if scores.dim() != (3 if about.kind == "masks" else 1) or not values:
+    fits = scores.dim() == (3 if about.kind == "masks" else 1) and len(about.class_names) <= len(scores)
+    if not fits or (about.kind == "values" and len(about.value_mean) not in (0, len(scores))):
         raise InputError(
             f"The network gives outputs of shape {tuple(scores.shape)}, which are not the {about.kind} of its file."
         )

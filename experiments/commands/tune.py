@@ -123,8 +123,8 @@ def tune(
         typer.Option(
             min=0,
             help="Look for the smallest network whose validation accuracy, or other score, is at most as many percentage points "
-            "worse than the original's, both trained to convergence; a score that is no fraction counts in its own units. In place "
-            "of --weight.",
+            "worse than the original's, both trained to convergence; a score that is no fraction counts in its own units. In "
+            "place of --weight.",
         ),
     ] = None,
     accuracy_weight: Annotated[

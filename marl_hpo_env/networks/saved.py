@@ -88,8 +88,8 @@ class About:
             fit = numbers and len(mean) == len(deviation) and len(mean) in lengths
             if not fit or not all(value > 0 for value in deviation):
                 raise InputError(
-                    f"The mean and deviation of a saved network's {of} are {mean!r} and {deviation!r}; they are a number for each, "
-                    "the latter above 0."
+                    f"The mean and deviation of a saved network's {of} are {mean!r} and {deviation!r}; they are a number for "
+                    "each, the latter above 0."
                 )
 
 

@@ -23,7 +23,20 @@ from experiments.commands.run_options import (
     said_about,
 )
 from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    read_width,
+)
 
 
 def fit(
@@ -34,6 +47,11 @@ def fit(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     choices: ChoicesFile = None,
     weights_file: WeightsFile = None,
@@ -63,7 +81,8 @@ def fit(
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
     scored = read_scoring(metric or [], loss, score)
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     checked = task.space.check(actions)
     tuning = prepare(task, out, machines, about=said_about(model, task))

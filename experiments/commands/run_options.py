@@ -41,7 +41,8 @@ DataFolder = Annotated[
     path_option(
         "--data",
         "--data-dir",
-        help="The folder with the task's data; with --model one with a folder of images per class.",
+        help="The folder with the task's data. With --model one of images: a folder per class, folders images and masks, or any "
+        "with --labels or --masks.",
     ),
 ]
 ChoicesFile = Annotated[
@@ -127,11 +128,11 @@ def chosen_task(
     if options.divisor > 1:
         raise InputError("The option --width is for --task; a --model has its own widths, and --choices says others.")
     if options.data is None and needs_data:
-        raise InputError(f"The model {model!r} needs --data, a folder with one folder of images per class.")
+        raise InputError(f"The model {model!r} needs --data, a folder of images.")
 
     from experiments.commands.own_network import own_task
 
-    return own_task(model, options.data, options.image_size, choices, given, weights)
+    return own_task(model, options.data, options.image_size, choices, given, weights, options.wanted)
 
 
 def read_design(text: str) -> list[int]:

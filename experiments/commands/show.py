@@ -9,7 +9,20 @@ import typer
 
 from experiments.command_line import path_option
 from experiments.commands.run_options import ChoicesFile, DataFolder, Model, TaskName, WeightsFile, chosen_task
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    read_width,
+)
 from experiments.text_tables import print_table
 from marl_hpo_env import InputError
 
@@ -21,6 +34,11 @@ def show(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     choices: ChoicesFile = None,
     weights_file: WeightsFile = None,
@@ -32,7 +50,8 @@ def show(
 
     if picture.suffix != ".png":
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     network = chosen_task(task_name, model, options, choices, {}, weights_file, needs_data=False).network
     layers, sets = search_space(network)
     print_table(*layers, one_line=True)

@@ -26,7 +26,20 @@ from experiments.commands.run_options import (
     said_about,
 )
 from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    read_width,
+)
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import InputError
 
@@ -38,6 +51,11 @@ def tune(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     choices: ChoicesFile = None,
     weights_file: WeightsFile = None,
@@ -214,9 +232,10 @@ def tune(
         if weights:
             raise InputError("Both --within and --weight say what to reward; give one of them.")
         weights = ["model_size_mb / original=1"]
-    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score, within)
     scored = read_scoring(metric or [], loss, score)
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score, within)
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     known = [
         task.network.original_design if design == "original" else task.space.check(read_design(design))

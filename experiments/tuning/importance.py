@@ -44,7 +44,7 @@ def of_trials(space: SearchSpace, values: Mapping[Design, float]) -> Shares | No
 
     # Each hyperparameter as the position of its value, in ascending order where there is one.
     orders = {(layer.name, name): ordered(choices) for layer in space.layers for name, choices in layer.choices.items()}
-    distributions = {
+    distributions: dict[str, Any] = {
         " ".join(key): IntDistribution(0, len(order) - 1)
         if all(isinstance(value, int | float | tuple) for value in order)
         else CategoricalDistribution(range(len(order)))

@@ -244,7 +244,7 @@ def _final_trainings(
     """The final trainings by label, of the original and what each play found; which candidates these were; and the file of the
     network of the first play."""
     original = tuning.converge("original", None, limits.training_seconds(1 + len(found)))
-    settled = {}
+    settled: dict[str, Settled] = {}
     for to_come, played in zip(reversed(range(len(found))), found, strict=True):
         settled[played.name] = settle(tuning, played, original, limits, to_come, None if settled else run)
     trials = {"original": original, **{label: one.trial for label, one in settled.items()}}

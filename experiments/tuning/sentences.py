@@ -143,8 +143,8 @@ def resolution(task: Task, reward: Reward) -> list[str]:
     if not (unresolved := _unresolved(task, reward)):
         return [f"{line}."]
     return [
-        f"{line}, more than the bound {', '.join(unresolved)} allows: whether a network keeps it cannot be told from so few "
-        f"examples, and one that has as many right as the original is taken."
+        f"{line}, more than {', '.join(unresolved)} allows: whether a network keeps that cannot be told from so few, and "
+        "candidates are tried until one has as many right as the original."
     ]
 
 

@@ -120,7 +120,7 @@ def test_a_bound_finer_than_one_validation_example_is_never_called_kept(tuning, 
     assert resolution(tuning.task, WITHIN) == ["One of the 200 validation examples weighs 0.5 points of accuracy."]
     tuning.task.splits.validation = (None, range(10))
     (line,) = resolution(tuning.task, WITHIN)
-    assert line.startswith("One of the 10 validation examples weighs 10 points of accuracy, more than the bound ")
+    assert line.startswith("One of the 10 validation examples weighs 10 points of accuracy, more than validation_")
     said = constraints(tuning, "random", settle(tuning, played, ORIGINAL, RunLimits()), ORIGINAL)[1]
     assert "keeps validation_accuracy >= original -0.05 cannot be told" in said
     for other in (

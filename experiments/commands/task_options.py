@@ -145,10 +145,11 @@ class Wanted(NamedTuple):
                 self.labels, folder, image_size, cast("Kind | None", self.kind), self.columns, self.groups
             )
         groups = None if self.groups is None else import_object(self.groups, "function of groups")
-        found = mask_folders(folder)
-        if self.masks is not None or found is not None:
-            images, masks = found or (folder, self.masks)
-            return image_masks(images, self.masks or masks, image_size, groups)
+        beside = mask_folders(folder)
+        if beside is not None:
+            return image_masks(beside[0], self.masks or beside[1], image_size, groups)
+        if self.masks is not None:
+            return image_masks(folder, self.masks, image_size, groups)
         return image_folder(folder, image_size, groups)
 
 

@@ -66,14 +66,14 @@ def image_table(
         if column not in columns:
             raise InputError.unknown(f"column in {str(table)!r}", column, columns)
     images, others = image_files(root)
-    files, paths = _files(table, rows, images, root)
+    files, found = _files(table, rows, images, root)
     parts = next((name for name in columns if name.lower() in _PART_COLUMNS and _are_parts(rows, name)), None)
     wanted = list(target) or [name for name in columns if name.strip() and name not in (files, groups, parts)]
     if not wanted:
         raise InputError(
             f"The table {str(table)!r} has no column but {', '.join(columns)}; add what is wanted of each image."
         )
-    rows, paths, notes = _usable(table, rows, paths, files, [*wanted, *([groups] if groups else [])])
+    rows, paths, notes = _usable(table, rows, found, files, [*wanted, *([groups] if groups else [])])
     named = _Columns(table, rows, wanted)
     kind = kind or named.plain_kind()
     pictures = read_pictures(root, paths, image_size)

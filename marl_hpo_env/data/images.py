@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from marl_hpo_env.errors import InputError
 
@@ -86,7 +86,7 @@ def _deep_grey(image: Image.Image, path: Path) -> Image.Image:
     return Image.fromarray(values)
 
 
-def _refuse_deep_colours(file: Image.Image, path: Path) -> None:
+def _refuse_deep_colours(file: ImageFile.ImageFile, path: Path) -> None:
     """Raises an `InputError` for an image of several channels of 16 bits, of which Pillow keeps 8."""
     stored = [tile.args if isinstance(tile.args, tuple) else (tile.args,) for tile in file.tile]
     deep = any(";16" in str(mode) or (file.format == "PPM" and rest and rest[0] > 255) for mode, *rest in stored)

@@ -128,7 +128,7 @@ def _held_out_by_group(
                 "No division keeps each group in one part and every class in training; give groups that are smaller, or a "
                 "division of your own."
             )
-        fold = min(right, key=lambda one: abs(len(one) - size))
+        fold = min(right, key=lambda one: (abs(len(one) - size), len(one)))
         parts.append(torch.from_numpy(rest[fold]))
         rest = np.delete(rest, fold)
     return [*parts, torch.from_numpy(rest)]

@@ -207,7 +207,7 @@ class Scoring:
         targets = self.data.validation[1]
         if self.kind in ("labels", "values") and shape != targets.shape[1:]:
             raise InputError(
-                f"The network has outputs of shape {shape} and the data have {targets.shape[1]} {self.kind}; give it one output for "
+                f"The network has outputs of shape {shape} and the data have {targets.shape[1]} {self.kind}; give it one for "
                 "each."
             )
         if not (self._own_loss or self.metrics):

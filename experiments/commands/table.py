@@ -257,7 +257,7 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
     yield "seeds, epochs", f"{list(table.seeds)}, {table.epochs}"
     yield "trials completed", f"{100 * completed:.2f}%"
     yield f"best mean {what}", f"{_shown(table, judged, scores[best])} ({_actions(table, best)})"
-    middle = [_shown(table, judged, value) for value in (np.nanmean(scores), np.nanmedian(scores))]
+    middle = [_shown(table, judged, value) for value in (float(np.nanmean(scores)), float(np.nanmedian(scores)))]
     yield f"mean and median {what}", ", ".join(middle)
     original = table.trial(Request(None, table.seeds[0], table.epochs))
     if original.status == "completed":

@@ -232,7 +232,8 @@ class Task:
                 f"The network has {network.output_shape[1]} outputs and the data have {classes} {self.splits.kind}; give it as "
                 "many."
             )
-        self.scoring.check(network.output_shape[1:])
+        if verify:
+            self.scoring.check(tuple(network.output_shape[1:]))
         return network
 
     @cached_property
@@ -322,6 +323,8 @@ class Task:
         scoring = self.scoring  # before the network, which a task without its data need not trace
         if verified and "network" not in self.__dict__:
             self.__dict__["network"] = self._traced(verify=False)
+        if self.input_shape is not None:  # else the network was traced with them
+            scoring.check(tuple(self.network.output_shape[1:]))
         return Trainer(self.network, scoring, self.recipe, self.limits, device, measure_time, self.inherited)
 
     def fit(self, design: Iterable[int] | None, device: str | None = None) -> tuple[nn.Module, Trial]:

@@ -64,16 +64,10 @@ def _dice_loss(scores: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     return 1 - ((2 * overlap + 1) / (inside.sum(over) + masks.sum(over) + 1)).mean()
 
 
-def _values_loss(values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    if values.shape != targets.shape:
-        raise ValueError(f"outputs of shape {tuple(values.shape)} for values of shape {tuple(targets.shape)}")
-    return functional.mse_loss(values, targets)
-
-
 LOSSES: Mapping[str, LossOf] = {
     "classes": functional.cross_entropy,
     "labels": functional.binary_cross_entropy_with_logits,
-    "values": _values_loss,
+    "values": functional.mse_loss,
     "masks": _dice_loss,
 }
 """By kind of targets."""
@@ -95,7 +89,8 @@ class Units:
     def of(cls, targets: torch.Tensor) -> Units:
         """Those of training targets, shape (n, values)."""
         deviation, mean = torch.std_mean(targets.double(), dim=0, correction=0)
-        return cls(mean.float(), torch.where(deviation > 0, deviation, 1.0).float())
+        varies = targets.amax(0) > targets.amin(0)
+        return cls(mean.float(), torch.where(varies, deviation, 1.0).float())
 
     def standardised(self, targets: torch.Tensor) -> torch.Tensor:
         """Targets in their own units as a network is to give them; shape (n, values)."""
@@ -186,13 +181,11 @@ class Scoring:
         """
         outputs, targets = outputs.cpu(), targets.cpu()
         if self.units is not None:
-            units = Units(self.units.mean.cpu(), self.units.deviation.cpu())
-            outputs, targets = units.own(outputs), units.own(targets)
+            outputs, targets = self.units.own(outputs), self.units.own(targets)
         found = {}
         for name, metric in self.metrics.items():
             try:
-                value = metric.function(outputs, targets)
-                value = float(value)
+                value = float(metric.function(outputs, targets))
             except Exception as error:  # whatever a function of the user's own raises
                 raise InputError(
                     f"The metric {name!r} cannot be computed: {type(error).__name__}: {first_line(error)}"
@@ -211,10 +204,15 @@ class Scoring:
         Raises:
             InputError: if one cannot be computed.
         """
-        if not (self._own_loss or self.metrics or self.kind in ("labels", "values")):
+        targets = self.data.validation[1]
+        if self.kind in ("labels", "values") and shape != targets.shape[1:]:
+            raise InputError(
+                f"The network has outputs of shape {shape} and the data have {targets.shape[1]} {self.kind}; give it one for "
+                "each."
+            )
+        if not (self._own_loss or self.metrics):
             return
         draw = torch.Generator().manual_seed(0)
-        targets = self.data.validation[1]
         outputs = torch.randn((len(targets), *shape), generator=draw)
         try:
             self.loss(outputs[:2].requires_grad_(), targets[:2]).backward()
@@ -234,8 +232,8 @@ class Scoring:
 
 def _standardised(data: Data, units: Units) -> Data:
     """The same with values standardised."""
-    splits = {name: (inputs, units.standardised(targets)) for name, (inputs, targets) in data.splits().items()}
-    return replace(data, **splits)
+    train, validation, test = ((x, units.standardised(y)) for x, y in data.splits().values())
+    return replace(data, train=train, validation=validation, test=test)
 
 
 def _best_constant(loss_of: LossOf, targets: torch.Tensor, outputs: int) -> float:
@@ -256,7 +254,7 @@ def _best_constant(loss_of: LossOf, targets: torch.Tensor, outputs: int) -> floa
     if not math.isfinite(float(closure().detach())):
         raise InputError("The loss of outputs that are all 0 is no finite number; give one that is.")
     with suppress(RuntimeError):  # a loss without a lowest value leads beyond every number
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+        optimizer.step(closure)
     finite = [loss for loss in seen if math.isfinite(loss)]
     # To six digits: the last ones hang on the machine's threads, and a limit is not to.
     return float(f"{min(finite):.6g}")

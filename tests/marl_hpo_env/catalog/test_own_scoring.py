@@ -110,8 +110,12 @@ def test_values_of_a_kind_of_their_own_are_not_taken_for_labels_with_the_same_te
 
 @pytest.mark.parametrize("kind", ["labels", "values"])
 def test_a_network_with_another_number_of_outputs_than_wanted_is_refused_before_anything_is_trained(refused, kind):
-    with refused("loss", "(2, 3)", "(2, 2)"):
+    with refused("outputs of shape (3,)", f"2 {kind}"):
         _ = make_task(kind, outputs=3).network
+    with refused("1 outputs", f"2 {kind}"):
+        _ = make_task(kind, outputs=1, loss=nn.L1Loss()).network
+    with refused("outputs of shape (3,)", f"2 {kind}"):
+        make_task(kind, outputs=3, input_shape=(4,)).trainer(CPU)
 
 
 def test_one_output_without_a_dimension_is_refused(refused):

@@ -63,6 +63,14 @@ def test_the_first_line_of_any_error_can_be_told(error, line):
     assert first_line(error) == line
 
 
+def test_a_word_without_end_is_cut_and_a_long_sentence_is_not():
+    sentence = f"The type '{'x' * 10**5}' is not known."
+    assert len(str(InputError(sentence))) < 300
+    assert str(InputError(sentence)).startswith("The type 'xxx")
+    assert str(InputError(sentence)).endswith("xxx' is not known.")
+    assert str(InputError("a sentence of words " * 100)) == "a sentence of words " * 100
+
+
 MODULES = {
     "raises": "raise KeyError('x')",
     "raises_odd": "class Odd(Exception):\n    def __str__(self):\n        raise RuntimeError\nraise Odd",

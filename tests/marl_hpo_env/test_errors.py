@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from marl_hpo_env.errors import first_line, import_object, is_number, number, truth_value, whole_number
+from marl_hpo_env.errors import InputError, first_line, import_object, is_number, number, truth_value, whole_number
 
 
 @pytest.mark.parametrize("value", [0, 7, np.int64(7), np.uint8(7), 2**63 - 1])

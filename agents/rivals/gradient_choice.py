@@ -70,7 +70,8 @@ def gradient_choice(
     whole_number("number of epochs", epochs, 1)
     if task.recipe_choices is not None:
         raise InputError(f"Gradients cannot choose the recipe of {task.name!r}; leave out its recipe_choices.")
-    shared = SharedNetwork(task.network, seed=whole_number("seed", seed, 0), device="cpu")
+    seed = whole_number("seed", seed, 0)
+    shared = SharedNetwork(task.network, seed=seed, device="cpu", loss=task.scoring.loss)
     generator = torch.Generator().manual_seed(seed)
     logits = [torch.zeros(size, requires_grad=True) for size in task.space.sizes]
     recipe = task.recipe
@@ -79,9 +80,9 @@ def gradient_choice(
     of_weights = kind(shared.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     of_logits = torch.optim.Adam(logits, lr=learning_rate, betas=(0.5, 0.999))
     cost = 0.0
-    validation = _forever(task.splits.validation, recipe.batch_size, generator)
+    validation = _forever(task.scoring.data.validation, recipe.batch_size, generator)
     for _ in range(epochs):
-        for batch in _epoch(task.splits.train, recipe.batch_size, generator):
+        for batch in _epoch(task.scoring.data.train, recipe.batch_size, generator):
             for optimizer, examples in ((of_logits, next(validation)), (of_weights, batch)):
                 of_weights.zero_grad()
                 of_logits.zero_grad()

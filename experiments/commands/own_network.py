@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from marl_hpo_env.networks.graph import Choices
+    from marl_hpo_env.networks.saved import About
 
 
 _IMAGENET_SIZE = 224
@@ -188,14 +189,22 @@ def _maker(model: str) -> Callable[..., nn.Module]:
 
 
 def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn.Module:
-    from torch import nn
+    return _made(make, model, _arguments(make, model, classes))
 
+
+def _arguments(make: Callable[..., nn.Module], model: str, classes: int | None) -> dict[str, int]:
+    """What a model is made with."""
     try:
         takes = set(inspect.signature(make).parameters)
     except ValueError:  # a class of C's own says none
         takes = set()
     torchvision = model.startswith("torchvision:")
-    arguments = {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+    return {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+
+
+def _made(make: Callable[..., nn.Module], model: str, arguments: Mapping[str, int]) -> nn.Module:
+    from torch import nn
+
     try:
         network = make(**arguments)
     except Exception as error:  # whatever a user's function raises
@@ -203,3 +212,39 @@ def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn
     if not isinstance(network, nn.Module):
         raise InputError(f"The model {model!r} makes a {type(network).__name__}; it must make a torch.nn.Module.")
     return network
+
+
+def about(model: str, task: Task) -> About:
+    """What is written beside the networks of a task that `own_task` made of this model."""
+    from marl_hpo_env.networks.saved import About
+
+    data = task.splits
+    arguments = _arguments(_maker(model), model, data.number_of_classes)
+    read = {} if data.reading is None else data.reading._asdict()
+    return About(model, arguments, data.kind, data.class_names, **read)
+
+
+def load_saved(path: Path, model: str | None) -> tuple[nn.Module, About]:
+    """A saved network, and what it says about itself. A file alone never has code of a user's own imported.
+
+    Args:
+        path: of the file.
+        model: as for `own_task`; where None the one that the file names, if it is torchvision's.
+
+    Raises:
+        InputError: if the file cannot be read, or its model is not known or another.
+    """
+    from marl_hpo_env.networks.saved import load_network, read_about
+
+    said, _ = read_about(path)
+    if model is None and said.model is None:
+        raise InputError(
+            f"The network in {str(path)!r} does not say of which model it is; name that with --model, as in `tune`."
+        )
+    if model is None and not str(said.model).startswith("torchvision:"):
+        raise InputError(
+            f"The network in {str(path)!r} is of the model {said.model!r}, code that is imported only where you name it: add "
+            f"--model {said.model}."
+        )
+    name = str(model or said.model)
+    return load_network(path, _made(_maker(name), name, said.arguments)), said

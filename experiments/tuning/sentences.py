@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.tuning.candidates import Settled
 from experiments.tuning.tuning import PHASES, Play, Tuning
 from marl_hpo_env import PaperReward, Reward, Store, Task, Trial, WeightedReward
 from marl_hpo_env.evaluators.epoch_budget import (
@@ -15,6 +16,7 @@ from marl_hpo_env.evaluators.epoch_budget import (
     MOST_EPOCHS,
     THRESHOLD_FRACTION,
 )
+from marl_hpo_env.reward import Constraint
 
 SHARED = "shared weights"
 """What trials of slices are counted under."""
@@ -124,13 +126,49 @@ def epoch_budget(tuning: Tuning) -> str:
     return f"Epochs of a design's training: {epochs}, {found}: the fewest, from {FEWEST_EPOCHS}, to {where}."
 
 
-def constraints(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
-    """Whether the constraints that held after a few epochs hold for the networks that are taken home."""
+def constraints(tuning: Tuning, name: str, settled: Settled, original: Trial) -> list[str]:
+    """Whether the constraints that held after a few epochs hold for the network that is taken home, and how many were tried."""
+    reward = tuning.reward
     if not isinstance(reward, WeightedReward) or not reward.constraints:
         return []
-    broken = reward.broken(found, original)
+    broken = reward.broken(settled.trial, original)
+    count, tried = len(settled.candidates), len(settled.tried)
     verdict = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
-    return [f"{name}: trained to convergence, the network {verdict}."]
+    if not broken and _unresolved(tuning.task, reward):
+        verdict = f"breaks no bound, but whether it keeps {', '.join(_unresolved(tuning.task, reward))} cannot be told"
+    return [
+        f"{name}: of {count} candidate{'s' if count > 1 else ''} along the front {tried} "
+        f"{'was' if tried == 1 else 'were'} trained to convergence, the one with the best reward first.",
+        f"{name}: trained to convergence, the network {verdict}.",
+    ]
+
+
+def resolution(task: Task, reward: Reward) -> list[str]:
+    """How much one validation example weighs in a bound on the accuracy beside the original's; nothing where there is none."""
+    if not _bounds_on_accuracy(task, reward):
+        return []
+    count = len(task.splits.validation[1])
+    line = f"One of the {count} validation examples weighs {100 / count:.3g} points of accuracy"
+    if not (unresolved := _unresolved(task, reward)):
+        return [f"{line}."]
+    return [
+        f"{line}, more than {', '.join(unresolved)} allows: whether a network keeps that cannot be told from so few, and "
+        "candidates are tried until one has as many right as the original."
+    ]
+
+
+def _unresolved(task: Task, reward: Reward) -> list[str]:
+    """The bounds on accuracy that are finer than one validation example."""
+    weight = 1 / len(task.splits.validation[1])
+    return [str(bound) for bound in _bounds_on_accuracy(task, reward) if 0 < abs(bound.bound) < weight * (1 - 1e-9)]
+
+
+def _bounds_on_accuracy(task: Task, reward: Reward) -> list[Constraint]:
+    """The constraints that compare a share of right answers with the original's."""
+    if task.splits.kind != "classes" or not isinstance(reward, WeightedReward):
+        return []
+    bounds = map(Constraint.parse, reward.constraints)
+    return [bound for bound in bounds if bound.from_original and str(bound.objective) == "validation_accuracy"]
 
 
 def added(task: Task, name: str, design: tuple[int, ...]) -> list[str]:

@@ -10,13 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from marl_hpo_env.catalog.identity import identity
 from marl_hpo_env.errors import InputError, truth_value, whole_number
+from marl_hpo_env.metrics import Loss, Metric, measures
 from marl_hpo_env.reward import Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.training.augmentation import Augmentation
 from marl_hpo_env.training.early_termination import loss_limit
 from marl_hpo_env.training.recipe import Limits, Recipe
-from marl_hpo_env.trial import Request, Trial
+from marl_hpo_env.trial import ACCURACIES, VALUE_METRICS, Measure, Request, Trial
 
 if TYPE_CHECKING:
     import torch
@@ -26,12 +28,12 @@ if TYPE_CHECKING:
     from marl_hpo_env.data.splits import Data
     from marl_hpo_env.networks.graph import Choices
     from marl_hpo_env.networks.tunable import TunableNetwork
+    from marl_hpo_env.training.scoring import Scoring, Units
     from marl_hpo_env.training.trainer import Trainer
 
 
-def _small_and_good() -> Reward:
-    return WeightedReward({"validation_accuracy": 1.0, "model_size_mb / original": 0.2})
-
+_SCORES = {"values": "validation_r2"}
+"""The score of kinds of targets that have no accuracy."""
 
 _FIRST_SETTINGS: dict[type, tuple[str, ...]] = {
     Recipe: (
@@ -65,10 +67,6 @@ _NOT_TO_CHOOSE = ("epochs", "min_improvement", "patience", "max_epochs")
 """A request's, and what ends final training, of which an episode knows nothing."""
 
 
-def _listed(groups: torch.Tensor | None) -> list[int] | None:
-    return None if groups is None else groups.tolist()
-
-
 def _settings(of: Any) -> dict[str, Any]:
     """A dataclass's fields by name; those that were added later only where they are not at their default."""
     named = {}
@@ -91,7 +89,7 @@ class Task:
         choices: the values of each layer's hyperparameters, by module type or name pattern, or a function that returns
             them; where None, fractions of the original's own. See `TunableNetwork`.
         recipe: how every network is trained.
-        reward: from trial to reward; by default validation accuracy, minus a fifth of the size relative to the original's.
+        reward: from trial to reward; by default the score, minus a fifth of the size relative to the original's.
         limits: when a training is terminated.
         description: one line for `marl-hpo tasks`.
         seed: of every training in the search; more seeds are more trials, never an average.
@@ -108,6 +106,12 @@ class Task:
         folds: an episode trains its design on as many folds of the training and validation examples, each of which is for
             validation once; the reward is the mean of theirs. Final training is on the data as they are divided, and the test
             split is outside all folds. None for that division in episodes, too.
+        loss: what networks are trained by: a function of the outputs and targets of a batch, such as `torch.nn.HuberLoss()`, or a
+            `Loss`; where None that of the kind of targets. Each auxiliary head has it, too.
+        metrics: of the task's own, by name; see `Metric`. Of `"f1"` come `validation_f1` and `test_f1`.
+        score: what stands for the accuracy wherever one network is held better than another: in the best epoch and the end of
+            final training, in the default reward and in Eq. 2: a metric of validation, or `"validation_loss"`. Where None
+            `"validation_accuracy"`, and for values `"validation_r2"`, which is to be said where a function makes the data.
 
     With several workers a task is pickled, so functions must then stand at the top of a module.
     """
@@ -122,7 +126,7 @@ class Task:
     )
     choices: Choices | Callable[[], Choices] | None = None
     recipe: Recipe = field(default_factory=Recipe)
-    reward: Reward = field(default_factory=_small_and_good)
+    reward: Reward = None  # type: ignore[assignment]  # made of the score
     limits: Limits = field(default_factory=Limits)
     description: str = ""
     seed: int = 0
@@ -131,6 +135,9 @@ class Task:
     tie_added: bool | None = None
     recipe_choices: Mapping[str, Sequence[Any]] | None = None
     folds: int | None = None
+    loss: Loss | Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    score: str = None  # type: ignore[assignment]  # by the kind of targets
 
     def __post_init__(self) -> None:
         for what, value, kind in (
@@ -156,6 +163,61 @@ class Task:
             )
         if self.tie_added is not None:
             truth_value(f"tie_added of the task {self.name!r}", self.tie_added)
+        self._check_scoring()
+
+    def _check_scoring(self) -> None:
+        """Loss, metrics and score, of which the last, and the reward, are made where they are not given.
+
+        Raises:
+            InputError: if one cannot be used.
+        """
+        if self.loss is not None and not isinstance(self.loss, Loss):
+            Loss(self.loss)
+        if not isinstance(self.metrics, Mapping):
+            raise InputError(f"The metrics of the task {self.name!r} are {self.metrics!r}; give a Metric by name.")
+        if self.score is None:
+            object.__setattr__(self, "score", _SCORES.get(getattr(self.data, "kind", None), "validation_accuracy"))
+        scores = [n for n, m in self.measures.items() if n.startswith("validation_") and m.of == "epoch"]
+        if self.score not in scores:
+            raise InputError.unknown("score", self.score, scores)
+        if self.reward is None:
+            object.__setattr__(self, "reward", WeightedReward({self.score: 1.0, "model_size_mb / original": 0.2}))
+        if hasattr(self.reward, "of_task"):
+            object.__setattr__(self, "reward", self.reward.of_task(self.measures, self.score))
+
+    @property
+    def measures(self) -> dict[str, Measure]:
+        """What each metric of its trials is, by name: those that every trial has, and its own."""
+        return measures(self.metrics)
+
+    @property
+    def unmeasured(self) -> frozenset[str]:
+        """Metrics that no trial of its kind of targets has; of data that need not be read to see the network, those of values."""
+        if self.input_shape is None and self.splits.kind == "values":
+            return frozenset(ACCURACIES)
+        return frozenset(VALUE_METRICS)
+
+    @property
+    def better(self) -> int:
+        """+1 where a higher score is better, -1 where a lower one is."""
+        return self.measures[self.score].better
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """What its networks are trained by and judged by.
+
+        Raises:
+            InputError: if the data have no such score, or a loss or metric of its own cannot be computed.
+        """
+        from marl_hpo_env.training.scoring import Scoring
+
+        return Scoring(self.splits, self.loss, self.metrics, self.score)
+
+    @property
+    def units(self) -> Units | None:
+        """How values and a network's outputs go into each other: networks are trained on standardised values. None for other
+        kinds of targets."""
+        return self.scoring.units
 
     @cached_property
     def splits(self) -> Data:
@@ -171,7 +233,7 @@ class Task:
 
         data = as_data(self.data() if callable(self.data) else self.data)
         for recipe in self.recipes:
-            check_imbalance(recipe, data)
+            check_imbalance(recipe, data, self.loss is not None)
         if self.folds is not None:
             fold(data, self.folds, 0)
         return data
@@ -202,10 +264,17 @@ class Task:
             return TunableNetwork(model, torch.zeros(1, *self.input_shape), choices, verify, tie_added=tied)
         network = TunableNetwork(model, self.splits.train[0][:1], choices, verify, tie_added=tied)
         classes = self.splits.number_of_classes
+        if len(network.output_shape) < 2:
+            raise InputError(
+                "The network has one output of shape (n,); give it a second dimension, of one output each."
+            )
         if network.output_shape[1] < classes:
             raise InputError(
-                f"The network has {network.output_shape[1]} outputs and the data have {classes} classes; give it as many."
+                f"The network has {network.output_shape[1]} outputs and the data have {classes} {self.splits.kind}; give it as "
+                "many."
             )
+        if verify:
+            self.scoring.check(tuple(network.output_shape[1:]))
         return network
 
     @cached_property
@@ -326,14 +395,12 @@ class Task:
     @cached_property
     def loss_limit(self) -> float | None:
         """The training loss above which an epoch violates the limit; None where there is no limit."""
-        return loss_limit(self.limits, self.splits.train[1])
+        return loss_limit(self.limits, self.scoring) if self.limits.loss == "guessing" else self.limits.loss
 
     @cached_property
     def guessing_loss(self) -> float:
-        """The training loss of a network that guesses."""
-        from marl_hpo_env.training.scoring import guessing_loss
-
-        return guessing_loss(self.splits.train[1])
+        """The training loss of a network that guesses (see `Scoring.guessing`)."""
+        return self.scoring.guessing
 
     @property
     def largest_class(self) -> LargestClass | None:
@@ -349,12 +416,29 @@ class Task:
     @property
     def conditions(self) -> dict[str, dict[str, Any]]:
         """How the designs are trained and stopped, as JSON values: `recipe`, without the epochs, which are part of a request,
-        `limits`, and `recipe_choices` where there are any."""
+        `limits`; `recipe_choices` where there are any; and `scoring`, the loss, metrics and score of its own, likewise.
+
+        Raises:
+            InputError: if a function among them cannot be read, and has no name.
+        """
         recipe = _settings(self.recipe)
         del recipe["epochs"]
         conditions = {"recipe": recipe, "limits": _settings(self.limits)}
         if self.recipe_layer is not None:
             conditions["recipe_choices"] = dict(SearchSpace([self.recipe_layer]).describe()[0]["choices"])
+        scoring: dict[str, Any] = {}
+        if self.loss is not None:
+            loss = self.loss if isinstance(self.loss, Loss) else Loss(self.loss)
+            scoring["loss"] = identity(loss.function, loss.name, "loss")
+        if self.metrics:
+            scoring["metrics"] = {
+                name: [identity(each.function, each.name, f"metric {name!r}"), each.better, each.unit]
+                for name, each in self.metrics.items()
+            }
+        if self.score not in ("validation_accuracy", *_SCORES.values()):
+            scoring["score"] = self.score
+        if scoring:
+            conditions["scoring"] = scoring
         return conditions
 
     @cached_property
@@ -372,7 +456,7 @@ class Task:
         if self.inherited is not None:
             content.append(checksum({}, self.inherited))
         if self.folds is not None:
-            content.append({"folds": self.folds, "groups": _listed(self.splits.groups)})
+            content.append({"folds": self.folds})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def trainer(self, device: torch.device, measure_time: bool = True, *, verified: bool = False) -> Trainer:
@@ -389,12 +473,14 @@ class Task:
         """
         from marl_hpo_env.training.trainer import Trainer
 
-        data = self.splits  # before the network, which a task without its data need not trace
+        scoring = self.scoring  # before the network, which a task without its data need not trace
         if verified and "network" not in self.__dict__:
             self.__dict__["network"] = self._traced(verify=False)
+        if self.input_shape is not None:  # else the network was traced with them
+            scoring.check(tuple(self.network.output_shape[1:]))
         return Trainer(
             self.network,
-            data,
+            scoring,
             self.recipe,
             self.limits,
             device,

@@ -28,7 +28,7 @@ from marl_hpo_env.evaluators.evaluator import (
 )
 from marl_hpo_env.evaluators.folds import FoldsEvaluator
 from marl_hpo_env.evaluators.store import Store
-from marl_hpo_env.reward import PaperReward, Reward
+from marl_hpo_env.reward import PaperReward, Reward, reward_of
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
@@ -54,8 +54,8 @@ class DesignEnvironment:
         trial: the finished episode's; None until then.
 
     Raises:
-        InputError: if the reward needs what the evaluator does not measure, or a test figure; or if there is no such seed or
-            render mode.
+        InputError: if the reward needs what the evaluator does not measure, an unknown metric or a test figure; or if there is no
+            such seed or render mode.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DesignEnvironment:
         self.task = task
         self.evaluator = evaluator
         self._asked: Evaluator = evaluator if task.folds is None else FoldsEvaluator(evaluator, task.folds)
-        self.reward = task.reward if reward is None else reward
+        self.reward = reward_of(task.reward if reward is None else reward, task.measures, task.score)
         own = own_epochs(evaluator)
         self._budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
         if own is not None and not isinstance(self._budget, int):
@@ -110,12 +110,11 @@ class DesignEnvironment:
             InputError: if not.
         """
         for objective in self.reward.objectives:
-            if objective.metric.startswith("test_"):
-                raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
             if objective.metric in unmeasured(self.evaluator):
                 raise InputError(
                     f"The reward needs {objective.metric!r}, which is not measured here: memory is on a GPU alone, a table "
-                    "answers what it holds, and on shared weights no design is trained; reward something else."
+                    "answers what it holds, on shared weights no design is trained, and values have R2 and no accuracy; reward "
+                    "something else."
                 )
             if objective.metric in CLOCK_METRICS and not self.evaluator.measures_time:
                 raise InputError(
@@ -243,6 +242,12 @@ class DesignEnvironment:
             return {name: fmean(values[name] for values in of_each) for name in of_each[0]}
         reference, trial = self._reference(trial), self._with_threshold(trial)
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """Which way each of what the reward sees is better, by name: +1 the higher, -1 the lower."""
+        measures = self.task.measures
+        return {str(objective): measures[objective.metric].better for objective in self.reward.objectives}
 
     def render(self) -> str | None:
         """With `render_mode="ansi"`, the design so far, one line per layer.

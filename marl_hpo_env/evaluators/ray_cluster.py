@@ -118,7 +118,7 @@ class RayEvaluator:
     @property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
-        return frozenset({"peak_memory_mb"} if self._device == "cpu" else ())
+        return self._task.unmeasured | ({"peak_memory_mb"} if self._device == "cpu" else frozenset())
 
     def stands(self, trial: Trial) -> bool:
         """As a `TrainingEvaluator`'s."""

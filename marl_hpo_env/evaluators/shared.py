@@ -13,11 +13,9 @@ from marl_hpo_env.evaluators.surroundings import fingerprint
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.training.shared_training import SharedTraining
 from marl_hpo_env.training.trainer import choose_device
-from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.trial import Request, Trial
 
-MEASURED = frozenset(
-    {"validation_accuracy", "validation_loss", "test_accuracy", "model_size_mb", "parameters", "flops"}
-)
+_SIZES = frozenset({"model_size_mb", "parameters", "flops"})
 
 
 class SharedEvaluator:
@@ -43,7 +41,6 @@ class SharedEvaluator:
     """
 
     measures_time = False
-    unmeasured = frozenset(METRICS) - MEASURED - {"epochs", "seconds"}
 
     def __init__(
         self,
@@ -78,6 +75,17 @@ class SharedEvaluator:
     @property
     def space(self) -> SearchSpace:
         return self._task.space
+
+    @cached_property
+    def _judged(self) -> frozenset[str]:
+        """Metrics of a slice that is evaluated."""
+        names = [name for name in self._task.measures if name.startswith(("validation_", "test_"))]
+        return frozenset(names) - self._task.unmeasured
+
+    @cached_property
+    def unmeasured(self) -> frozenset[str]:
+        """Metrics of trainings, which no slice has."""
+        return frozenset(self._task.measures) - self._judged - _SIZES - {"epochs", "seconds"}
 
     @property
     def task_name(self) -> str:
@@ -126,7 +134,7 @@ class SharedEvaluator:
         try:
             _ = self._task.network.original_design
         except InputError:
-            return self.unmeasured | {"validation_accuracy", "validation_loss", "test_accuracy"}
+            return self.unmeasured | self._judged
         return self.unmeasured
 
     @property
@@ -172,7 +180,7 @@ class SharedEvaluator:
     def _trial(self, request: Request) -> Trial:
         training = self.training
         started = time.perf_counter()
-        metrics: dict[str, float | None] = {**dict.fromkeys(METRICS), "epochs": self.epochs}
+        metrics: dict[str, float | None] = {**dict.fromkeys(self._task.measures), "epochs": self.epochs}
         reason = None
         try:
             metrics |= training.evaluate(request.design)

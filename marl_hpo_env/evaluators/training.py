@@ -97,7 +97,7 @@ class TrainingEvaluator:
     @property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
-        return frozenset({"peak_memory_mb"} if self._devices[0].type == "cpu" else ())
+        return self._task.unmeasured | ({"peak_memory_mb"} if self._devices[0].type == "cpu" else frozenset())
 
     def stands(self, trial: Trial) -> bool:
         """Whether a stored trial is what this evaluator's would be: not where it met a lower limit of time or memory."""

@@ -24,16 +24,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from marl_hpo_env.data.folds import fold
 from marl_hpo_env.data.lazy_images import in_batches
-from marl_hpo_env.data.splits import Data, Examples
+from marl_hpo_env.data.splits import Examples
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.space import Design
 from marl_hpo_env.training.early_termination import Diverged, EarlyTermination, Restart, Terminated, loss_limit
-from marl_hpo_env.training.imbalance import balanced, class_weights
+from marl_hpo_env.training.imbalance import balanced, weighted
 from marl_hpo_env.training.initialization import WEIGHTED, he, he_inside
 from marl_hpo_env.training.recipe import Limits, Recipe
-from marl_hpo_env.training.scoring import Score, losses
-from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.training.scoring import Accuracy, Scoring, losses, own_output
+from marl_hpo_env.trial import Measure, Request, Trial
 
 WARM_UP_BATCHES = 3
 TIMED_BATCHES = 20
@@ -45,7 +45,7 @@ class Trainer:
 
     Args:
         network: whose designs are trained.
-        data: moved to the device.
+        scoring: of the data, which are moved to the device, and how networks are judged.
         recipe: how each is trained.
         limits: when an episode's training is terminated.
         device: where to train.
@@ -61,7 +61,7 @@ class Trainer:
     def __init__(
         self,
         network: TunableNetwork,
-        data: Data,
+        scoring: Scoring,
         recipe: Recipe,
         limits: Limits,
         device: torch.device,
@@ -77,18 +77,19 @@ class Trainer:
         self._folds = folds
         self._on_fold: tuple[int, Trainer] | None = None  # the last one: each has the data once more
         self.limits = limits
-        self.loss_limit = loss_limit(limits, data.train[1])
+        self.loss_limit = loss_limit(limits, scoring)
         self.device = device
         self.measure_time = measure_time
         cuda = device.type == "cuda"
         self.machine = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-        self.data = data.to(device)
+        self.scoring = scoring.on(device)
+        self.data = self.scoring.data
         self._follow(recipe)
 
     def _follow(self, recipe: Recipe) -> None:
         """Takes a recipe for all that is trained."""
         self.recipe = recipe
-        self.class_weights = class_weights(self.data.train[1]) if recipe.imbalance == "weights" else None
+        self.loss = weighted(self.data.train[1]) if recipe.imbalance == "weights" else self.scoring.loss
         # Small images in large batches: without gradients a batch costs little more than its activations.
         pixels = math.prod(self.data.train[0].shape[2:])
         self._evaluation_batch = max(recipe.batch_size, _EVALUATION_PIXELS // pixels)
@@ -100,7 +101,8 @@ class Trainer:
             _ = self.original_ms
             self._on_fold = None
             other = copy.copy(self)
-            other.data = fold(self.data, self._folds, number)
+            other.scoring = self.scoring.of(fold(self.data, self._folds, number))
+            other.data = other.scoring.data
             other._follow(self.recipe)
             self._on_fold = number, other
         return self._on_fold[1]
@@ -143,7 +145,7 @@ class Trainer:
             network, trial = self._following(self.recipes[action]).train(request._replace(design=tuple(rest)), seconds)
             return network, replace(trial, request=request)
         started = time.perf_counter()
-        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        metrics: dict[str, float | None] = dict.fromkeys(self.scoring.measures)
         history: list[dict[str, float]] = []
         # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
         final = request.epochs is None or request.design is None
@@ -157,7 +159,7 @@ class Trainer:
                     network, reason = self._attempt(request, 0, limits, metrics, history, started + seconds)
                 except Restart:
                     history.clear()
-                    metrics = dict.fromkeys(METRICS)
+                    metrics = dict.fromkeys(self.scoring.measures)
                     network, reason = self._attempt(request, 1, limits, metrics, history, started + seconds)
             except Terminated as error:
                 status, reason = "terminated", str(error)
@@ -189,27 +191,25 @@ class Trainer:
         optimizer = self.optimizer(network)
         times: list[float] = []
         examples = self._examples(request)
-        best = _BestEpoch(recipe) if request.epochs is None else None
+        best = _BestEpoch(recipe, self.scoring.measures[self.scoring.score]) if request.epochs is None else None
         reason = None
         for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
             changed = self.set_rate(optimizer, epoch)
             train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
-            accuracy, validation_loss = self.evaluate(network, self.data.validation)
-            finite = math.isfinite(train_loss) and math.isfinite(validation_loss)
+            validated = self.evaluate(network, self.data.validation)
+            finite = math.isfinite(train_loss) and math.isfinite(validated["loss"])
             if not finite and best is not None and best.epoch:
                 break  # final training: the best epoch so far is what it comes to
             limits.number("training", train_loss, epoch)
-            limits.number("validation", validation_loss, epoch)
-            figures = {
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "validation_loss": validation_loss,
-                "validation_accuracy": accuracy,
-            }
+            limits.number("validation", validated["loss"], epoch)
+            figures = {"train_loss": train_loss}
+            if train_accuracy is not None:
+                figures["train_accuracy"] = train_accuracy
+            figures |= {f"validation_{name}": value for name, value in validated.items()}
             history.append(figures)
             metrics |= {"epochs": epoch, **figures}
             limits.epoch(train_loss)
-            if best is not None and best.ends(epoch, accuracy, network, changed):
+            if best is not None and best.ends(epoch, figures[self.scoring.score], network, changed):
                 break
             if best is not None and epoch < recipe.max_epochs and time.perf_counter() >= deadline:
                 reason = f"Final training was cut short after {epoch} epochs: the run's time was over."
@@ -217,7 +217,8 @@ class Trainer:
         if best is not None:
             network.load_state_dict(best.weights)
             metrics |= history[best.epoch - 1]
-        metrics["test_accuracy"], _ = self.evaluate(network, self.data.test)
+        tested = self.evaluate(network, self.data.test)
+        metrics |= {f"test_{name}": value for name, value in tested.items() if name != "loss"}
         if self.device.type == "cuda":
             # Without the data, which are resident whatever the design.
             metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
@@ -263,18 +264,18 @@ class Trainer:
         limits: EarlyTermination,
         times: list[float],
         examples: torch.Tensor,
-    ) -> tuple[float, float]:
-        """One pass over these training examples; returns their mean loss and accuracy, both as they were trained on:
-        augmented, and by weights that changed from batch to batch."""
+    ) -> tuple[float, float | None]:
+        """One pass over these training examples; returns their mean loss and accuracy (None for values), both as they were
+        trained on: augmented, and by weights that changed from batch to batch."""
         network.train()
         total = torch.zeros((), device=self.device)
         seen = 0
-        score = Score()
+        accuracy = Accuracy(self.scoring.kind)
         clocks: list[_Clock] = []
         for x, y in self.batches(generator, examples):
             output, batch_loss, clock = self._step(network, optimizer, x, y)
             total += batch_loss * len(y)
-            score.add(output, y)
+            accuracy.add(output, y)
             seen += len(y)
             clocks.append(clock)
             if (
@@ -282,7 +283,7 @@ class Trainer:
             ):  # the original's count from there, too
                 limits.batch(clock.ms())
         times += [clock.ms() for clock in clocks]
-        return float(total) / seen, score.value()
+        return float(total) / seen, accuracy.value()
 
     def batches(
         self, generator: torch.Generator, examples: torch.Tensor
@@ -316,26 +317,36 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         with self.autocast():
             output = network(x)
-            batch_loss, output_loss = losses(output, y, self.class_weights)
+            batch_loss, output_loss = losses(output, y, self.loss)
         batch_loss.backward()
         self.update(optimizer, network)
         clock.stop()
         return output, output_loss.detach(), clock
 
     @torch.inference_mode()
-    def evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
-        """Accuracy and mean loss over a split, without augmentation."""
+    def evaluate(self, network: nn.Module, examples: Examples) -> dict[str, float]:
+        """Mean `loss`, `accuracy` but for values, and every other metric by its name, over a split without augmentation; the
+        loss and accuracy alone where the loss is no number."""
         network.eval()
-        score = Score()
+        accuracy = Accuracy(self.scoring.kind)
         total = torch.zeros((), device=self.device)
         inputs, targets = examples
         size = self._evaluation_batch
+        outputs = []
         batches = [slice(start, start + size) for start in range(0, len(inputs), size)]
         for batch, x in zip(batches, in_batches(inputs, batches), strict=True):
             output, y = network(x), targets[batch]
-            score.add(output, y)
-            total += losses(output, y)[1] * len(y)
-        return score.value(), float(total) / len(targets)
+            accuracy.add(output, y)
+            total += losses(output, y, self.scoring.loss)[1] * len(y)
+            if self.scoring.metrics:
+                outputs.append(own_output(output).cpu())
+        figures = {"loss": float(total) / len(targets)}
+        right = accuracy.value()
+        if right is not None:
+            figures["accuracy"] = right
+        if outputs and math.isfinite(figures["loss"]):
+            figures |= self.scoring.figures(torch.cat(outputs), targets)
+        return figures
 
     @torch.inference_mode()
     def _inference_ms(self, network: nn.Module) -> float:
@@ -401,25 +412,35 @@ class Trainer:
 class _BestEpoch:
     """The end of final training (VII), and the weights of its best epoch, which are kept: ours, the paper does not say.
 
+    Args:
+        recipe: with the patience and the least improvement: in percentage points of a score that is a fraction, and of any other
+            in percent of the best so far (ours).
+        score: what the score is.
+
     Attributes:
         epoch: the best so far; 0 before the first.
         weights: after it.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, score: Measure) -> None:
         self._recipe = recipe
-        self._accuracy = -math.inf
+        self._measure = score
+        self._best = -math.inf
         self._rate_since = 0  # the last epoch before the rate changed
         self.epoch = 0
         self.weights: dict[str, Any] = {}
 
-    def ends(self, epoch: int, accuracy: float, network: nn.Module, rate_changed: bool) -> bool:
-        """Sees an epoch's validation accuracy; whether it was the last: patience counts from the best epoch, or from the last
-        change of the rate (ours)."""
+    def ends(self, epoch: int, score: float, network: nn.Module, rate_changed: bool) -> bool:
+        """Sees an epoch's score; whether it was the last: patience counts from the best epoch, or from the last change of the
+        rate (ours)."""
         if rate_changed:
             self._rate_since = epoch - 1
-        if accuracy > self._accuracy + self._recipe.min_improvement / 100:
-            self._accuracy, self.epoch = accuracy, epoch
+        score *= self._measure.better
+        least = self._recipe.min_improvement / 100
+        if self.epoch and not self._measure.fraction:
+            least *= abs(self._best)
+        if score > self._best + least:
+            self._best, self.epoch = score, epoch
             self.weights = copy.deepcopy(network.state_dict())
         return epoch - max(self.epoch, self._rate_since) >= self._recipe.patience
 

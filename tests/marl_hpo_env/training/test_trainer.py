@@ -332,7 +332,7 @@ def scripted_accuracies(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]
 
     def evaluated(trainer, network, examples):
         figures = evaluate(trainer, network, examples)
-        return (next(remaining), figures[1]) if examples is trainer.data.validation else figures
+        return {**figures, "accuracy": next(remaining)} if examples is trainer.data.validation else figures
 
     monkeypatch.setattr(Trainer, "evaluate", evaluated)
 
@@ -503,8 +503,8 @@ def test_final_training_keeps_its_best_epoch_where_validation_alone_stops_being_
     evaluate, losses = Trainer.evaluate, iter([1.0, 1.0, math.nan])
 
     def evaluated(trainer, network, examples):
-        accuracy, loss = evaluate(trainer, network, examples)
-        return (accuracy, next(losses)) if examples is trainer.data.validation else (accuracy, loss)
+        figures = evaluate(trainer, network, examples)
+        return {**figures, "loss": next(losses)} if examples is trainer.data.validation else figures
 
     monkeypatch.setattr(Trainer, "evaluate", evaluated)
     trial = train(make_task(), Request(None, 0, None))
@@ -712,7 +712,7 @@ def test_only_kernels_decay_where_asked(optimizer):
 def test_patience_counts_from_the_last_change_of_the_rate(monkeypatch):
     # Accuracy never improves after the first epoch, so patience alone decides. The rate changes after epochs 4 and 8.
     def evaluate(self, network, examples):
-        return 0.5, 1.0
+        return {"loss": 1.0, "accuracy": 0.5}
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
 

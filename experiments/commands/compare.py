@@ -12,7 +12,21 @@ import numpy as np
 import typer
 
 from experiments.command_line import MOST_EPISODES, MOST_SEEDS, MOST_SIDE_BY_SIDE, Device, Ray, at_most, path_option
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    check_images,
+    read_width,
+)
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
 from marl_hpo_env import tasks as known_tasks
@@ -86,6 +100,11 @@ def compare(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     device: Device = None,
     jobs: Annotated[
@@ -116,7 +135,8 @@ def compare(
     constraints = tuple(constraint or [])
     if constraints and not weights:
         raise InputError("The --constraint needs a reward beside it; give it with --weight.")
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     names = tasks or settings.tasks
     if not names:
         raise InputError(f"Say what to compare on: --task with a name, or --suite with one of {', '.join(suites())}.")
@@ -260,8 +280,8 @@ def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool)
             raise InputError.unknown("task or table", name, sorted({*known_tasks(), *shipped()}))
     if tables and options != TaskOptions():
         raise InputError(
-            f"The table {tables[0]!r} is not trained, so it takes none of --data-dir, --images, --image-size, --examples and "
-            "--width; leave them out."
+            f"The table {tables[0]!r} is not trained, so it takes none of --data-dir, --images and what goes with "
+            "them, and no --width; leave them out."
         )
     if tables and trained:
         raise InputError(

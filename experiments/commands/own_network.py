@@ -1,4 +1,4 @@
-"""A task made from the command line: the user's own network, folder of images, and choices."""
+"""A task made from the command line: the user's own network, folder of images with what is wanted of each, and choices."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.commands.task_options import Wanted, check_images
 from experiments.toml_files import read_toml
 from marl_hpo_env import InputError, Limits, Recipe, Task, first_line, import_object
 
@@ -36,24 +37,26 @@ def own_task(
     choices: Path | None,
     recipe: dict[str, Any],
     weights: Path | None = None,
+    wanted: Wanted | None = None,
 ) -> Task:
     """A task of a named network and a folder of images.
 
     Args:
         model: `torchvision:NAME`, or `package.module:FUNCTION` or `path/to/file.py:FUNCTION` for a function (or class) that
             makes the network; it is called with `num_classes=` where it takes that.
-        data: a folder with one folder of images per class; None for a task that is only looked at.
+        data: a folder of images; None for a task that is only looked at.
         image_size: height and width to which they are scaled; where None 64, and for a torchvision network with weights 224.
         choices: a TOML file, see `read_choices`; None for the default.
         recipe: settings of how designs are trained, where not the default's.
         weights: a file with the network's own, which designs inherit.
+        wanted: of the images; None where their folders are classes, or are `images` and `masks`.
 
     Raises:
         InputError: if any of it cannot be found or used.
     """
     import torch
 
-    from marl_hpo_env import Data, image_folder
+    from marl_hpo_env import Data
     from marl_hpo_env.data.folders import expanded
     from marl_hpo_env.networks.weight_files import read_weights
 
@@ -71,14 +74,17 @@ def own_task(
         nothing = torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.int64)
         images, classes = Data(nothing, nothing, nothing), None
     else:
-        images = image_folder(data, size)
+        images = (wanted or Wanted()).read(data, size)
         classes = images.number_of_classes
         name = f"{name}-{expanded(data).resolve().name}"
         if weights is not None:
             note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
             images = replace(images, notes=(*images.notes, note))
     maker = partial(_make, make, model, classes)
-    return Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state)
+    task = Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state)
+    if data is not None:
+        check_images(task)
+    return task
 
 
 def read_choices(path: Path) -> Choices:

@@ -193,7 +193,7 @@ class Task:
         Raises:
             InputError: if it cannot be.
         """
-        from marl_hpo_env.data.splits import as_data
+        from marl_hpo_env.data.given import as_data
 
         return as_data(self.data() if callable(self.data) else self.data)
 

@@ -153,7 +153,8 @@ class Table:
             measures: what each metric is; `task.measures`, where the task has metrics of its own.
 
         Raises:
-            InputError: if a trial is missing, or is of another space, seed or number of epochs.
+            InputError: if a trial is missing, is of another space, seed or number of epochs, or differs from another of its
+                request; or if a completed one has a figure that is no finite number or no fraction where it should be.
         """
         gathered = _Gathered(space, tuple(seeds), epochs, measures)
         for trial in trials:
@@ -438,12 +439,13 @@ class _Gathered:
         self.reasons: dict[str | None, int] = {None: 0}
         self.metrics: dict[str, Column] = {}
         self.history: dict[str, Column] = {}
+        self._added: dict[tuple[int, int], Trial] = {}
 
     def add(self, trial: Trial) -> None:
         """Takes in one trial.
 
         Raises:
-            InputError: if it is of another space, seed or number of epochs.
+            InputError: as `Table.from_trials`.
         """
         design, seed, epochs = trial.request
         if seed not in self._seeds or epochs != self._epochs or len(trial.history) > self._epochs:
@@ -452,6 +454,9 @@ class _Gathered:
                 f"{self._epochs} epochs."
             )
         position, row = self._seeds.index(seed), self._space.size if design is None else self._space.index(design)
+        _check_figures(trial)
+        if self._added.setdefault((position, row), trial) != trial:
+            raise InputError(f"{_called(trial)} is there twice, with other figures; give one trial for each.")
         self._status[position, row] = _STATUSES.index(trial.status)
         self._reason[position, row] = self.reasons.setdefault(trial.reason, len(self.reasons))
         self._length[position, row] = len(trial.history)
@@ -495,6 +500,24 @@ class _Gathered:
                 same = _equal(column, np.broadcast_to(column[:1], column.shape))
                 columns[f"metric/{name}"] = column[:1] if same else column
         return columns | {f"history/{name}": column for name, column in self.history.items()}
+
+
+def _check_figures(trial: Trial) -> None:
+    """Raises an `InputError` for a figure that no training can have measured."""
+    for figures in (trial.metrics, *trial.history):
+        for name, value in figures.items():
+            if value is None or (trial.status != "completed" and not math.isfinite(value)):
+                continue  # a training that failed may have had a loss that is no number
+            if not math.isfinite(value):
+                raise InputError(f"{_called(trial)} has the {name} {value}; figures are finite numbers, or None.")
+            if name in METRICS and METRICS[name].unit.startswith("fraction") and not 0 <= value <= 1:
+                percent = f", so {value / 100:g} for {value:g}%" if 1 < value <= 100 else ""
+                raise InputError(f"{_called(trial)} has the {name} {value:g}; it is a fraction of 0 to 1{percent}.")
+
+
+def _called(trial: Trial) -> str:
+    design = "original network" if trial.design is None else f"design {list(trial.design)}"
+    return f"The trial of the {design} under seed {trial.request.seed}"
 
 
 def shipped() -> list[str]:

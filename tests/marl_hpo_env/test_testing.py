@@ -503,12 +503,6 @@ def changed(value, of):
     return made
 
 
-def labels(later):
-    """Data of labels, of which those of training are put in past the checks."""
-    parts = [(examples(count, start)[0], torch.ones(count, 2)) for count, start in ((12, 0), (6, 100), (6, 200))]
-    return data(*parts, kind="labels", set_later={"train": (parts[0][0], later)})
-
-
 class Forgetful(Data):
     def to(self, device):
         return type(self)(self.train, self.validation, self.test)
@@ -527,6 +521,14 @@ def forgetful(kind):
 class Cut(Data):
     def __reduce__(self):
         return Data, (self.train, self.validation, self.validation)
+
+
+def numbers(kind, wrong):
+    """Labels or values, with a wrong one in the validation split."""
+    parts = [(examples(6, start)[0], torch.ones(6, 2)) for start in (0, 100, 200)]
+    made = data(*parts, kind=kind)
+    made.validation[1][3, 1] = wrong
+    return made
 
 
 DATA_CHECKS = {
@@ -549,7 +551,14 @@ DATA_CHECKS = {
         "test split has inputs that are not finite": lambda: changed(math.nan, 0),
         "test split has inputs that are not": lambda: changed(math.inf, 0),
     },
-    "test_targets_are_of_their_kind_and_training_has_every_class": {
+    "test_targets_are_of_their_kind": {
+        "validation split has labels with 0.5": lambda: numbers("labels", 0.5),
+        "validation split has values with nan": lambda: numbers("values", math.nan),
+        r"train split has labels of torch.float64 and shape \(12, 2\)": lambda: data(
+            *((examples(12)[0], torch.ones(12, 2)),) * 3,
+            kind="labels",
+            set_later={"train": (examples(12)[0], torch.ones(12, 2).double())},
+        ),
         r"classes in training are \[0, 2\]": lambda: data((examples(12)[0], 2 * examples(12, classes=2)[1])),
         r"classes in training are \[1, 2\]": lambda: data((examples(12)[0], 1 + examples(12, classes=2)[1])),
         "validation split has the class 3, which is not": lambda: data(validation=examples(6, 100, classes=4)),
@@ -557,8 +566,6 @@ DATA_CHECKS = {
         "masks of torch.float64": lambda: data(*(masks(6, start, dtype=torch.float64) for start in (0, 100, 200))),
         "for inputs of shape": lambda: data(set_later={"train": (examples(12)[0], torch.zeros(12, 1, 2, 2))}),
         "masks with 0.5; they hold 0 and 1": lambda: changed(0.5, 1),
-        "labels with 0.5; they hold 0 and 1": lambda: labels(0.5 * torch.ones(12, 2)),
-        "labels of torch.float64": lambda: labels(torch.ones(12, 2).double()),
     },
     "test_no_example_is_in_two_splits": {
         "input of the test split is in the train split too": lambda: data(

@@ -503,12 +503,6 @@ def changed(value, of):
     return made
 
 
-def labels(later):
-    """Data of labels, of which those of training are put in past the checks."""
-    parts = [(examples(count, start)[0], torch.ones(count, 2)) for count, start in ((12, 0), (6, 100), (6, 200))]
-    return data(*parts, kind="labels", set_later={"train": (parts[0][0], later)})
-
-
 class Forgetful(Data):
     def to(self, device):
         return type(self)(self.train, self.validation, self.test)
@@ -572,8 +566,6 @@ DATA_CHECKS = {
         "masks of torch.float64": lambda: data(*(masks(6, start, dtype=torch.float64) for start in (0, 100, 200))),
         "for inputs of shape": lambda: data(set_later={"train": (examples(12)[0], torch.zeros(12, 1, 2, 2))}),
         "masks with 0.5; they hold 0 and 1": lambda: changed(0.5, 1),
-        "labels with 0.5; they hold 0 and 1": lambda: labels(0.5 * torch.ones(12, 2)),
-        "labels of torch.float64": lambda: labels(torch.ones(12, 2).double()),
     },
     "test_no_example_is_in_two_splits": {
         "input of the test split is in the train split too": lambda: data(

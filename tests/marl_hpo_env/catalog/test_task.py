@@ -74,7 +74,7 @@ def test_inputs_of_another_type_than_networks_take_are_refused(refused, kind):
 def test_targets_that_are_neither_classes_nor_masks_are_refused(refused):
     examples = torch.zeros(3, 2), torch.zeros(3, 2)
     task = Task("regression", torch.nn.Linear(2, 2), lambda: Data(examples, examples, examples))
-    with refused("train split", "torch.float32", "class indices"):
+    with refused("torch.float32", "kind='values'", "class indices"):
         _ = task.splits
 
 

@@ -25,6 +25,7 @@ from marl_hpo_env.errors import InputError, first_line, import_object, is_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.evaluators.table import TableEvaluator
+from marl_hpo_env.metrics import Loss, Metric
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.reward import Objective, PaperReward, Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
@@ -64,6 +65,8 @@ __all__ = [
     "InputError",
     "Layer",
     "Limits",
+    "Loss",
+    "Metric",
     "Objective",
     "PaddedObservations",
     "PaperReward",

@@ -20,7 +20,9 @@ from experiments.commands.run_options import (
     WeightsFile,
     chosen_task,
     read_design,
+    said_about,
 )
+from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
 from experiments.commands.task_options import (
     Column,
     Examples,
@@ -55,6 +57,9 @@ def fit(
     weights_file: WeightsFile = None,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
+    metric: OwnMetrics = None,
+    loss: OwnLoss = None,
+    score: OwnScore = None,
     device: Device = None,
     fit_timeout: FitTimeout = None,
     trial_memory: TrialMemory = None,
@@ -75,11 +80,12 @@ def fit(
         trial_memory=positive("--trial-memory", trial_memory),
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
+    scored = read_scoring(metric or [], loss, score)
     wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
     options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
-    task = chosen_task(task_name, model, options, choices, recipe, weights_file)
+    task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     checked = task.space.check(actions)
-    tuning = prepare(task, out, machines)
+    tuning = prepare(task, out, machines, about=said_about(model, task))
     run = tuning.run("fit", design=checked, seed=None)
     trials = {"original": tuning.converge("original", None)}
     trials["design"], network = tuning.take_home("the design", checked, run)

@@ -11,7 +11,9 @@ import typer
 
 from experiments.command_line import Device, Workers, new_app, run_command
 from experiments.commands.compare import compare
+from experiments.commands.export import export
 from experiments.commands.fit import fit
+from experiments.commands.predict import predict
 from experiments.commands.report import report
 from experiments.commands.reproduce import reproduce
 from experiments.commands.run_options import Out
@@ -48,6 +50,8 @@ app.command()(tune)
 app.command()(fit)
 app.command()(show)
 app.command()(report)
+app.command()(predict)
+app.command()(export)
 app.command()(compare)
 app.command()(reproduce)
 app.add_typer(table_app, name="table")

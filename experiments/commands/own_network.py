@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from marl_hpo_env.networks.graph import Choices
+    from marl_hpo_env.networks.saved import About
 
 
 _IMAGENET_SIZE = 224
@@ -61,11 +62,17 @@ def own_task(
     from marl_hpo_env.networks.weight_files import read_weights
 
     make = _maker(model)
-    read = read_choices(choices) if choices else None
-    name = model.rpartition(":")[2]
+    read, recipe_choices = None, None
     settings: dict[str, Any] = {"epochs": "calibrated"}
+    name = model.rpartition(":")[2]
     if weights is not None:
         settings |= {"initialization": "inherit", "learning_rate": FINE_TUNING_RATE}
+    if choices is not None:
+        read = read_choices(choices)
+        fixed, recipe_choices = read_recipe(choices)
+        settings |= fixed
+        if not read and (fixed or recipe_choices):  # it says nothing of the network
+            read = None
     chosen = Recipe(**{**settings, **recipe})
     state = None if weights is None else read_weights(weights)
     imagenet = weights is not None and model.startswith("torchvision:")
@@ -81,7 +88,7 @@ def own_task(
             note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
             images = replace(images, notes=(*images.notes, note))
     maker = partial(_make, make, model, classes)
-    task = Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state)
+    task = Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state, recipe_choices=recipe_choices)
     if data is not None:
         check_images(task)
     return task
@@ -99,6 +106,8 @@ def read_choices(path: Path) -> Choices:
         out_channels = [16, 32, 64]
         kernel_size = [1, 3]
 
+    The table `[recipe]` is no module's: see `read_recipe`.
+
     Raises:
         InputError: if the file cannot be read or does not have this form.
     """
@@ -106,6 +115,8 @@ def read_choices(path: Path) -> Choices:
 
     choices: dict[Any, Any] = {}
     for key, values in read_toml(path, "file of choices").items():
+        if key == "recipe":
+            continue
         kind = getattr(nn, key, None)
         target = kind if isinstance(kind, type) and issubclass(kind, nn.Module) else key
         if values is False:
@@ -118,6 +129,29 @@ def read_choices(path: Path) -> Choices:
             )
     # TOML has its own order; here what says more of a module comes later, and so counts: types, then names, then `false`.
     return dict(sorted(choices.items(), key=lambda item: (isinstance(item[0], str), item[1] is None)))
+
+
+def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]] | None]:
+    """The table `[recipe]` of a file of choices: settings of the `Recipe`, and what the agent `recipe` chooses from.
+
+        [recipe]
+        optimizer = "adamw"
+        learning_rate = [1e-4, 3e-4, 1e-3]
+
+    Returns:
+        By name, those with a value; and those with a list of values, None where there are none.
+
+    Raises:
+        InputError: if the file cannot be read, or a recipe has no such setting.
+    """
+    table = read_toml(path, "file of choices").get("recipe", {})
+    if not isinstance(table, dict):
+        raise InputError(f"The recipe in {str(path)!r} is {table!r}; write a table [recipe] of settings.")
+    for name in table:
+        if name not in Recipe.__dataclass_fields__:
+            raise InputError.unknown("setting of a recipe", name, Recipe.__dataclass_fields__)
+    chosen = {name: values for name, values in table.items() if isinstance(values, list)}
+    return {name: value for name, value in table.items() if name not in chosen}, chosen or None
 
 
 def _options(name: str, options: list[Any]) -> list[Any]:
@@ -155,14 +189,22 @@ def _maker(model: str) -> Callable[..., nn.Module]:
 
 
 def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn.Module:
-    from torch import nn
+    return _made(make, model, _arguments(make, model, classes))
 
+
+def _arguments(make: Callable[..., nn.Module], model: str, classes: int | None) -> dict[str, int]:
+    """What a model is made with."""
     try:
         takes = set(inspect.signature(make).parameters)
     except ValueError:  # a class of C's own says none
         takes = set()
     torchvision = model.startswith("torchvision:")
-    arguments = {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+    return {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+
+
+def _made(make: Callable[..., nn.Module], model: str, arguments: Mapping[str, int]) -> nn.Module:
+    from torch import nn
+
     try:
         network = make(**arguments)
     except Exception as error:  # whatever a user's function raises
@@ -170,3 +212,39 @@ def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn
     if not isinstance(network, nn.Module):
         raise InputError(f"The model {model!r} makes a {type(network).__name__}; it must make a torch.nn.Module.")
     return network
+
+
+def about(model: str, task: Task) -> About:
+    """What is written beside the networks of a task that `own_task` made of this model."""
+    from marl_hpo_env.networks.saved import About
+
+    data = task.splits
+    arguments = _arguments(_maker(model), model, data.number_of_classes)
+    read = {} if data.reading is None else data.reading._asdict()
+    return About(model, arguments, data.kind, data.class_names, **read)
+
+
+def load_saved(path: Path, model: str | None) -> tuple[nn.Module, About]:
+    """A saved network, and what it says about itself. A file alone never has code of a user's own imported.
+
+    Args:
+        path: of the file.
+        model: as for `own_task`; where None the one that the file names, if it is torchvision's.
+
+    Raises:
+        InputError: if the file cannot be read, or its model is not known or another.
+    """
+    from marl_hpo_env.networks.saved import load_network, read_about
+
+    said, _ = read_about(path)
+    if model is None and said.model is None:
+        raise InputError(
+            f"The network in {str(path)!r} does not say of which model it is; name that with --model, as in `tune`."
+        )
+    if model is None and not str(said.model).startswith("torchvision:"):
+        raise InputError(
+            f"The network in {str(path)!r} is of the model {said.model!r}, code that is imported only where you name it: add "
+            f"--model {said.model}."
+        )
+    name = str(model or said.model)
+    return load_network(path, _made(_maker(name), name, said.arguments)), said

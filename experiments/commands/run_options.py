@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from experiments.command_line import path_option, seed_option
 from experiments.commands.task_options import TaskOptions, check_images
 from marl_hpo_env import InputError, Task
+
+if TYPE_CHECKING:
+    from marl_hpo_env.networks.saved import About
 
 Out = Annotated[
     Path | None,
@@ -142,3 +145,12 @@ def read_design(text: str) -> list[int]:
         return [int(action) for action in text.split(",")]
     except ValueError:
         raise InputError(f"The design {text!r} is not a list of action indices; write it as 3,5,0,1,2.") from None
+
+
+def said_about(model: str | None, task: Task) -> About | None:
+    """What is written beside the networks of a `--model`; None with `--task`."""
+    if model is None:
+        return None
+    from experiments.commands.own_network import about
+
+    return about(model, task)

@@ -52,10 +52,10 @@ def show(
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
     wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
     options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
-    network = chosen_task(task_name, model, options, choices, {}, weights_file, needs_data=False).network
-    layers, sets = search_space(network)
+    task = chosen_task(task_name, model, options, choices, {}, weights_file, needs_data=False)
+    layers, sets = search_space(task)
     print_table(*layers, one_line=True)
     print_table(*sets)
     picture.parent.mkdir(parents=True, exist_ok=True)
-    layer_graph(network.space, picture)
+    layer_graph(task.space, picture)
     typer.echo(f"Layer graph: {picture}")

@@ -23,7 +23,9 @@ from experiments.commands.run_options import (
     WeightsFile,
     chosen_task,
     read_design,
+    said_about,
 )
+from experiments.commands.scoring_options import OwnLoss, OwnMetrics, OwnScore, read_scoring
 from experiments.commands.task_options import (
     Column,
     Examples,
@@ -138,8 +140,9 @@ def tune(
         float | None,
         typer.Option(
             min=0,
-            help="Look for the smallest network whose validation accuracy stays within as many percentage points of the "
-            "original's; in place of --weight.",
+            help="Look for the smallest network whose validation accuracy, or other score, is at most as many percentage points "
+            "worse than the original's, both trained to convergence; a score that is no fraction counts in its own units. In "
+            "place of --weight.",
         ),
     ] = None,
     accuracy_weight: Annotated[
@@ -157,6 +160,9 @@ def tune(
             show_default="the task's, final; per_epoch with --epochs running",
         ),
     ] = None,
+    metric: OwnMetrics = None,
+    loss: OwnLoss = None,
+    score: OwnScore = None,
     shared: Annotated[
         bool,
         typer.Option(
@@ -226,16 +232,16 @@ def tune(
         if weights:
             raise InputError("Both --within and --weight say what to reward; give one of them.")
         weights = ["model_size_mb / original=1"]
-        constraints = [*constraints, f"validation_accuracy >= original - {within / 100}"]
-    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score)
+    scored = read_scoring(metric or [], loss, score)
+    reward = read_reward(weights, constraints, accuracy_weight, accuracy_score, within)
     wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
     options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
-    task = chosen_task(task_name, model, options, choices, recipe, weights_file)
+    task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     known = [
-        task.network.original_design if design == "original" else task.space.check(read_design(design))
+        task.original_design if design == "original" else task.space.check(read_design(design))
         for design in start or ()
     ]
-    tuning = prepare(task, out, machines, reward(task))
+    tuning = prepare(task, out, machines, reward(task), said_about(model, task))
     if shared:
         from experiments.tuning.shared import Shared, play_shared
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms.functional import pil_to_tensor
 
-from marl_hpo_env.data.parts import HELD_OUT_FRACTION, PARTS, held_out, in_parts, part_named
+from marl_hpo_env.data.parts import HELD_OUT_FRACTION, PARTS, held_out, in_parts, numbered, part_named
 from marl_hpo_env.data.splits import Data, Kind, counted, repeated
 from marl_hpo_env.data.targets import Targets, as_tensor, read_targets
 from marl_hpo_env.errors import InputError, first_line
@@ -55,7 +55,7 @@ def split(
         )
     of_each = None if groups is None else [str(group) for group in groups]  # of a tensor, each would be one of its own
     in_validation, in_test, in_train = held_out(_drawn_by(read), (validation, test), of_each, read.class_names)
-    return _data(pixels, read, [in_train, in_validation, in_test], ())
+    return _data(pixels, read, [in_train, in_validation, in_test], (), numbered(of_each, in_train, in_validation))
 
 
 def as_data(given: object) -> Data:
@@ -132,9 +132,15 @@ def _drawn_by(read: Targets) -> torch.Tensor:
     return read.values if read.kind == "classes" else torch.zeros(len(read.values), dtype=torch.int64)
 
 
-def _data(inputs: torch.Tensor, read: Targets, parts: Sequence[torch.Tensor], notes: Sequence[str]) -> Data:
+def _data(
+    inputs: torch.Tensor,
+    read: Targets,
+    parts: Sequence[torch.Tensor],
+    notes: Sequence[str],
+    groups: torch.Tensor | None = None,
+) -> Data:
     train, validation, test = ((inputs[part], read.values[part]) for part in parts)
-    data = Data(train, validation, test, kind=read.kind, class_names=read.class_names)
+    data = Data(train, validation, test, kind=read.kind, class_names=read.class_names, groups=groups)
     return data.noted(counted(data), *read.notes, *notes, *repeated(inputs, read.values, parts))
 
 

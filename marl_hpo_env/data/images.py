@@ -186,10 +186,14 @@ class ImageReading(NamedTuple):
     Args:
         image_size: height and width in pixels to which the whole image is scaled.
         bits: that images deeper than 8 bits were taken to have; None where there were none.
+        mean: of each channel on the scale 0..1, by which it is normalised; ImageNet's by default.
+        deviation: likewise.
     """
 
     image_size: int
     bits: int | None = None
+    mean: Sequence[float] = MEAN
+    deviation: Sequence[float] = STD
 
     def input(self, path: Path) -> torch.Tensor:
         """A photograph as the input of a network, shape (1, 3, image_size, image_size).
@@ -203,4 +207,5 @@ class ImageReading(NamedTuple):
             raise
         except UNREADABLE as error:
             raise InputError(f"The image {str(path)!r} cannot be read ({error}); give another.") from error
-        return normalised(torch.from_numpy(on_bytes(square, self.bits or _DEPTHS[-1]))[None])
+        pixels = torch.from_numpy(on_bytes(square, self.bits or _DEPTHS[-1]))[None]
+        return normalised(pixels, self.mean, self.deviation)

@@ -188,6 +188,19 @@ def in_parts(
     return [indices[part] for part in PARTS], notes
 
 
+def numbered(groups: Sequence[Hashable] | None, *parts: torch.Tensor) -> torch.Tensor | None:
+    """The number of each example's group, int64, of these parts one behind the other, as `Data` takes them; None without groups.
+
+    Args:
+        groups: of each example.
+        parts: indices of examples.
+    """
+    if groups is None:
+        return None
+    codes = {group: code for code, group in enumerate(dict.fromkeys(groups))}
+    return torch.tensor([codes[groups[i]] for i in torch.cat(parts).tolist()])
+
+
 def _refuse_shared_groups(parts: Sequence[str | None], groups: Sequence[Hashable] | None) -> None:
     where: dict[Hashable, str | None] = {}
     for group, part in zip(groups or (), parts, strict=False):

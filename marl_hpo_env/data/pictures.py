@@ -14,7 +14,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from marl_hpo_env.data.folders import files_below, left_out
 from marl_hpo_env.data.images import UNREADABLE, ImageReading, in_bytes, normalised, read_square
-from marl_hpo_env.data.parts import in_parts
+from marl_hpo_env.data.parts import in_parts, numbered
 from marl_hpo_env.data.splits import Data, Kind, counted, repeated
 from marl_hpo_env.errors import InputError
 
@@ -71,7 +71,9 @@ class Pictures:
         drawn_by = targets if kind == "classes" else torch.zeros(len(targets), dtype=torch.int64)
         indices, held_out = in_parts(parts, drawn_by, groups, class_names)
         train, validation, test = ((normalised(self.pixels[part]), targets[part]) for part in indices)
-        data = Data(train, validation, test, kind=kind, class_names=tuple(class_names), reading=self.reading)
+        of_each = numbered(groups, *indices[:2])
+        names = tuple(class_names)
+        data = Data(train, validation, test, kind=kind, class_names=names, groups=of_each, reading=self.reading)
         said = (
             counted(data, "images"),
             *self.notes,

@@ -40,6 +40,8 @@ class Data:
         kind: of the targets. Where None, int64 targets are classes and those of the inputs' size are masks; the others must
             say whether they are labels or values.
         class_names: of the classes, labels, values or planes, in order; empty where they have none.
+        groups: of each training example and then of each validation example, such as a number per patient, int64 of shape (n,):
+            folds keep a group together. None where every example is its own.
         reading: how image files became inputs; None where they were none, or in another way.
 
     Raises:
@@ -54,6 +56,7 @@ class Data:
     episode_examples: torch.Tensor | None = None
     kind: Kind | None = None
     class_names: tuple[str, ...] = ()
+    groups: torch.Tensor | None = None
     reading: ImageReading | None = None
 
     def __post_init__(self) -> None:
@@ -104,6 +107,10 @@ class Data:
     def digest(self) -> str:
         """A digest of every value of every split; of files, their names and sizes."""
         digest = hashlib.sha256(b"" if self.episode_examples is None else self.episode_examples.numpy().tobytes())
+        if self.kind in ("labels", "values"):  # which may be the same numbers
+            digest.update(self.kind.encode())
+        if self.groups is not None:
+            digest.update(self.groups.numpy().tobytes())
         for inputs, targets in self.splits().values():
             for part in (inputs, targets):
                 if isinstance(part, ImageFiles):

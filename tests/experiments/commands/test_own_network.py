@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from experiments.commands import main as command_line
-from experiments.commands.own_network import own_task, read_choices
+from experiments.commands.own_network import own_task, read_choices, read_recipe
 from marl_hpo_env import InputError, Store, load_network
 
 NETS = """
@@ -328,3 +329,55 @@ def test_choices_that_cannot_be_read_are_one_sentence(tmp_path, content, sentenc
         read_choices(tmp_path / "c.toml")
     with pytest.raises(InputError, match="cannot be read"):
         read_choices(tmp_path / "nowhere.toml")
+
+
+def test_the_recipe_in_a_file_of_choices_has_values_and_lists_for_its_agent(place):
+    (place / "c.toml").write_text('[recipe]\noptimizer = "adamw"\nlearning_rate = [1e-4, 1e-3]\n')
+    assert read_recipe(place / "c.toml") == ({"optimizer": "adamw"}, {"learning_rate": [1e-4, 1e-3]})
+    assert read_choices(place / "c.toml") == {}
+    task = own_task("own_nets:Small", place / "photos", 8, place / "c.toml", {"batch_size": 4})
+    assert (task.recipe.optimizer, task.recipe.batch_size) == ("adamw", 4)
+    assert task.space.layers[0].choices == {"learning_rate": (1e-4, 1e-3)}
+    assert task.space.layers[1:] == tuple(
+        dataclasses.replace(layer, inputs=layer.inputs or ("recipe",))
+        for layer in own_task("own_nets:Small", place / "photos", 8, None, {}).space.layers
+    )
+    (place / "c.toml").write_text('[recipe]\noptimizer = "adamw"\n')
+    task = own_task("own_nets:Small", place / "photos", 8, place / "c.toml", {"optimizer": "sgd"})
+    assert (task.recipe.optimizer, task.recipe_choices) == ("sgd", None)  # an option says more than a file
+    (place / "c.toml").write_text("")
+    with pytest.raises(InputError, match="Nothing is left to choose"):
+        _ = own_task("own_nets:Small", place / "photos", 8, place / "c.toml", {}).space
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("recipe = false", "write a table"),
+        ("[recipe]\nlearning_rat = 3", "There is no setting of a recipe 'learning_rat'; did you mean 'learning_rate'"),
+        ("[recipe]\nlearning_rate = -3", "learning_rate is -3"),
+        ("[recipe]\nlearning_rate = [1e-3, -3]", "cannot be chosen as learning_rate=-3"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_one_sentence_and_nothing_is_written(refusal, place, content, sentence):
+    (place / "c.toml").write_text(content)
+    assert sentence in refusal(*TUNE, "--choices", "c.toml", "--out", "out")
+    assert not (place / "out").exists()
+
+
+def test_a_run_whose_recipe_is_chosen_shows_it_beside_the_original_s(place, marl_hpo):
+    (place / "c.toml").write_text("[recipe]\nlearning_rate = [1e-3, 1e-2]\n[Conv2d]\nout_channels = [2, 4]\n")
+
+    def command(*arguments):
+        code, out, errors = marl_hpo(*arguments)
+        assert code == 0, errors
+        return out
+
+    choices = ("--choices", "c.toml")
+    command(*TUNE, *choices, "--episodes", "2", "--learner", "random", "--out", "out")
+    report = next((place / "out").glob("*/report.md")).read_text()
+    assert "| recipe | learning_rate 0.001 | learning_rate 0.0" in report
+    assert "Guessing the largest class of the training images, class 0, would give 50.00% of the validation's" in report
+    assert "| recipe | learning_rate 0.001 |" in command("report", "out")
+    shown = command("show", *TUNE[1:7], *choices)
+    assert re.search(r"1 +recipe +Recipe +learning_rate 0.001 +A +-", shown), shown

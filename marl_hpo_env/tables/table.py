@@ -29,7 +29,7 @@ from marl_hpo_env.files import whole_file
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.tables.file import UNREADABLE, Column, no_content, pack, unpack
-from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Measure, Request, Status, Trial
+from marl_hpo_env.trial import ACCURACIES, CLOCK_METRICS, METRICS, Measure, Request, Status, Trial
 
 IntArray = npt.NDArray[np.int64]
 
@@ -514,7 +514,7 @@ def _check_figures(trial: Trial) -> None:
                 continue  # a training that failed may have had a loss that is no number
             if not math.isfinite(value):
                 raise InputError(f"{_called(trial)} has the {name} {value}; figures are finite numbers, or None.")
-            if name in METRICS and METRICS[name].unit.startswith("fraction") and not 0 <= value <= 1:
+            if name in ACCURACIES and not 0 <= value <= 1:
                 percent = f", so {value / 100:g} for {value:g}%" if 1 < value <= 100 else ""
                 raise InputError(f"{_called(trial)} has the {name} {value:g}; it is a fraction of 0 to 1{percent}.")
 

@@ -58,7 +58,7 @@ def compare(
         typer.Option(
             "--task",
             help="A task, answered by its table where the package has one, else trained; your own: package.module:FUNCTION. Or "
-            "the path of a table (.npz), or NAS-Bench-Macro's (.json). Repeat for more.",
+            "the path of a table (.npz), or of NAS-Bench-Macro or Channel-Bench-Macro (.json). Repeat for more.",
             show_default="the suite's",
         ),
     ] = None,

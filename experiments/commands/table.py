@@ -38,7 +38,10 @@ table_app = new_app(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A table of the package, or the path of an .npz file.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME|PATH", help="A table of the package, or a file's path: .npz, or a benchmark's .json."),
+]
 
 
 @table_app.command()

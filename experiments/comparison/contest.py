@@ -29,7 +29,6 @@ from experiments.provenance import cores, software
 from marl_hpo_env import Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
 from marl_hpo_env.errors import warn
 from marl_hpo_env.pareto import hypervolume
-from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
 from marl_hpo_env.training.workers import Death, Workers
 
 Array = npt.NDArray[np.float64]
@@ -40,7 +39,7 @@ class Contest(NamedTuple):
 
     Args:
         learner: as `agents.learner` reads it.
-        table: the name of a table in the package, or the path of an `.npz` or of NAS-Bench-Macro's `.json`.
+        table: the name of a table in the package, or the path of one's file, as `Table.open` takes it.
         weights: of a `WeightedReward`, or nothing for the task's own reward.
         constraints: of that reward.
         seed: of the learner.
@@ -88,7 +87,7 @@ class Benchmark:
     """
 
     def __init__(self, table: str, weights: Sequence[tuple[str, float]] = (), constraints: Sequence[str] = ()) -> None:
-        self.table = nas_bench_macro(table) if table.endswith(".json") else Table.open(table)
+        self.table = Table.open(table)
         self.evaluator = TableEvaluator(self.table)
         self.task = self.evaluator.task
         self.name = self.table.task_name

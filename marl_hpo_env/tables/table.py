@@ -108,17 +108,22 @@ class Table:
         """The table with this name that comes with the package, or in this file.
 
         Args:
-            table: such as `"digits-convnet"`, or the path of an `.npz` file.
+            table: such as `"digits-convnet"`, or the path of an `.npz` file, or of the `.json` of a benchmark that is in
+                `tables/foreign.py`.
 
         Raises:
             InputError: if there is none, or it is damaged or of another version.
         """
         path = Path(table)
+        if path.suffix == ".json":
+            from marl_hpo_env.tables.foreign import foreign_table
+
+            return foreign_table(path)
         if path.suffix != ".npz":
             if str(table) not in shipped():
                 raise InputError(
                     f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "
-                    "name ends in .npz."
+                    "name ends in .npz, a benchmark's of others in .json."
                 )
             return cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
         try:

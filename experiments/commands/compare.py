@@ -294,6 +294,7 @@ def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool)
     Raises:
         InputError: if some are and some are not, or a name is neither a table's nor a task's.
     """
+    from marl_hpo_env.tables.synthetic import tabled
     from marl_hpo_env.tables.table import shipped
 
     trained, tables = [], []
@@ -301,7 +302,7 @@ def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool)
         is_file = name.endswith((".npz", ".json")) or Path(name).exists()
         if "," in name and not is_file:
             raise InputError(f"The --task {name!r} cannot be read; repeat --task for each.")
-        if is_file or (name in shipped() and options == TaskOptions() and not suite_trains):
+        if is_file or (name in [*shipped(), *tabled()] and options == TaskOptions() and not suite_trains):
             tables.append(name)
         elif ":" in name or name in known_tasks():
             trained.append(name)

@@ -25,6 +25,8 @@ class Evaluator(Protocol):
     - `unmeasured`, a set of names: metrics that none of its trials has. A reward that needs one is refused at once.
     - `exhaustive`, a bool: whether it answers for every design at once, so that the best design is known (the environments
       then have a `regret`) and nothing is won by storing its trials.
+    - `best(reward, seed)`: the design with the highest reward under this seed, known without asking for every design; None where
+      it is not known so. Only an exhaustive one is asked.
     - `epochs`, an int: the one number of epochs that its trials have; an environment asks for as many.
     - `unmeasured_of_original`, a set of names: metrics that its trial of the original network does not have.
     - `digest`, a string: of what its trials depend on beside their key, such as the checkpoint of shared weights. A store holds

@@ -108,8 +108,8 @@ class Table:
         """The table with this name that comes with the package, or in this file.
 
         Args:
-            table: such as `"digits-convnet"`, or the path of an `.npz` file, or of the `.json` of a benchmark that is in
-                `tables/foreign.py`.
+            table: such as `"digits-convnet"`, or the name of a small synthetic task, or the path of an `.npz` file, or of the
+                `.json` of a benchmark that is in `tables/foreign.py`.
 
         Raises:
             InputError: if there is none, or it is damaged or of another version.
@@ -120,6 +120,10 @@ class Table:
 
             return foreign_table(path)
         if path.suffix != ".npz":
+            from marl_hpo_env.tables.synthetic import synthetic_as_table, tabled
+
+            if str(table) in tabled():
+                return synthetic_as_table(str(table))
             if str(table) not in shipped():
                 raise InputError(
                     f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "

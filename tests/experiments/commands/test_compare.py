@@ -198,3 +198,14 @@ def test_a_suite_s_file_that_says_what_there_is_not_is_one_sentence(small, marl_
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_synthetic_tasks_are_computed_those_that_are_small_as_tables(marl_hpo, tmp_path):
+    given = ["--learners", "random,pairwise-q", "--seeds", 2, "--episodes", 5, "--jobs", 1]
+    code, said, err = marl_hpo("compare", "--task", "synthetic-chain-20", *given, "--out", tmp_path / "chain")
+    assert code == 0, err
+    assert "synthetic-chain-20: best reward" in said
+    assert "in which the best design has 100" in (tmp_path / "chain" / "report.md").read_text()
+    code, said, err = marl_hpo("compare", "--task", "synthetic-orders-8", *given, "--out", tmp_path / "orders")
+    assert code == 0, err
+    assert "synthetic-orders-8: regret" in said

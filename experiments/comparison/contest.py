@@ -28,7 +28,7 @@ from experiments.progress import progress_bar
 from experiments.provenance import cores, software
 from marl_hpo_env import Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
 from marl_hpo_env.errors import warn
-from marl_hpo_env.pareto import hypervolume
+from marl_hpo_env.pareto import hypervolume, nadir
 from marl_hpo_env.training.workers import Death, Workers
 
 Array = npt.NDArray[np.float64]
@@ -165,12 +165,13 @@ class Benchmark:
             self._points[table_seed] = np.where(np.isnan(scaled), np.inf, scaled)
         return self._points[table_seed]
 
-    def covered(self, designs: Sequence[int], table_seed: int) -> float:
-        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference.
+    def covered(self, designs: Sequence[int], table_seed: int, to_nadir: bool = False) -> float:
+        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference: in the
+        table, or in its Pareto front, which is the nadir.
 
         It is 1 where there is no volume, as in a table of two designs that are each the worst in something."""
         points = self.points(table_seed)
-        reference = np.ones(points.shape[1])
+        reference = nadir(points) if to_nadir else np.ones(points.shape[1])
         whole = hypervolume(points, reference)
         return hypervolume(points[list(designs)], reference) / whole if whole else 1.0
 

@@ -37,6 +37,7 @@ class Curves:
         seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made. The run
             would have taken as long without it. NaN where the table does not say.
         covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
+        covered_to_nadir: likewise, with the front's nadir as reference.
     """
 
     def __init__(self, benchmark: Benchmark, runs: Mapping[str, Sequence[Run]], evaluations: int) -> None:
@@ -50,15 +51,16 @@ class Curves:
         self.worth: dict[str, Array] = {}
         self.seconds: dict[str, Array] = {}
         self.covered: dict[str, Array] = {}
+        self.covered_to_nadir: dict[str, Array] = {}
         several = len(benchmark.reward.objectives) > 1
         for name, played in runs.items():
             regret, worth, seconds, share = zip(*(self._of(run, best, several) for run in played), strict=True)
             self.regret[name], self.worth[name] = np.array(regret), np.array(worth)
             self.seconds[name] = np.array(seconds)
             if several:
-                self.covered[name] = np.array(share)
+                self.covered[name], self.covered_to_nadir[name] = np.moveaxis(np.array(share), -1, 0)
 
-    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[float]]:
+    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[list[float]]]:
         table_seed = self.benchmark.table_seed(run.contest.seed)
         of_all = self.benchmark.rewards(table_seed)
         designs = [(number,) for number in run.designs]
@@ -66,7 +68,8 @@ class Curves:
         regret = simple_regret(designs, rewards, float(of_all.max()), self.evaluations)
         worth = incumbent_regret(designs, rewards, self.benchmark.worth[list(run.designs)], best, self.evaluations)
         new = [run.designs[i] for i in first_episodes(designs)][: self.evaluations]
-        share = [self.benchmark.covered(new[:n], table_seed) for n in self.checkpoints] if several else []
+        points = self.checkpoints if several else []
+        share = [[self.benchmark.covered(new[:n], table_seed, nadir) for nadir in (False, True)] for n in points]
         return regret, worth, self.benchmark.seconds(new, table_seed), share
 
 

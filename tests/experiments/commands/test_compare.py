@@ -35,8 +35,8 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     report = (out / "report.md").read_text()
     for name in names:
         assert name in said
-        # Regret on each task, the hypervolume of the task with two objectives, and the summary.
-        assert report.count(f"| {name} |") == 4
+        # Regret on each task, the two hypervolumes of the task with two objectives, and the summary.
+        assert report.count(f"| {name} |") == 5
     assert report.count("- strangers:Climber: restart=0.0\n") == 1
     assert "All benchmarks" in said
     assert str(out / "report.md") in said

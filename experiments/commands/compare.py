@@ -85,8 +85,8 @@ def compare(
         str | None,
         typer.Option(
             help="Separated by commas; settings stand behind a name, as in 'pairwise-q(update=averaged)'.",
-            show_default="the suite's; without one all but optuna-gp, which takes up to a second per design, and, where the "
-            "reward has one objective, those that seek more",
+            show_default="the suite's; without one all but optuna-gp, optuna-mogp and smac, which are slow, and, where "
+            "the reward has one objective, those that seek more",
         ),
     ] = None,
     more_learners: Annotated[
@@ -369,7 +369,9 @@ def _default(several_objectives: bool) -> list[str]:
     from agents import learner
     from agents import learners as all_learners
 
-    passed = {"optuna-gp"} if several_objectives else {"optuna-gp", "optuna-motpe", "optuna-nsga2"}
+    passed = {"optuna-gp", "optuna-mogp", "smac"}
+    if not several_objectives:
+        passed |= {"optuna-motpe", "optuna-nsga2"}
     names = []
     for name in all_learners():
         if name in passed:

@@ -286,7 +286,7 @@ class TurnSpaces:
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        self.action = {name: spaces.Discrete(size) for name, size in zip(space.names, space.sizes, strict=True)}
+        self.action = {name: spaces.Discrete(size) for name, size in zip(space.agents, space.sizes, strict=True)}
         self.observation = {
             name: spaces.Dict(
                 {
@@ -294,7 +294,7 @@ class TurnSpaces:
                     "action_mask": spaces.Box(0, 1, (size,), np.int8),
                 }
             )
-            for name, size, feeding in zip(space.names, space.sizes, space.feeding, strict=True)
+            for name, size, feeding in zip(space.agents, space.sizes, space.feeding, strict=True)
         }
         self.state = spaces.MultiDiscrete([size + 1 for size in space.sizes])
         self.masks = [np.ones(size, dtype=np.int8) for size in space.sizes]

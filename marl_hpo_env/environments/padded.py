@@ -77,7 +77,7 @@ class PaddedObservations(BaseWrapper[str, Observation, "int | None"]):
                 spaces.Dict({"observation": self._encoding.box, "action_mask": mask}),
                 spaces.Discrete(self._encoding.actions.n),
             )
-            for name in space.names
+            for name in space.agents
         }
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:

@@ -26,7 +26,7 @@ class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Observation, i
 
     def _make_spaces(self) -> None:
         self._spaces = TurnSpaces(self.space)
-        self.possible_agents = list(self.space.names)
+        self.possible_agents = list(self.space.agents)
         self.agents: list[str] = []
         self.state_space = self._spaces.state
 

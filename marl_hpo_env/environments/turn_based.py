@@ -2,7 +2,7 @@
 
 | | |
 |---|---|
-| agents | one per layer, named as the module is, in network order |
+| agents | one per layer, in network order, named as the module is, without dots: `SearchSpace.agents` |
 | action | index of one tuple of the layer's hyperparameter values, `Discrete` |
 | observation | `{"observation": feeding layers' picks + 1, "action_mask": all ones}` |
 | reward | 0 until the last pick; then the trial's, the same for every agent (paper V) |
@@ -31,9 +31,9 @@ class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Observation, "int | No
 
     def _make_spaces(self) -> None:
         self._spaces = TurnSpaces(self.space)
-        self.possible_agents = list(self.space.names)
+        self.possible_agents = list(self.space.agents)
         self.agents: list[str] = []
-        self._position = {name: position for position, name in enumerate(self.space.names)}
+        self._position = {name: position for position, name in enumerate(self.space.agents)}
         self.state_space = self._spaces.state
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:

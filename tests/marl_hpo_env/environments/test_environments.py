@@ -177,16 +177,16 @@ def test_all_agents_get_the_same_reward_and_terminate_together(space, turn_based
     shown = play_by_turns(env, design)
     picking, ended = shown[: len(space)], shown[len(space) :]
     reward = env.unwrapped.score(env.unwrapped.trial)
-    assert [agent for agent, *_ in picking] == [agent for agent, *_ in ended] == list(space.names)
+    assert [agent for agent, *_ in picking] == [agent for agent, *_ in ended] == list(space.agents)
     assert all(step[2:5] == (0.0, False, False) and set(step[6].values()) == {0.0} for step in picking)
     assert all(step[2:5] == (reward, True, False) for step in ended)
-    assert ended[0][6] == dict.fromkeys(space.names, reward)
+    assert ended[0][6] == dict.fromkeys(space.agents, reward)
     assert env.agents == []
 
     _, rewards, terminations, truncations, _ = play_at_once(simultaneous(space), design)
-    assert rewards == dict.fromkeys(space.names, reward)
-    assert terminations == dict.fromkeys(space.names, True)
-    assert truncations == dict.fromkeys(space.names, False)
+    assert rewards == dict.fromkeys(space.agents, reward)
+    assert terminations == dict.fromkeys(space.agents, True)
+    assert truncations == dict.fromkeys(space.agents, False)
 
 
 @given(data=st.data())
@@ -204,7 +204,7 @@ def test_the_three_environments_play_the_same_game(space, turn_based, simultaneo
     assert [env.unwrapped.design for env in envs] == [design] * 3
     assert envs[0].unwrapped.trial == envs[1].unwrapped.trial == envs[2].unwrapped.trial
     assert envs[0].unwrapped.trial.request == Request(design, 0, 4)
-    assert by_turns[-1][2] == at_once[1][space.names[0]] == alone[-1][1]
+    assert by_turns[-1][2] == at_once[1][space.agents[0]] == alone[-1][1]
     assert [step[1:4] for step in alone[:-1]] == [(0.0, False, False)] * (len(space) - 1)
 
 
@@ -277,8 +277,8 @@ def test_a_reset_in_the_middle_of_an_episode_begins_a_new_one(space, turn_based)
     env.step(0)
     env.reset()
     assert (env.unwrapped.design, env.unwrapped.trial) == (None, None)
-    assert env.agents == list(space.names)
-    assert env.agent_selection == space.names[0]
+    assert env.agents == list(space.agents)
+    assert env.agent_selection == space.agents[0]
     assert not env.state().any()
     assert set(env.rewards.values()) == {0.0}
     assert not any(env.terminations.values())

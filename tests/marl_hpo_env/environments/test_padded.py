@@ -51,7 +51,7 @@ def test_a_padded_observation_of_any_agent_is_in_its_space_at_any_time(space, tu
     design = space.design_at(data.draw(st.integers(0, space.size - 1)))
     for action in (*design, *[None] * len(space)):
         state = env.state().tolist()
-        for agent, size in zip(space.names, space.sizes, strict=True):
+        for agent, size in zip(space.agents, space.sizes, strict=True):
             observation = env.observe(agent)
             assert env.observation_space(agent).contains(observation)
             assert observation["action_mask"].tolist() == [1] * size + [0] * (max(space.sizes) - size)

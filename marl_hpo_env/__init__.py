@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from marl_hpo_env.catalog.registry import task, tasks
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
-from marl_hpo_env.environments.padded import PaddedObservations
 from marl_hpo_env.environments.registration import env, parallel_env, register, register_task
 from marl_hpo_env.errors import InputError, first_line, import_object, is_number, whole_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
@@ -62,7 +61,6 @@ __all__ = [
     "Layer",
     "Limits",
     "Objective",
-    "PaddedObservations",
     "PaperReward",
     "RayEvaluator",
     "Recipe",

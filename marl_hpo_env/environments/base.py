@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from gymnasium import spaces
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
+from marl_hpo_env.environments.views import Kind, Masks
 from marl_hpo_env.errors import InputError, is_number, whole_number
 from marl_hpo_env.evaluators.epoch_budget import MOST_EPOCHS, calibrated, epochs_to, loss_threshold, lowered
 from marl_hpo_env.evaluators.evaluator import (
@@ -43,6 +43,7 @@ class DesignEnvironment:
             `"calibrated"` or `"running"` (see `epoch_budget`). With `"running"` designs are evaluated one after the other, and
             Equation 2 divides A by the epochs (VI-A).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
+        observations, masks: how what is observed is shown, and the masks of actions: see `views`.
         render_mode: `"ansi"` makes `render` return the design so far.
 
     Attributes:
@@ -53,7 +54,7 @@ class DesignEnvironment:
 
     Raises:
         InputError: if the reward needs what the evaluator does not measure, or a test figure; or if there is no such seed or
-            render mode.
+            render mode, or way to observe.
     """
 
     def __init__(
@@ -64,6 +65,8 @@ class DesignEnvironment:
         *,
         epochs: Budget | None = None,
         seed: int | None = None,
+        observations: Kind = "dict",
+        masks: Masks = "observation",
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, "ansi", "human"):
@@ -94,7 +97,7 @@ class DesignEnvironment:
         self.game = Game(self.space)
         self.trial: Trial | None = None
         self.render_mode = render_mode
-        self._make_spaces()
+        self._make_spaces(observations, masks)
 
     def _check_reward(self) -> None:
         """Whether the evaluator measures what the reward sees.
@@ -121,7 +124,7 @@ class DesignEnvironment:
                 "none on shared weights; put the original's values among the choices, or reward something else."
             )
 
-    def _make_spaces(self) -> None:
+    def _make_spaces(self, observations: Kind, masks: Masks) -> None:
         """Makes what the environment's own interface says of observations and actions."""
         raise NotImplementedError
 
@@ -262,46 +265,19 @@ class DesignEnvironment:
         (self.trial,) = self.evaluate([design])
         return self.score(self.trial), self._info()
 
+    def _forfeit(self) -> tuple[float, dict[str, Any]]:
+        """Ends an episode by a pick that the layer does not have; returns the penalty and the info."""
+        return float(self.reward.penalty), {**self._info(), "terminated": np.float64(1)}
+
     def _info(self) -> dict[str, Any]:
         """Numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a trial,
         and whether the trial was terminated or failed."""
-        info = {str(objective): 0.0 for objective in self.reward.objectives}
+        info = dict.fromkeys(map(str, self.reward.objectives), 0.0)
         if self.trial is not None and self.trial.status == "completed":
             info |= self.objectives(self.trial)
-        return {**info, "terminated": float(self.trial is not None and self.trial.status != "completed")}
+        info["terminated"] = self.trial is not None and self.trial.status != "completed"
+        return {key: np.float64(value) for key, value in info.items()}
 
 
 def _no_mode(render_mode: object) -> InputError:
     return InputError(f"The render mode is {render_mode!r}; it is 'ansi' for the design so far as text, or None.")
-
-
-class TurnSpaces:
-    """Every agent's observation and action space, and the state's, made once so that they can be seeded.
-
-    An agent observes the paper's state (V-C): its feeding layers' picks plus one, 0 where not yet; an agent that nothing
-    feeds sees one constant 0. All its actions are always legal.
-
-    Args:
-        space: the layers and their actions.
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.action = {name: spaces.Discrete(size) for name, size in zip(space.agents, space.sizes, strict=True)}
-        self.observation = {
-            name: spaces.Dict(
-                {
-                    "observation": spaces.MultiDiscrete([space.sizes[i] + 1 for i in feeding] or [1]),
-                    "action_mask": spaces.Box(0, 1, (size,), np.int8),
-                }
-            )
-            for name, size, feeding in zip(space.agents, space.sizes, space.feeding, strict=True)
-        }
-        self.state = spaces.MultiDiscrete([size + 1 for size in space.sizes])
-        self.masks = [np.ones(size, dtype=np.int8) for size in space.sizes]
-
-    def seed(self, seed: int) -> None:
-        """Seeds every space, each with a seed of its own."""
-        self.state.seed(seed)
-        for offset, name in enumerate(self.action, start=1):
-            self.action[name].seed(seed + offset)
-            self.observation[name].seed(seed + offset)

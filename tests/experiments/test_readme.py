@@ -70,7 +70,7 @@ def test_places_in_the_code_are_there(page):
     for place in re.findall(r"`([^`\n]+)`", TEXT[page]):
         path, _, name = place.partition(": ")
         if path.startswith(PREFIXES) and not path.startswith("marl_hpo_env/digits-") and "<" not in path:
-            assert (ROOT / path).exists() or path.endswith("-v0"), f"{page} names {place}"
+            assert (ROOT / path).exists() or path.endswith("-v1"), f"{page} names {place}"
             if name:
                 source = (ROOT / path).read_text()
                 for part in name.split("."):

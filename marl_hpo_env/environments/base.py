@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -32,6 +32,14 @@ from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
 
 
+class Recorder(Protocol):
+    """Is told of finished episodes."""
+
+    def record(self, design: Design | None, reward: float, trial: Trial | None) -> None:
+        """An episode has ended; by an action that its layer does not have where there is no design."""
+        ...
+
+
 class DesignEnvironment:
     """The part of an environment that knows nothing of turns.
 
@@ -51,6 +59,9 @@ class DesignEnvironment:
         space: the layers and their actions.
         game: the picks of the current episode.
         trial: the finished episode's; None until then.
+        seed: of every trial.
+        budget: the epochs of an episode, as given: a number, `"calibrated"` or `"running"`.
+        recorders: are told of every finished episode (`RecordEpisodes`).
 
     Raises:
         InputError: if the reward needs what the evaluator does not measure, or a test figure; or if there is no such seed or
@@ -77,17 +88,17 @@ class DesignEnvironment:
         self.evaluator = evaluator
         self.reward = task.reward if reward is None else reward
         own = own_epochs(evaluator)
-        self._budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
-        if own is not None and not isinstance(self._budget, int):
+        self.budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
+        if own is not None and not isinstance(self.budget, int):
             raise InputError(
-                f"The epochs are to be {self._budget}, and this evaluator answers for {own} alone; leave them out."
+                f"The epochs are to be {self.budget}, and this evaluator answers for {own} alone; leave them out."
             )
-        self._epochs = self._budget if isinstance(self._budget, int) else None
-        if self._budget == "running" and isinstance(self.reward, PaperReward):
+        self._epochs = self.budget if isinstance(self.budget, int) else None
+        if self.budget == "running" and isinstance(self.reward, PaperReward):
             self.reward = self.reward.per_epoch()
-        self._seed = task.seed if seed is None else whole_number("seed", seed, 0)
+        self.seed = task.seed if seed is None else whole_number("seed", seed, 0)
         if self._epochs is not None:
-            check_answers(evaluator, self._seed, self._epochs)
+            check_answers(evaluator, self.seed, self._epochs)
         # By the number of epochs: the original's trial, the reward of the table's best design, and the best found.
         self._originals: dict[int, Trial] = {}
         self._highest: dict[int, float] = {}
@@ -97,6 +108,7 @@ class DesignEnvironment:
         self.game = Game(self.space)
         self.trial: Trial | None = None
         self.render_mode = render_mode
+        self.recorders: list[Recorder] = []
         self._make_spaces(observations, masks)
 
     def _check_reward(self) -> None:
@@ -137,8 +149,8 @@ class DesignEnvironment:
     def epochs(self) -> int:
         """How many epochs the next episode trains; a calibrated budget is found out when it is first asked for."""
         if self._epochs is None:
-            running = self._budget == "running"
-            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self._seed, self.threshold)
+            running = self.budget == "running"
+            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self.seed, self.threshold)
         return self._epochs
 
     @cached_property
@@ -149,7 +161,7 @@ class DesignEnvironment:
         Raises:
             InputError: if the original network cannot be trained.
         """
-        epochs = self._budget if isinstance(self._budget, int) else MOST_EPOCHS
+        epochs = self.budget if isinstance(self.budget, int) else MOST_EPOCHS
         return loss_threshold(self.task.guessing_loss, self._original_after(epochs))
 
     @property
@@ -163,7 +175,7 @@ class DesignEnvironment:
 
     def _original_after(self, epochs: int) -> Trial:
         if epochs not in self._originals:
-            trial = evaluate_one(self.evaluator, Request(None, self._seed, epochs))
+            trial = evaluate_one(self.evaluator, Request(None, self.seed, epochs))
             if trial.status != "completed":
                 raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
             self._originals[epochs] = trial
@@ -191,7 +203,7 @@ class DesignEnvironment:
         epochs = self.epochs
         if epochs not in self._highest:
             designs = map(self.space.design_at, range(self.space.size))
-            trials = self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs])
+            trials = self.evaluator.evaluate([Request(design, self.seed, epochs) for design in designs])
             self._highest[epochs] = max(map(self.score, trials))
         return self._highest[epochs] - self._found.get(epochs, -math.inf)
 
@@ -203,16 +215,16 @@ class DesignEnvironment:
         """
         checked = [self.space.check(design) for design in designs]
         # Under a running budget every design may change the next one's epochs, so they are evaluated one by one.
-        batches = [[design] for design in checked] if self._budget == "running" else [checked]
+        batches = [[design] for design in checked] if self.budget == "running" else [checked]
         return (trial for batch in batches for trial in self._evaluate(batch))
 
     def _evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
         epochs = self.epochs
-        for measured in self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs]):
+        for measured in self.evaluator.evaluate([Request(design, self.seed, epochs) for design in designs]):
             trial = self._with_threshold(measured)
             if is_exhaustive(self.evaluator):
                 self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
-            if self._budget == "running":
+            if self.budget == "running":
                 self._epochs = lowered(epochs, [trial], self.threshold)
             yield trial
 
@@ -263,11 +275,19 @@ class DesignEnvironment:
         design = self.game.design
         assert design is not None
         (self.trial,) = self.evaluate([design])
-        return self.score(self.trial), self._info()
+        reward = self.score(self.trial)
+        self._record(design, reward, self.trial)
+        return reward, self._info()
 
     def _forfeit(self) -> tuple[float, dict[str, Any]]:
         """Ends an episode by a pick that the layer does not have; returns the penalty and the info."""
-        return float(self.reward.penalty), {**self._info(), "terminated": np.float64(1)}
+        penalty = float(self.reward.penalty)
+        self._record(None, penalty, None)
+        return penalty, {**self._info(), "terminated": np.float64(1)}
+
+    def _record(self, design: Design | None, reward: float, trial: Trial | None) -> None:
+        for recorder in self.recorders:
+            recorder.record(design, reward, trial)
 
     def _info(self) -> dict[str, Any]:
         """Numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a trial,

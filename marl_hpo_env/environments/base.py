@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
@@ -30,6 +31,8 @@ from marl_hpo_env.reward import PaperReward, Reward
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class Recorder(Protocol):
@@ -99,9 +102,9 @@ class DesignEnvironment:
         self.seed = task.seed if seed is None else whole_number("seed", seed, 0)
         if self._epochs is not None:
             check_answers(evaluator, self.seed, self._epochs)
-        # By the number of epochs: the original's trial, the reward of the table's best design, and the best found.
+        # By the number of epochs: the original's trial, the answers of a table, and the best reward found.
         self._originals: dict[int, Trial] = {}
-        self._highest: dict[int, float] = {}
+        self._answers: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._found: dict[int, float] = {}
         self._check_reward()
         self.space: SearchSpace = evaluator.space
@@ -201,11 +204,22 @@ class DesignEnvironment:
                 "The best design is known on a table only; make the environment with evaluator='table'."
             )
         epochs = self.epochs
-        if epochs not in self._highest:
+        return float(self.answers(epochs)[0].max()) - self._found.get(epochs, -math.inf)
+
+    def answers(self, epochs: int) -> tuple[FloatArray, FloatArray]:
+        """What a table says of every design after so many epochs, by the design's number, asked once.
+
+        Returns:
+            The rewards, shape (designs,), and the infos, shape (designs, keys).
+        """
+        if epochs not in self._answers:
             designs = map(self.space.design_at, range(self.space.size))
             trials = self.evaluator.evaluate([Request(design, self.seed, epochs) for design in designs])
-            self._highest[epochs] = max(map(self.score, trials))
-        return self._highest[epochs] - self._found.get(epochs, -math.inf)
+            of_all = {self.space.index(trial.design): trial for trial in trials if trial.design is not None}
+            in_order = [of_all[number] for number in range(self.space.size)]
+            told = [list(self.told(trial).values()) for trial in in_order]
+            self._answers[epochs] = np.array([self.score(trial) for trial in in_order]), np.array(told)
+        return self._answers[epochs]
 
     def evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
         """One trial per design, as they finish: many at once, beside the game. For learners that ask in batches.
@@ -223,10 +237,14 @@ class DesignEnvironment:
         for measured in self.evaluator.evaluate([Request(design, self.seed, epochs) for design in designs]):
             trial = self._with_threshold(measured)
             if is_exhaustive(self.evaluator):
-                self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
+                self._note(epochs, self.score(trial))
             if self.budget == "running":
                 self._epochs = lowered(epochs, [trial], self.threshold)
             yield trial
+
+    def _note(self, epochs: int, reward: float) -> None:
+        """Notes a reward that was found on a table."""
+        self._found[epochs] = max(self._found.get(epochs, -math.inf), reward)
 
     def score(self, trial: Trial) -> float:
         """The reward that every agent gets for this trial.
@@ -290,13 +308,15 @@ class DesignEnvironment:
             recorder.record(design, reward, trial)
 
     def _info(self) -> dict[str, Any]:
-        """Numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a trial,
-        and whether the trial was terminated or failed."""
-        info = dict.fromkeys(map(str, self.reward.objectives), 0.0)
-        if self.trial is not None and self.trial.status == "completed":
-            info |= self.objectives(self.trial)
-        info["terminated"] = self.trial is not None and self.trial.status != "completed"
-        return {key: np.float64(value) for key, value in info.items()}
+        return {key: np.float64(value) for key, value in self.told(self.trial).items()}
+
+    def told(self, trial: Trial | None) -> dict[str, float]:
+        """An info's numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a
+        trial, and whether the trial was terminated or failed."""
+        told = dict.fromkeys(map(str, self.reward.objectives), 0.0)
+        if trial is not None and trial.status == "completed":
+            told |= self.objectives(trial)
+        return {**told, "terminated": float(trial is not None and trial.status != "completed")}
 
 
 def _no_mode(render_mode: object) -> InputError:

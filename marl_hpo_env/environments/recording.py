@@ -21,6 +21,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import gymnasium
+from gymnasium.vector import VectorEnv, VectorWrapper
 from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper, BaseWrapper
 
@@ -71,7 +72,16 @@ class _SingleController(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Likewise one with a single controller."""
 
 
-_WRAPPERS: dict[type, Any] = {AECEnv: _TurnBased, ParallelEnv: _Simultaneous, gymnasium.Env: _SingleController}
+class _Vectorised(VectorWrapper):
+    """Likewise many side by side."""
+
+
+_WRAPPERS: dict[type, Any] = {
+    AECEnv: _TurnBased,
+    ParallelEnv: _Simultaneous,
+    gymnasium.Env: _SingleController,
+    VectorEnv: _Vectorised,
+}
 
 
 class Recorder:

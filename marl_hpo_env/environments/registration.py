@@ -14,6 +14,7 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.simultaneous import SimultaneousEnvironment
 from marl_hpo_env.environments.single_controller import SingleControllerEnvironment
 from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
+from marl_hpo_env.environments.vectorised import VectorisedEnvironment
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.evaluator import Evaluator
 from marl_hpo_env.evaluators.table import TableEvaluator
@@ -55,6 +56,14 @@ def single_controller_env(
     return SingleControllerEnvironment(*_found(task, evaluator, settings), **settings)
 
 
+def vector_env(
+    task: Task | str, evaluator: Evaluator | str | None = None, num_envs: int = 1, **settings: Any
+) -> VectorisedEnvironment:
+    """`num_envs` games of the Gymnasium environment side by side; arguments as for it."""
+    settings = {"observations": "padded", "masks": "info", **settings}
+    return VectorisedEnvironment(*_found(task, evaluator, settings), num_envs=num_envs, **settings)
+
+
 def register_task(name: str, factory: registry.Factory) -> None:
     """Gives a task of one's own a name: in `marl_hpo_env.task` and `env`, with PettingZoo and with Gymnasium.
 
@@ -84,7 +93,10 @@ def _register(name: str) -> None:
     pettingzoo.register("aec", identifier, env, kwargs={"task": name})
     pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
     gymnasium.register(
-        identifier, "marl_hpo_env.environments.registration:single_controller_env", kwargs={"task": name}
+        identifier,
+        "marl_hpo_env.environments.registration:single_controller_env",
+        vector_entry_point="marl_hpo_env.environments.registration:vector_env",
+        kwargs={"task": name},
     )
 
 

@@ -392,7 +392,7 @@ def _best_regret(benchmarks: Mapping[str, Benchmark]) -> Callable[[Run], str]:
         nonlocal lowest
         benchmark = benchmarks[finished.contest.table]
         rewards = benchmark.rewards(benchmark.table_seed(finished.contest.seed))
-        lowest = min(lowest, 100 * float(rewards.max() - rewards[list(finished.designs)].max()))
+        lowest = min(lowest, 100 * float(rewards.max() - rewards[list(finished.numbers)].max()))
         return f"best regret {lowest:.3g}, last {finished.contest.learner}"
 
     return note

@@ -70,6 +70,11 @@ class Run:
     ms_per_episode: float
     played_with: str
 
+    @property
+    def numbers(self) -> list[int]:
+        """The designs of the episodes that have one."""
+        return [number for number in self.designs if number is not None]
+
 
 class Benchmark:
     """A table under one reward, with what is known of every design.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from experiments.comparison.contest import Benchmark, Run
 from experiments.comparison.recorded import RecordedRun
-from experiments.comparison.regret import best_by_episode, first_episodes, incumbent_regret, noise_floor, simple_regret
+from experiments.comparison.regret import best_by_episode, incumbent_regret, noise_floor, simple_regret
 
 Array = npt.NDArray[np.float64]
 
@@ -93,7 +93,7 @@ class Curves:
 
 def new_designs(run: Run) -> list[int]:
     """The numbers of a run's distinct designs, in the order of their first episodes."""
-    return [number for i in first_episodes(run.designs) if (number := run.designs[i]) is not None]
+    return list(dict.fromkeys(run.numbers))
 
 
 def normalised(all_curves: Sequence[Curves], name: str) -> Array:

@@ -110,7 +110,7 @@ class Trainings:
         if isinstance(finished, RecordedRun):
             return np.array(finished.rewards), finished.seconds
         game = self.environment(finished.contest.table, finished.contest.seed)
-        designs = [game.space.design_at(number) for number in finished.designs if number is not None]
+        designs = list(map(game.space.design_at, finished.numbers))
         rewards, seconds = [], {}
         # One by one and with repeats, as they were played: the epochs of a running budget hang on what came before.
         for design in designs:

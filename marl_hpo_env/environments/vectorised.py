@@ -64,7 +64,7 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begins all games. `seed`, or one for each, seeds the environment's generator, never the trainings."""
-        seeds = [seed] if seed is None or np.ndim(seed) == 0 else list(seed)  # type: ignore[arg-type]
+        seeds = [seed] if seed is None or np.ndim(seed) == 0 else list(seed)
         if len(seeds) not in (1, self.num_envs):
             raise InputError(
                 f"There are {len(seeds)} seeds for {self.num_envs} environments; give one for each, or one."
@@ -122,6 +122,9 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
                 game.pick(int(action))
             texts.append(game.render())
         return tuple(texts)
+
+    def close(self, **kwargs: Any) -> None:
+        VectorEnv.close(self, **kwargs)
 
     def _layers(self) -> npt.NDArray[np.int64]:
         """Of each game the layer to pick for; once its design is complete, the last one."""

@@ -99,6 +99,14 @@ def _copied(folder: str, title: str, learners: tuple[str, ...] = ()) -> str:
     return "\n".join(lines)
 
 
+def _once_measured(folder: str, *titles: str) -> str:
+    """The tables below these titles of a folder's report, and its closing sentences; a sentence where there is no report yet."""
+    if not (RESULTS / folder / "report.md").exists():
+        return "Not measured yet."
+    tables = [f"{title.removeprefix('## ')}:\n\n{_copied(folder, title)}" for title in titles]
+    return "\n\n".join([*tables, _bullets(folder)])
+
+
 def _bullets(folder: str) -> str:
     """The closing sentences of a run's report."""
     return "\n".join(line for line in _report(folder).splitlines() if line.startswith("- "))
@@ -350,11 +358,24 @@ def _depth_in_words() -> str:
         return "The training loss of some design did not fall (`experiments/results/depth.json`)."
     first, last = (sum(losses[place] for losses in every) / len(every) for place in (0, -1))
     seconds = " and ".join(f"{run['seconds']:.0f} s for `{name}`" for name, run in runs.items())
+    shared = ""
+    if "shared" in measured:
+        few, _, many = measured["shared"]
+        growth = [
+            many[what] / few[what] / (many["layers"] / few["layers"]) for what in ("plan_s", "step_s", "weights_mb")
+        ]
+        shared = (
+            f" Weights that designs share cost {many['plan_s']:.2g} s for the plan of a design and {many['step_s']:.2g} s "
+            f"for its step on a batch; per layer {growth[0]:.2f} and {growth[1]:.2f} times what they cost with "
+            f"{few['layers']} layers, and {growth[2]:.2f} times the weights. From {few['layers']} to "
+            f"{many['layers']:,} layers the process grew by "
+            f"{many['peak_memory_gb'] - few['peak_memory_gb']:.2g} GB."
+        )
     return _wrapped(
         f"A residual network of {measured['layers']:,} convolutions: its search space is made in {measured['space_s']:.2g} s, a "
         f"design in {measured['design_s']:.2g} s. Three episodes took {seconds}. The training loss of every one of these designs "
         f"was finite and fell from epoch to epoch, on average from {first:.4f} to {last:.4f} in three; memory stayed under "
-        f"{measured['peak_memory_gb']:.2g} GB (`experiments/results/depth.json`)."
+        f"{measured['peak_memory_gb']:.2g} GB (`experiments/results/depth.json`).{shared}"
     )
 
 
@@ -529,6 +550,17 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-two-objectives/overall": partial(_copied, "compare-two-objectives", _OVERALL),
     "compare-two-objectives/motpe": _motpe,
     "few-epochs/thresholds": _few_epochs,
+    "one-shot": partial(
+        _once_measured,
+        "one-shot",
+        *(
+            f"## {table}: {what}"
+            for table in ("digits-convnet", "digits-branches")
+            for what in ("slices and trainings", "regret in points of mean test accuracy")
+        ),
+    ),
+    "shared-search": partial(_once_measured, "shared-search", "## Found at equal cost"),
+    "pruning": partial(_once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(_copied, "zoo", "## By zoo"),
     "ablation/overall": partial(_copied, "ablation", "# Ablation"),
     "ablation/in-words": _ablation_in_words,

@@ -75,7 +75,8 @@ def task() -> Task:
 
 
 def shared(blocks: int) -> dict[str, float]:
-    """What weights that designs share cost: seconds for the plan of a design, and for its step on a batch; MB of weights."""
+    """What weights that designs share cost: seconds for the plan of a design, and for its step on a batch; MB of weights; the
+    most memory that this process has had, which is theirs where smaller networks alone came before."""
     tunable = TunableNetwork(network(blocks), torch.zeros(1, 1, 8, 8), CHOICES, verify=False)
     weights = SharedNetwork(tunable)
     rng, (inputs, targets) = np.random.default_rng(1), images().train
@@ -89,12 +90,24 @@ def shared(blocks: int) -> dict[str, float]:
         plans.append(planned - started)
         steps.append(time.perf_counter() - planned)
     megabytes = sum(4 * p.numel() for p in weights.parameters()) / 1e6
-    return {"layers": len(tunable.space), "plan_s": median(plans), "step_s": median(steps), "weights_mb": megabytes}
+    return {
+        "layers": len(tunable.space),
+        "plan_s": median(plans),
+        "step_s": median(steps),
+        "weights_mb": megabytes,
+        "peak_memory_gb": peak_memory_gb(),
+    }
+
+
+def peak_memory_gb() -> float:
+    """Of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def main() -> None:
     """Measures, prints and writes the results."""
     torch.set_num_threads(1)
+    of_shared = [shared(blocks) for blocks in (BLOCKS // 10, BLOCKS // 3, BLOCKS)]
     started = time.perf_counter()
     tunable = TunableNetwork(network(), torch.zeros(1, 1, 8, 8), CHOICES, verify=False)
     space_s = time.perf_counter() - started
@@ -118,8 +131,8 @@ def main() -> None:
         "space_s": space_s,
         "design_s": median(times),
         "runs": runs,
-        "shared": [shared(blocks) for blocks in (BLOCKS // 10, BLOCKS // 3, BLOCKS)],
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+        "shared": of_shared,
+        "peak_memory_gb": peak_memory_gb(),
     }
     write_results("depth", ["torch", "marl-hpo-env"], figures)
 

@@ -112,9 +112,9 @@ def report(task: Task, original: Trial, designs: Sequence[Trial]) -> str:
 
 
 def epoch_chance(task: Task) -> float | None:
-    """The accuracy of a network that says the most frequent class; None for masks."""
+    """The accuracy of a network that says the most frequent class; None for other kinds of targets."""
     targets = task.splits.validation[1]
-    return None if targets.is_floating_point() else float(targets.bincount().max()) / len(targets)
+    return None if task.splits.kind != "classes" else float(targets.bincount().max()) / len(targets)
 
 
 @app.command()

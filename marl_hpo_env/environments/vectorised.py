@@ -64,7 +64,7 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         """Begins all games. `seed`, or one for each, seeds the environment's generator, never the trainings."""
-        seeds = [seed] if seed is None or np.ndim(seed) == 0 else list(seed)
+        seeds = list(seed) if isinstance(seed, Sequence) else [seed]
         if len(seeds) not in (1, self.num_envs):
             raise InputError(
                 f"There are {len(seeds)} seeds for {self.num_envs} environments; give one for each, or one."
@@ -74,7 +74,7 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
         self._state[:], self._turn[:], self._over[:], self._begun = 0, 0, False, True
         return self._shown(np.zeros((self.num_envs, len(self._keys))))
 
-    def step(self, actions: npt.ArrayLike) -> tuple[Any, FloatArray, BoolArray, BoolArray, dict[str, Any]]:  # type: ignore[override]
+    def step(self, actions: npt.ArrayLike) -> tuple[Any, FloatArray, BoolArray, BoolArray, dict[str, Any]]:
         """In each game the layer whose turn it is gets its action; those that are finished begin anew.
 
         Args:

@@ -30,6 +30,10 @@ START_METHODS = ("forkserver", "spawn")
 """Ways to start a process, the first that there is. A fork of this one would inherit torch's threads in an undefined state."""
 
 
+START_ATTEMPTS = 3
+"""To start a process, each of which has a new server where the last one was killed."""
+
+
 class Death(NamedTuple):
     """How a request's process ended.
 
@@ -202,9 +206,17 @@ class Workers(Generic[Request, Answer]):
     def _started(self, place: int) -> _Worker:
         ours, theirs = self._context.Pipe()
         reads, writes = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=serve, args=(theirs, writes, self._memory_gb), daemon=True)
-        with _unnamed_main():
-            process.start()
+        for attempt in range(START_ATTEMPTS):
+            process = self._context.Process(target=serve, args=(theirs, writes, self._memory_gb), daemon=True)
+            try:
+                with _unnamed_main():
+                    process.start()
+                break
+            except (EOFError, ConnectionError):  # the server that starts processes was killed in the midst of it
+                if attempt == START_ATTEMPTS - 1:
+                    raise InputError(
+                        "No worker process can be started: what starts them is killed each time."
+                    ) from None
         theirs.close()
         writes.close()
         worker = _Worker(place, process, ours, _Output(reads, self._output))

@@ -281,3 +281,29 @@ def test_devices_are_named_with_commas_and_have_a_worker_each(faulty):
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="'cuda:0' cannot be used on this machine"):
             TrainingEvaluator(faulty, "cuda:0,cuda:1")
+
+
+KILLED_WHILE_IT_STARTS = """
+import os, signal, threading
+from functools import partial
+from multiprocessing import forkserver
+from marl_hpo_env.training.workers import Workers
+
+forkserver.ensure_running()
+server = forkserver._forkserver._forkserver_pid
+os.kill(server, signal.SIGSTOP)  # it takes what it is given, and does nothing
+threading.Timer(0.5, os.kill, (server, signal.SIGKILL)).start()
+print(list(Workers([partial(partial, pow, 2)], lambda request, death: death).answers([5])))
+"""
+
+
+def test_a_server_of_processes_that_is_killed_while_it_starts_one_is_replaced(tmp_path):
+    said = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_IT_STARTS],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.stdout.strip() == "[32]", said.stderr

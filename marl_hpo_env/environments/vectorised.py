@@ -35,6 +35,9 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
     Args:
         task, evaluator, **settings: as of the single environment.
         num_envs: how many games, from 1.
+
+    Attributes:
+        views: how the layers' turns are shown.
     """
 
     metadata = {**SingleControllerEnvironment.metadata, "autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -44,11 +47,11 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
         super().__init__(task, evaluator, **settings)
 
     def _make_spaces(self, observations: Kind, masks: Masks) -> None:
-        self._viewed = ControllerView(self.space, observations, masks)
-        self.single_observation_space = self._viewed.observation
-        self.single_action_space = self._viewed.action
-        self.observation_space = batch_space(self._viewed.observation, self.num_envs)
-        self.action_space = batch_space(self._viewed.action, self.num_envs)
+        self.views = ControllerView(self.space, observations, masks)
+        self.single_observation_space = self.views.observation
+        self.single_action_space = self.views.action
+        self.observation_space = batch_space(self.views.observation, self.num_envs)
+        self.action_space = batch_space(self.views.action, self.num_envs)
         self._sizes = np.array(self.space.sizes)
         self._state = np.zeros((self.num_envs, len(self.space)), dtype=np.int64)
         self._turn = np.zeros(self.num_envs, dtype=np.int64)
@@ -58,7 +61,7 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
 
     def action_masks(self) -> BoolArray:
         """Which actions the layers whose turn it is have, bool of shape (games, most actions of any layer)."""
-        return self._viewed.legal(self._layers())
+        return self.views.legal(self._layers())
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -90,9 +93,7 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
             raise InputError(
                 f"The actions are {picks.dtype} of shape {picks.shape}; give whole numbers of shape ({self.num_envs},)."
             )
-        if picks.min() < 0 or picks.max() >= self._viewed.most:
-            wrong = picks[(picks < 0) | (picks >= self._viewed.most)][0]
-            raise InputError(f"Action {wrong} does not exist; actions are 0 to {self._viewed.most - 1}.")
+        self._check(picks)
         self._state[self._over], self._turn[self._over] = 0, 0
         legal = picks < self._sizes[self._turn]
         (picking,) = np.nonzero(legal & ~self._over)
@@ -106,10 +107,26 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
         if complete.any():
             rewards[complete], told[complete] = self._evaluated(self._state[complete] - 1)
         self._over = complete | illegal
-        for _ in range(int(illegal.sum()) if self.recorders else 0):
-            self._record(None, float(self.reward.penalty), None)
+        self._record_illegal(int(illegal.sum()))
         observation, info = self._shown(told)
         return observation, rewards, self._over.copy(), np.zeros(self.num_envs, dtype=bool), info
+
+    def rewards(self, picks: npt.NDArray[np.int64]) -> FloatArray:
+        """Of whole designs, beside the games: for who makes all picks at once.
+
+        Args:
+            picks: shape (designs, layers), from 0; a row with one that its layer does not have gets the penalty.
+
+        Raises:
+            InputError: if a pick is below 0 or no layer has so many actions.
+        """
+        self._check(picks)
+        legal = (picks < self._sizes).all(axis=1)
+        rewards = np.full(len(picks), float(self.reward.penalty))
+        if legal.any():
+            rewards[legal] = self._evaluated(picks[legal])[0]
+        self._record_illegal(len(picks) - int(legal.sum()))
+        return rewards
 
     def render(self) -> tuple[str | None, ...] | None:  # type: ignore[override]
         """With `render_mode="ansi"`, of each game the design so far."""
@@ -126,6 +143,15 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
     def close(self, **kwargs: Any) -> None:
         VectorEnv.close(self, **kwargs)
 
+    def _check(self, picks: npt.NDArray[Any]) -> None:
+        wrong = picks[(picks < 0) | (picks >= self.views.most)]
+        if wrong.size:
+            raise InputError(f"Action {wrong[0]} does not exist; actions are 0 to {self.views.most - 1}.")
+
+    def _record_illegal(self, episodes: int) -> None:
+        for _ in range(episodes if self.recorders else 0):
+            self._record(None, float(self.reward.penalty), None)
+
     def _layers(self) -> npt.NDArray[np.int64]:
         """Of each game the layer to pick for; once its design is complete, the last one."""
         return np.minimum(self._turn, len(self._sizes) - 1)
@@ -133,9 +159,9 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
     def _shown(self, told: FloatArray) -> tuple[Any, dict[str, Any]]:
         """Observations and infos, in which every key has a mask of the games that have it: all."""
         layers = self._layers()
-        info = self._viewed.informed(dict(zip(self._keys, told.T.copy(), strict=True)), layers)
+        info = self.views.informed(dict(zip(self._keys, told.T.copy(), strict=True)), layers)
         everywhere = {f"_{key}": np.ones(self.num_envs, dtype=bool) for key in info}
-        return self._viewed.observe(self._state.copy(), layers), {**info, **everywhere}
+        return self.views.observe(self._state.copy(), layers), {**info, **everywhere}
 
     def _evaluated(self, designs: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
         """Rewards and infos of finished designs, shape (designs, layers)."""

@@ -84,7 +84,7 @@ class Views:
         self._identity = np.hstack([np.eye(len(space)), identity]).astype(np.float32)
         self._sizes = np.array(space.sizes, dtype=np.float32)
 
-    def _padded(self, state: IntArray, layer: int | IntArray) -> FloatArray:
+    def padded(self, state: IntArray, layer: int | IntArray) -> FloatArray:
         """The vector of a layer, or of one for each of several states, shape (states, layers)."""
         return np.concatenate([self._identity[layer], state / self._sizes], axis=-1, dtype=np.float32)
 
@@ -132,7 +132,7 @@ class AgentViews(Views):
     def observe(self, game: Game, layer: int) -> Any:
         """What the agent of this layer sees; the arrays are its own."""
         if self._kind == "padded":
-            seen: Any = self._padded(game.state(), layer)
+            seen: Any = self.padded(game.state(), layer)
         else:
             seen = game.observe(layer)
             if self._kind == "flat":
@@ -184,7 +184,7 @@ class ControllerView(Views):
         """
         seen: Any = state
         if self._kind != "dict":
-            seen = self._padded(state, layer) if self._kind == "padded" else self._one_hot(state)
+            seen = self.padded(state, layer) if self._kind == "padded" else self._one_hot(state)
         return self._shown(seen, self.legal(layer).astype(np.int8))
 
     def informed(self, info: dict[str, Any], layer: int | IntArray) -> dict[str, Any]:

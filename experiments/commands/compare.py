@@ -276,7 +276,7 @@ def _on_trainings(
     from experiments.tuning.evaluators import default_workers
     from experiments.tuning.sentences import device_seconds, time_taken
     from marl_hpo_env import Store, WeightedReward
-    from marl_hpo_env.training.trainer import choose_devices
+    from marl_hpo_env.training.devices import choose_devices
 
     started = time.perf_counter()
     reward = WeightedReward(dict(chosen.weights), chosen.constraints) if chosen.weights else None

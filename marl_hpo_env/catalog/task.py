@@ -500,7 +500,7 @@ class Task:
         Raises:
             InputError: if the design is not one of the space, or cannot be trained.
         """
-        from marl_hpo_env.training.trainer import choose_device
+        from marl_hpo_env.training.devices import choose_device
 
         checked = None if design is None else self.space.check(design)
         network, trial = self.trainer(choose_device(device)).train(Request(checked, self.seed, None))

@@ -1,0 +1,293 @@
+"""Learners where no CNN is: any of them as a sampler of Optuna (Akiba et al., 2019).
+
+    import optuna
+    from agents import learner
+    from agents.learner_sampler import LearnerSampler
+
+    study = optuna.create_study(sampler=LearnerSampler(learner("coordination-graph"), seed=0))
+    study.optimize(objective, n_trials=100)
+
+**The game.** Every parameter that all completed trials have in common is a layer with one hyperparameter. Its actions are the
+values of a categorical parameter or of a short range; of a float or a long range they are bins, of equal width or, where the
+parameter is logarithmic, equal ratio. The value is drawn inside the bin. Numbers are in order also where they are categories.
+Parameters whose names differ in nothing but their numbers, as `units_l0` and `units_l1` do, are layers of one kind.
+
+**Each ask is a function of the study**, of the sampler's seed and of the trial's number: a copy of the learner is reset, told of
+every finished trial, and asked for one design. So threads and processes can share a study, and one that was stored goes on.
+It also costs the more, the more trials there are: see `LearnerSampler`.
+
+**Side by side.** A design that a running trial has is not taken. Each trial writes down in the study what it is about to take, and
+only then looks at what the others have written, so of two that want one design at least one sees the other.
+
+**Until a trial has completed**, and for parameters that only some trials have, values are drawn one parameter at a time. Each is a
+Latin hypercube's: of as many trials in a row as it has actions, no two get the same one.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import re
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.protocol import Episode, Learner
+from marl_hpo_env import Design, InputError, Layer, SearchSpace, is_number, whole_number
+
+try:
+    from optuna.distributions import CategoricalDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.search_space import intersection_search_space
+    from optuna.study import StudyDirection
+    from optuna.trial import TrialState
+except ImportError:
+    raise InputError(
+        "A learner as Optuna's sampler needs the package 'optuna'; install it with: pip install 'marl-hpo-env[optuna]'."
+    ) from None
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+Array = npt.NDArray[np.float64]
+
+TAKEN = "marl_hpo_env:taken"
+"""The attribute of a running trial that holds what it is about to take, by parameter, as Optuna stores values."""
+
+
+class LearnerSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not typed for mypy here
+    """A learner as a sampler of Optuna.
+
+    The reward is the study's value, or its negative where it is minimised. Trials that failed, were pruned, break a constraint or
+    have a value that is not finite are terminated episodes. Several objectives are weighed anew for each trial, with weights
+    drawn uniformly (ParEGO; Knowles, 2006): the reward is the greatest weighted distance from the best, by ranks, with its sign
+    changed.
+
+    A learner that repeats no design, such as `coordination-graph`, repeats none here, with as many processes as there are. When
+    it has no more designs, values are drawn as those before the first completed trial.
+
+    Args:
+        learner: is copied for each trial and stays as it is. Its setting `multi_objective` is for `play`, not for here.
+        inputs: which parameters each one is connected with, as `{"b": ("a",)}`; those that are left out are connected with none.
+            Names that a study does not have are passed over. None connects every parameter with every other.
+        bins: the most actions of a float or of a range of integers.
+        seed: of all that is drawn; None draws one.
+
+    Raises:
+        InputError: if Optuna is not installed, `learner` is none, `inputs` go round in a circle, or `bins` or `seed` are out of range.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        *,
+        inputs: Mapping[str, Sequence[str]] | None = None,
+        bins: int = 16,
+        seed: int | None = None,
+    ) -> None:
+        if not all(hasattr(learner, method) for method in ("reset", "ask", "tell")):
+            raise InputError(f"The learner is {learner!r}; give one such as learner('coordination-graph').")
+        self._learner = learner
+        self._inputs = None if inputs is None else _checked(inputs)
+        self._bins = whole_number("number of bins", bins, 2)
+        self._seed = int(np.random.default_rng().integers(2**32)) if seed is None else whole_number("seed", seed, 0)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that all completed trials have in common, but for those with one value."""
+        common = intersection_search_space(study.get_trials(deepcopy=False))
+        return {name: distribution for name, distribution in common.items() if not distribution.single()}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """One design of the learner as values; none where it has no more."""
+        if not search_space:
+            return {}
+        parameters = {name: _Parameter(search_space[name], self._bins) for name in self._order(search_space)}
+        rng = np.random.default_rng([self._seed, trial.number])
+        player = copy.deepcopy(self._learner)
+        player.reset(self._space(parameters), int(rng.integers(2**32)))
+        player.tell(_episodes(study, parameters, rng))
+        running = _running(study, trial, parameters)
+        for asked in itertools.count(1):
+            if not (designs := player.ask(1)):
+                return {name: self.sample_independent(study, trial, name, search_space[name]) for name in parameters}
+            insists = asked > len(running)  # a learner that repeats itself
+            if designs[0] in running and not insists:
+                continue
+            values = {name: parameters[name].draw(a, rng) for name, a in zip(parameters, designs[0], strict=True)}
+            taken = {name: search_space[name].to_internal_repr(value) for name, value in values.items()}
+            study._storage.set_trial_system_attr(trial._trial_id, TAKEN, taken)
+            running = _running(study, trial, parameters)
+            if designs[0] not in running or insists:
+                break
+        return values
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """A value of a parameter that is not common to all completed trials."""
+        parameter = _Parameter(param_distribution, self._bins)
+        among = zlib.crc32(param_name.encode())
+        turn, place = divmod(trial.number, len(parameter))
+        order = np.random.default_rng([self._seed, among, turn]).permutation(len(parameter))
+        return parameter.draw(int(order[place]), np.random.default_rng([self._seed, among, trial.number, 1]))
+
+    def _order(self, names: Iterable[str]) -> list[str]:
+        """The parameters, each behind its inputs."""
+        if self._inputs is None:
+            return list(names)
+        known = set(names)
+        graph = {name: known.intersection(self._inputs.get(name, ())) for name in names}
+        # Sorted, since the order of a set is another one in another process.
+        return list(TopologicalSorter({name: sorted(before) for name, before in graph.items()}).static_order())
+
+    def _space(self, parameters: Mapping[str, _Parameter]) -> SearchSpace:
+        layers: list[Layer] = []
+        for name, parameter in parameters.items():
+            before = [layer.name for layer in layers]
+            inputs = before if self._inputs is None else [n for n in before if n in self._inputs.get(name, ())]
+            layers.append(Layer(name, re.sub(r"\d+", "#", name), {"value": parameter.choices}, tuple(inputs)))
+        return SearchSpace(layers)
+
+
+def _checked(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Inputs as they are kept.
+
+    Raises:
+        InputError: if they are not names by name, or go round in a circle.
+    """
+    if not isinstance(inputs, Mapping) or any(
+        isinstance(names, str) or not isinstance(names, Iterable) for names in inputs.values()
+    ):
+        raise InputError(f"The inputs are {inputs!r}; give names by parameter, such as {{'b': ('a',)}}.")
+    try:
+        TopologicalSorter(inputs).prepare()
+    except CycleError as error:
+        circle = " - ".join(map(repr, error.args[1]))
+        raise InputError(f"The inputs go round in a circle, {circle}; leave one of them out.") from None
+    return {name: tuple(names) for name, names in inputs.items()}
+
+
+class _Parameter:
+    """A parameter of Optuna's as a choice: its values, or bins of them, by number.
+
+    A value has a position: its number where values can be counted, else itself or its logarithm. Actions lie between edges.
+
+    Args:
+        distribution: of the parameter.
+        bins: the most of them.
+
+    Attributes:
+        distribution: as given.
+        choices: one per action, numbers where they have an order.
+    """
+
+    def __init__(self, distribution: BaseDistribution, bins: int) -> None:
+        self.distribution = distribution
+        self._log = getattr(distribution, "log", False)
+        self._step = getattr(distribution, "step", 1)
+        if isinstance(distribution, CategoricalDistribution):
+            choices = distribution.choices
+            ordered = all(map(is_number, choices)) and len(set(choices)) == len(choices)
+            self.choices: tuple[Any, ...] = choices if ordered else tuple(map(str, range(len(choices))))
+            self._edges = np.arange(len(choices) + 1.0)
+            return
+        low, high = distribution.low, distribution.high
+        if self._step is None:
+            ends = (math.log(low), math.log(high)) if self._log else (low, high)
+            self._edges = np.linspace(*ends, bins + 1)
+        else:
+            count = round((high - low) / self._step) + 1
+            if count <= bins:
+                edges = np.arange(count + 1.0)
+            elif self._log:
+                edges = np.geomspace(low, high + 1, bins + 1) - low
+            else:
+                edges = np.linspace(0, count, bins + 1)
+            self._edges = np.unique(np.rint(edges))  # no bin without a value
+        self.choices = tuple(range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self._edges) - 1
+
+    def action(self, internal: float) -> int:
+        """The action that a value lies in, which is given as Optuna stores it."""
+        if isinstance(self.distribution, CategoricalDistribution):
+            position = internal
+        elif self._step is None:
+            position = math.log(internal) if self._log else internal
+        else:
+            position = round((internal - self.distribution.low) / self._step)
+        return int(np.clip(np.searchsorted(self._edges, position, side="right") - 1, 0, len(self) - 1))
+
+    def draw(self, action: int, rng: np.random.Generator) -> Any:
+        """A value, drawn uniformly inside the action."""
+        position = float(rng.uniform(*self._edges[action : action + 2]))
+        if isinstance(self.distribution, CategoricalDistribution):
+            return self.distribution.choices[action]
+        low, high = self.distribution.low, self.distribution.high
+        if self._step is None:
+            return min(max(math.exp(position) if self._log else position, low), high)
+        return min(low + math.floor(position) * self._step, high)
+
+
+# --- the study as a learner is told of it -------------------------------------------------------------------------------
+
+
+def _stored(trial: FrozenTrial) -> dict[str, float]:
+    """The values that a trial has, or is about to take, as Optuna stores them."""
+    values = {name: trial.distributions[name].to_internal_repr(value) for name, value in trial.params.items()}
+    return {**trial.system_attrs.get(TAKEN, {}), **values}
+
+
+def _design(parameters: Mapping[str, _Parameter], stored: Mapping[str, float]) -> Design:
+    return tuple(parameter.action(stored[name]) for name, parameter in parameters.items())
+
+
+def _running(study: Study, trial: FrozenTrial, parameters: Mapping[str, _Parameter]) -> set[Design]:
+    """The designs of all other trials that have not finished."""
+    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+    stored = [_stored(other) for other in unfinished if other.number != trial.number]
+    return {_design(parameters, values) for values in stored if parameters.keys() <= values.keys()}
+
+
+def _episodes(study: Study, parameters: Mapping[str, _Parameter], rng: np.random.Generator) -> list[Episode]:
+    """Every finished trial that has these very parameters, in the order of their numbers."""
+    finished = [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if trial.state.is_finished()
+        and all(trial.distributions.get(name) == parameter.distribution for name, parameter in parameters.items())
+    ]
+    better = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in study.directions]
+    values = np.array([trial.values if _completed(trial) else [math.nan] * len(better) for trial in finished]) * better
+    completed = np.isfinite(values).all(axis=1)
+    rewards = np.full(len(finished), -1.0)
+    if completed.any():
+        known = _rewards(values[completed], rng)
+        rewards[completed], rewards[~completed] = known, known.min() - 1.0
+    return [
+        Episode(_design(parameters, _stored(trial)), float(reward), {}, not complete)
+        for trial, reward, complete in zip(finished, rewards, completed, strict=True)
+    ]
+
+
+def _completed(trial: FrozenTrial) -> bool:
+    return trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values())
+
+
+def _rewards(values: Array, rng: np.random.Generator) -> Array:
+    """Of trials whose values, shape (trials, objectives), are the better the higher."""
+    if values.shape[1] == 1:
+        return values[:, 0]
+    behind = np.stack([np.unique(-column, return_inverse=True)[1] for column in values.T], axis=1)
+    scaled = behind / np.maximum(behind.max(axis=0), 1)
+    return -(rng.dirichlet(np.ones(values.shape[1])) * scaled).max(axis=1)

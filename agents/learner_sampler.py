@@ -14,23 +14,23 @@ Parameters whose names differ in nothing but their numbers, as `units_l0` and `u
 
 **Each ask is a function of the study**, of the sampler's seed and of the trial's number: a copy of the learner is reset, told of
 every finished trial, and asked for one design. So threads and processes can share a study, and one that was stored goes on.
-It also costs the more, the more trials there are: see `LearnerSampler`.
 
-**Side by side.** A design that a running trial has is not taken. Each trial writes down in the study what it is about to take, and
-only then looks at what the others have written, so of two that want one design at least one sees the other.
+**What it costs.** So each ask fits anew to all that is known, and costs the more, the more trials there are. COST
 
-**Until a trial has completed**, and for parameters that only some trials have, values are drawn one parameter at a time. Each is a
-Latin hypercube's: of as many trials in a row as it has actions, no two get the same one.
+**Side by side.** A design that a running trial has is not taken. Each trial writes down in the study what it is about to take,
+and only then looks at what the others have written: of two that want one design at least one sees the other, and asks again.
+
+**Until a trial has completed**, and for parameters that only some trials have, values are drawn one parameter at a time. They are
+a Latin hypercube: of as many trials in a row as a parameter has actions, no two get the same one, with one seed in all processes.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +81,8 @@ class LearnerSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not typed 
         seed: of all that is drawn; None draws one.
 
     Raises:
-        InputError: if Optuna is not installed, `learner` is none, `inputs` go round in a circle, or `bins` or `seed` are out of range.
+        InputError: if Optuna is not installed, `learner` is none, `inputs` go round in a circle, or `bins` or `seed` are out of
+            range.
     """
 
     def __init__(
@@ -114,21 +115,21 @@ class LearnerSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not typed 
         rng = np.random.default_rng([self._seed, trial.number])
         player = copy.deepcopy(self._learner)
         player.reset(self._space(parameters), int(rng.integers(2**32)))
-        player.tell(_episodes(study, parameters, rng))
-        running = _running(study, trial, parameters)
-        for asked in itertools.count(1):
-            if not (designs := player.ask(1)):
-                return {name: self.sample_independent(study, trial, name, search_space[name]) for name in parameters}
-            insists = asked > len(running)  # a learner that repeats itself
-            if designs[0] in running and not insists:
-                continue
-            values = {name: parameters[name].draw(a, rng) for name, a in zip(parameters, designs[0], strict=True)}
-            taken = {name: search_space[name].to_internal_repr(value) for name, value in values.items()}
-            study._storage.set_trial_system_attr(trial._trial_id, TAKEN, taken)
-            running = _running(study, trial, parameters)
-            if designs[0] not in running or insists:
-                break
-        return values
+        finished = _finished(study, parameters)
+        player.tell(_episodes(finished, parameters, study.directions, rng))
+        known = {trial.number} | {other.number for other in finished}
+        taken, refused = _taken(study, parameters, known), set[Design]()
+        while designs := player.ask(1):
+            design = designs[0]
+            if design not in taken - refused:  # one that it asks for again although it was refused, it insists on
+                values = {name: parameters[name].draw(a, rng) for name, a in zip(parameters, design, strict=True)}
+                stored = {name: search_space[name].to_internal_repr(value) for name, value in values.items()}
+                study._storage.set_trial_system_attr(trial._trial_id, TAKEN, stored)
+                taken = _taken(study, parameters, known)
+                if design not in taken - refused:
+                    return values
+            refused.add(design)
+        return {name: self.sample_independent(study, trial, name, search_space[name]) for name in parameters}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -252,23 +253,31 @@ def _design(parameters: Mapping[str, _Parameter], stored: Mapping[str, float]) -
     return tuple(parameter.action(stored[name]) for name, parameter in parameters.items())
 
 
-def _running(study: Study, trial: FrozenTrial, parameters: Mapping[str, _Parameter]) -> set[Design]:
-    """The designs of all other trials that have not finished."""
-    unfinished = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
-    stored = [_stored(other) for other in unfinished if other.number != trial.number]
+def _taken(study: Study, parameters: Mapping[str, _Parameter], known: Set[int]) -> set[Design]:
+    """The designs of all trials but those whose numbers are known: of those that run, and that have finished since."""
+    stored = [_stored(trial) for trial in study.get_trials(deepcopy=False) if trial.number not in known]
     return {_design(parameters, values) for values in stored if parameters.keys() <= values.keys()}
 
 
-def _episodes(study: Study, parameters: Mapping[str, _Parameter], rng: np.random.Generator) -> list[Episode]:
+def _finished(study: Study, parameters: Mapping[str, _Parameter]) -> list[FrozenTrial]:
     """Every finished trial that has these very parameters, in the order of their numbers."""
-    finished = [
+    return [
         trial
         for trial in study.get_trials(deepcopy=False)
         if trial.state.is_finished()
         and all(trial.distributions.get(name) == parameter.distribution for name, parameter in parameters.items())
     ]
-    better = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in study.directions]
-    values = np.array([trial.values if _completed(trial) else [math.nan] * len(better) for trial in finished]) * better
+
+
+def _episodes(
+    finished: Sequence[FrozenTrial],
+    parameters: Mapping[str, _Parameter],
+    directions: Sequence[StudyDirection],
+    rng: np.random.Generator,
+) -> list[Episode]:
+    """What a learner is told of finished trials."""
+    better = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in directions]
+    values = np.array([trial.values if _counts(trial) else [math.nan] * len(better) for trial in finished]) * better
     completed = np.isfinite(values).all(axis=1)
     rewards = np.full(len(finished), -1.0)
     if completed.any():
@@ -280,7 +289,8 @@ def _episodes(study: Study, parameters: Mapping[str, _Parameter], rng: np.random
     ]
 
 
-def _completed(trial: FrozenTrial) -> bool:
+def _counts(trial: FrozenTrial) -> bool:
+    """Whether a trial has a value, and no constraint that it breaks."""
     return trial.state == TrialState.COMPLETE and all(value <= 0 for value in trial.constraints.values())
 
 

@@ -10,7 +10,8 @@
 **The game.** Every parameter that all completed trials have in common is a layer with one hyperparameter. Its actions are the
 values of a categorical parameter or of a short range; of a float or a long range they are bins, of equal width or, where the
 parameter is logarithmic, equal ratio. The value is drawn inside the bin. Numbers are in order also where they are categories.
-Parameters whose names differ in nothing but their numbers, as `units_l0` and `units_l1` do, are layers of one kind.
+Parameters whose names have the same last word, but for its numbers, are layers of one kind: `units_l0` and `units_l1`, or
+`encoder.width` and `decoder.width`. What is learned of one counts a little for the others.
 
 **Each ask is a function of the study**, of the sampler's seed and of the trial's number: a copy of the learner is reset, told of
 every finished trial, and asked for one design. So threads and processes can share a study, and one that was stored goes on.
@@ -155,7 +156,7 @@ class LearnerSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not typed 
         for name, parameter in parameters.items():
             before = [layer.name for layer in layers]
             inputs = before if self._inputs is None else [n for n in before if n in self._inputs.get(name, ())]
-            layers.append(Layer(name, re.sub(r"\d+", "#", name), {"value": parameter.choices}, tuple(inputs)))
+            layers.append(Layer(name, _kind(name), {"value": parameter.choices}, tuple(inputs)))
         return SearchSpace(layers)
 
 
@@ -175,6 +176,11 @@ def _checked(inputs: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
         circle = " - ".join(map(repr, error.args[1]))
         raise InputError(f"The inputs go round in a circle, {circle}; leave one of them out.") from None
     return {name: tuple(names) for name, names in inputs.items()}
+
+
+def _kind(name: str) -> str:
+    """What a parameter has in common with others: the last word of its name, without its numbers."""
+    return re.sub(r"\d+", "#", name.rpartition(".")[2] or name)
 
 
 class _Parameter:

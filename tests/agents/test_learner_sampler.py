@@ -107,8 +107,6 @@ def test_parameters_are_layers_with_values_or_bins_as_actions():
         "which": 3,
         "width": 3,
     }
-    kinds = dict(zip(space.names, (layer.kind for layer in space.layers), strict=True))
-    assert kinds["units_l0"] == kinds["units_l1"] != kinds["depth"]
     assert space.layers[-1].choices["value"] == (64, 16, 32)  # numbers keep their order
     assert list(scripted.kept["told"]) == [(1, 1, 0, 3, 1, 1)]
 
@@ -143,6 +141,17 @@ def test_bins_of_a_logarithmic_parameter_have_equal_ratio():
         *(0, 0, 1, 1),
         *(2, 2, 3, 3),
     ]
+
+
+def test_parameters_with_the_same_last_word_are_of_one_kind():
+    scripted, names = Scripted(), ["depth", "encoder.width", "decoder.width", "units_l0", "units_l1", "odd."]
+    distributions = {name: IntDistribution(1, 3) for name in names}
+    study = study_of(LearnerSampler(scripted), [{"params": dict.fromkeys(names, 1), "value": 0.0}], distributions)
+    study.ask(distributions)
+    kinds = {layer.name: layer.kind for layer in scripted.kept["space"].layers}
+    assert kinds["encoder.width"] == kinds["decoder.width"]
+    assert kinds["units_l0"] == kinds["units_l1"]
+    assert len(set(kinds.values())) == 4
 
 
 def test_structure_can_be_given_and_every_parameter_is_connected_with_every_other_where_it_is_not():

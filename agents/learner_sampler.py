@@ -44,7 +44,7 @@ from agents.protocol import Episode, Learner
 from marl_hpo_env import Design, InputError, Layer, SearchSpace, is_number, whole_number
 
 try:
-    from optuna.distributions import CategoricalDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
     from optuna.samplers import BaseSampler
     from optuna.search_space import intersection_search_space
     from optuna.study import StudyDirection
@@ -65,7 +65,7 @@ TAKEN = "marl_hpo_env:taken"
 """The attribute of a running trial that holds what it is about to take, by parameter, as Optuna stores values."""
 
 
-class LearnerSampler(BaseSampler):  # type: ignore[misc]  # Optuna is not typed for mypy here
+class LearnerSampler(BaseSampler):
     """A learner as a sampler of Optuna.
 
     The reward is the study's value, or its negative where it is minimised. Trials that failed, were pruned, break a constraint or
@@ -201,51 +201,53 @@ class _Parameter:
 
     def __init__(self, distribution: BaseDistribution, bins: int) -> None:
         self.distribution = distribution
-        self._log = getattr(distribution, "log", False)
-        self._step = getattr(distribution, "step", 1)
+        self.choices: tuple[Any, ...] = ()
+        self._low: float = 0
+        self._step: float | None = 1
+        self._log = False
         if isinstance(distribution, CategoricalDistribution):
-            choices = distribution.choices
+            choices, self._high = distribution.choices, len(distribution.choices) - 1.0
             ordered = all(map(is_number, choices)) and len(set(choices)) == len(choices)
-            self.choices: tuple[Any, ...] = choices if ordered else tuple(map(str, range(len(choices))))
-            self._edges = np.arange(len(choices) + 1.0)
-            return
-        low, high = distribution.low, distribution.high
+            self.choices = choices if ordered else tuple(map(str, range(len(choices))))
+            bins = len(choices)
+        elif isinstance(distribution, IntDistribution | FloatDistribution):
+            self._low, self._high = distribution.low, distribution.high
+            self._step, self._log = distribution.step, distribution.log
+        self._edges = self._cut(bins)
+        self.choices = self.choices or tuple(range(len(self)))
+
+    def _cut(self, bins: int) -> Array:
         if self._step is None:
-            ends = (math.log(low), math.log(high)) if self._log else (low, high)
-            self._edges = np.linspace(*ends, bins + 1)
+            ends = (math.log(self._low), math.log(self._high)) if self._log else (self._low, self._high)
+            return np.linspace(ends[0], ends[1], bins + 1)
+        count = round((self._high - self._low) / self._step) + 1
+        if count <= bins:
+            edges = np.arange(count + 1.0)
+        elif self._log:
+            edges = np.geomspace(self._low, self._high + 1, bins + 1) - self._low
         else:
-            count = round((high - low) / self._step) + 1
-            if count <= bins:
-                edges = np.arange(count + 1.0)
-            elif self._log:
-                edges = np.geomspace(low, high + 1, bins + 1) - low
-            else:
-                edges = np.linspace(0, count, bins + 1)
-            self._edges = np.unique(np.rint(edges))  # no bin without a value
-        self.choices = tuple(range(len(self)))
+            edges = np.linspace(0, count, bins + 1)
+        return np.unique(np.rint(edges))  # no bin without a value
 
     def __len__(self) -> int:
         return len(self._edges) - 1
 
     def action(self, internal: float) -> int:
         """The action that a value lies in, which is given as Optuna stores it."""
-        if isinstance(self.distribution, CategoricalDistribution):
-            position = internal
-        elif self._step is None:
+        if self._step is None:
             position = math.log(internal) if self._log else internal
         else:
-            position = round((internal - self.distribution.low) / self._step)
+            position = round((internal - self._low) / self._step)
         return int(np.clip(np.searchsorted(self._edges, position, side="right") - 1, 0, len(self) - 1))
 
     def draw(self, action: int, rng: np.random.Generator) -> Any:
         """A value, drawn uniformly inside the action."""
-        position = float(rng.uniform(*self._edges[action : action + 2]))
-        if isinstance(self.distribution, CategoricalDistribution):
-            return self.distribution.choices[action]
-        low, high = self.distribution.low, self.distribution.high
+        position = float(rng.uniform(self._edges[action], self._edges[action + 1]))
         if self._step is None:
-            return min(max(math.exp(position) if self._log else position, low), high)
-        return min(low + math.floor(position) * self._step, high)
+            value = math.exp(position) if self._log else position
+        else:
+            value = self._low + math.floor(position) * self._step
+        return self.distribution.to_external_repr(min(max(value, self._low), self._high))
 
 
 # --- the study as a learner is told of it -------------------------------------------------------------------------------
@@ -286,7 +288,7 @@ def _episodes(
     """What a learner is told of finished trials."""
     better = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in directions]
     values = np.array([trial.values if _counts(trial) else [math.nan] * len(better) for trial in finished]) * better
-    completed = np.isfinite(values).all(axis=1)
+    completed = np.asarray(np.isfinite(values).all(axis=1))
     rewards = np.full(len(finished), -1.0)
     if completed.any():
         known = _rewards(values[completed], rng)

@@ -78,8 +78,8 @@ class LearnerSampler(BaseSampler):
 
     Args:
         learner: is copied for each trial and stays as it is. Its setting `multi_objective` is for `play`, not for here.
-        inputs: which parameters each one is connected with, as `{"b": ("a",)}`; those that are left out are connected with none.
-            Names that a study does not have are passed over. None connects every parameter with every other.
+        inputs: by parameter, those that feed it, as `{"b": ("a",)}`; no others are connected. Names that a study does not have
+            are passed over. None connects every parameter with every other.
         bins: the most actions of a float or of a range of integers.
         seed: of all that is drawn; None draws one.
 
@@ -111,7 +111,7 @@ class LearnerSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """One design of the learner as values; none where it has no more."""
+        """One design of the learner as values."""
         if not search_space:
             return {}
         parameters = {name: _Parameter(search_space[name], self._bins) for name in self._order(search_space)}

@@ -233,6 +233,13 @@ def test_of_several_objectives_none_but_the_best_are_best_and_weights_change_wit
     assert best >= {(0, 0, 2), (0, 0, 3)}
 
 
+def test_a_learner_of_several_objectives_is_told_to_be_one_of_a_reward(refused):
+    sampler = LearnerSampler(CoordinationGraph(multi_objective=True))
+    study = study_of(sampler, [{"params": params(0, 0, 0), "values": [1.0, 2.0]}], directions=["minimize"] * 2)
+    with refused("multi_objective is to be False"):
+        study.ask(GRID)
+
+
 # --- each ask is a function of the study -----------------------------------------------------------------------------
 
 

@@ -47,8 +47,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.protocol import Episode
-from marl_hpo_env import METRICS, Design, InputError, Layer, SearchSpace, whole_number
+from agents.protocol import Episode, check_directions
+from marl_hpo_env import Design, InputError, Layer, SearchSpace, whole_number
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -125,7 +125,7 @@ class CoordinationGraph:
         """Takes in what came of designs; strengths are learned again as their number grows.
 
         Raises:
-            InputError: if there are several objectives to search and an episode has none.
+            InputError: if there are several objectives to search, and an episode has none or does not say which way is better.
         """
         if not episodes:
             return
@@ -140,6 +140,7 @@ class CoordinationGraph:
             return
         if not self._episodes[0].objectives:
             raise InputError("The episodes have no objectives, so multi_objective is to be False.")
+        check_directions(self._episodes[0])
         for name in self._episodes[0].objectives:
             self._posterior(name).update(self._scores(self._values(name)))
 
@@ -153,8 +154,9 @@ class CoordinationGraph:
         if objective is None:
             values = np.array([episode.reward for episode in self._episodes])
         else:
-            better = METRICS[objective.split(" / ")[0]].better
-            values = better * np.array([episode.objectives[objective] for episode in self._episodes])
+            values = self._episodes[0].directions[objective] * np.array(
+                [episode.objectives[objective] for episode in self._episodes]
+            )
         terminated = np.array([episode.terminated for episode in self._episodes])
         return np.where(terminated | ~np.isfinite(values), -np.inf, values)
 

@@ -69,15 +69,15 @@ class LearnerSampler(BaseSampler):
     """A learner as a sampler of Optuna.
 
     The reward is the study's value, or its negative where it is minimised. Trials that failed, were pruned, break a constraint or
-    have a value that is not finite are terminated episodes. Several objectives are weighed anew for each trial, with weights
-    drawn uniformly (ParEGO; Knowles, 2006): the reward is the greatest weighted distance from the best, by ranks, with its sign
-    changed.
+    have a value that is not finite are terminated episodes. Several values are the objectives, which a learner such as
+    `coordination-graph(multi_objective=True)` searches. For all others they are weighed anew for each trial, with weights drawn
+    uniformly (ParEGO; Knowles, 2006): the reward is the greatest weighted distance from the best, by ranks, with a minus.
 
     A learner that repeats no design, such as `coordination-graph`, repeats none here, with as many processes as there are. When
     it has no more designs, values are drawn as those before the first completed trial.
 
     Args:
-        learner: is copied for each trial and stays as it is. Its setting `multi_objective` is for `play`, not for here.
+        learner: is copied for each trial and stays as it is.
         inputs: by parameter, those that feed it, as `{"b": ("a",)}`; no others are connected. Names that a study does not have
             are passed over. None connects every parameter with every other.
         bins: the most actions of a float or of a range of integers.
@@ -285,17 +285,25 @@ def _episodes(
     directions: Sequence[StudyDirection],
     rng: np.random.Generator,
 ) -> list[Episode]:
-    """What a learner is told of finished trials."""
-    better = [1 if direction == StudyDirection.MAXIMIZE else -1 for direction in directions]
-    values = np.array([trial.values if _counts(trial) else [math.nan] * len(better) for trial in finished]) * better
+    """What a learner is told of finished trials; objectives bear the numbers of the study's values as names."""
+    better = {str(number): 1 if way == StudyDirection.MAXIMIZE else -1 for number, way in enumerate(directions)}
+    nothing = [math.nan] * len(better)
+    values = np.array([trial.values if _counts(trial) else nothing for trial in finished]).reshape(-1, len(better))
     completed = np.asarray(np.isfinite(values).all(axis=1))
+    values[~completed] = math.nan
     rewards = np.full(len(finished), -1.0)
     if completed.any():
-        known = _rewards(values[completed], rng)
+        known = _rewards(values[completed] * list(better.values()), rng)
         rewards[completed], rewards[~completed] = known, known.min() - 1.0
     return [
-        Episode(_design(parameters, _stored(trial)), float(reward), {}, not complete)
-        for trial, reward, complete in zip(finished, rewards, completed, strict=True)
+        Episode(
+            _design(parameters, _stored(trial)),
+            float(rewards[k]),
+            dict(zip(better, values[k].tolist(), strict=True)),
+            not completed[k],
+            better,
+        )
+        for k, trial in enumerate(finished)
     ]
 
 

@@ -139,7 +139,8 @@ def _evaluated(
 
 def _episode(game: Any, trial: Trial) -> Episode:
     assert trial.design is not None
-    return Episode(trial.design, game.score(trial), game.objectives(trial), trial.status != "completed")
+    ended = trial.status != "completed"
+    return Episode(trial.design, game.score(trial), game.objectives(trial), ended, game.directions)
 
 
 def _finite(number: Any, above: float = -math.inf) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -18,12 +19,27 @@ class Episode(NamedTuple):
         reward: shared by all agents.
         objectives: the metrics that the reward sees, by name; NaN where the trial did not complete.
         terminated: whether the trial was terminated by a limit, or failed.
+        directions: which way each objective is better, by name: +1 the higher, -1 the lower.
     """
 
     design: Design
     reward: float
     objectives: Mapping[str, float]
     terminated: bool
+    directions: Mapping[str, int] = MappingProxyType({})
+
+
+def check_directions(episode: Episode) -> None:
+    """Whether an episode says which way each of its objectives is better, which only a learner of several asks.
+
+    Raises:
+        InputError: if not.
+    """
+    for name in episode.objectives:
+        if name not in episode.directions:
+            raise InputError(
+                f"The episodes do not say which way {name!r} is better; tell Episode(..., directions={{...}})."
+            )
 
 
 class Learner(Protocol):

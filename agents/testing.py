@@ -34,12 +34,12 @@ Outcome = Callable[[Design], Episode]
 def _completed(design: Design) -> Episode:
     """An episode whose reward, within -1 and 1, depends on every action."""
     reward = sum(math.sin(3 * position + 5 * action) for position, action in enumerate(design)) / len(design)
-    return Episode(design, reward, {"validation_accuracy": (1 + reward) / 2}, False)
+    return Episode(design, reward, {"validation_accuracy": (1 + reward) / 2}, False, {"validation_accuracy": +1})
 
 
 def _terminated(design: Design) -> Episode:
     """An episode with a penalty below every reward of a completed one."""
-    return Episode(design, -2.0, {"validation_accuracy": math.nan}, True)
+    return Episode(design, -2.0, {"validation_accuracy": math.nan}, True, {"validation_accuracy": +1})
 
 
 class LearnerConformance:

@@ -66,7 +66,8 @@ Jobs = Annotated[
     typer.Option(min=1, callback=at_most(MOST_SIDE_BY_SIDE), help="Runs side by side.", show_default="one per core"),
 ]
 Device = Annotated[
-    str | None, typer.Option(help="Where to train, such as 'cpu' or 'cuda'.", show_default="a GPU where there is one")
+    str | None,
+    typer.Option(help="Where to train, such as 'cpu' or 'cuda:0,cuda:1'.", show_default="a GPU where there is one"),
 ]
 Workers = Annotated[
     int | None,

@@ -25,6 +25,7 @@ from marl_hpo_env.errors import InputError, first_line, import_object, is_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.evaluators.table import TableEvaluator
+from marl_hpo_env.metrics import Loss, Metric
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.reward import Objective, PaperReward, Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
@@ -36,7 +37,10 @@ from marl_hpo_env.trial import METRICS, Request, Trial
 if TYPE_CHECKING:
     from marl_hpo_env.data.brats import brats18
     from marl_hpo_env.data.cifar import cifar
+    from marl_hpo_env.data.given import split
     from marl_hpo_env.data.image_folder import image_folder
+    from marl_hpo_env.data.image_masks import image_masks
+    from marl_hpo_env.data.image_table import image_table
     from marl_hpo_env.data.imagenet import imagenet
     from marl_hpo_env.data.isic import isic18
     from marl_hpo_env.data.lazy_images import ImageFiles
@@ -61,6 +65,8 @@ __all__ = [
     "InputError",
     "Layer",
     "Limits",
+    "Loss",
+    "Metric",
     "Objective",
     "PaddedObservations",
     "PaperReward",
@@ -87,6 +93,8 @@ __all__ = [
     "first_line",
     "hypervolume",
     "image_folder",
+    "image_masks",
+    "image_table",
     "imagenet",
     "import_object",
     "is_number",
@@ -97,6 +105,7 @@ __all__ = [
     "register_rule",
     "register_task",
     "save_network",
+    "split",
     "task",
     "tasks",
     "whole_number",
@@ -116,10 +125,13 @@ _WITH_TORCH = {
     "brats18": "data.brats",
     "cifar": "data.cifar",
     "image_folder": "data.image_folder",
+    "image_masks": "data.image_masks",
+    "image_table": "data.image_table",
     "imagenet": "data.imagenet",
     "isic18": "data.isic",
     "load_network": "networks.saved",
     "save_network": "networks.saved",
+    "split": "data.given",
 }
 
 

@@ -13,6 +13,7 @@ import math
 import numbers
 import operator
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable
@@ -24,7 +25,15 @@ _LONGEST = 200
 
 
 class InputError(ValueError):
-    """What was given cannot be used; the message is one sentence with the value and what would be right."""
+    """What was given cannot be used; the message is one sentence with the value and what would be right.
+
+    A word without end, as damaged files hold, is shown by its beginning and its end.
+    """
+
+    def __str__(self) -> str:
+        return re.sub(
+            rf"\S{{{3 * _LONGEST},}}", lambda word: f"{word[0][:_LONGEST]}...{word[0][-9:]}", super().__str__()
+        )
 
     @classmethod
     def unknown(cls, what: str, name: object, known: Iterable[str]) -> InputError:

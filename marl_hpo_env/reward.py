@@ -5,6 +5,7 @@ Only what a reward names in its `objectives` reaches a learner; test figures can
 
 from __future__ import annotations
 
+import copy
 import math
 import operator
 import re
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from marl_hpo_env.errors import InputError, is_number, number
-from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Trial
+from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Measure, Trial
 
 
 class Objective(NamedTuple):
@@ -23,18 +24,16 @@ class Objective(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Objective:
-        """Reads `"metric"` or `"metric / original"`.
+        """Reads `"metric"` or `"metric / original"`. Whether there is such a metric is known where a task and a reward meet.
 
         Raises:
-            InputError: for an unknown metric, a test figure, or another divisor.
+            InputError: for a test figure, or another divisor.
         """
         if not isinstance(text, str):
             raise InputError(f"The objective {text!r} is no text; name a metric, as in 'model_size_mb / original'.")
         metric, slash, divisor = (part.strip() for part in text.partition("/"))
         if slash and divisor != "original":
             raise InputError(f"A metric can be divided by 'original' only, as in '{metric} / original'; got {text!r}.")
-        if metric not in METRICS:
-            raise InputError.unknown("metric", metric, [name for name in METRICS if not name.startswith("test_")])
         if metric.startswith("test_"):
             raise InputError(
                 f"{metric!r} cannot be rewarded: test figures never reach a learner; use 'validation_accuracy'."
@@ -73,6 +72,9 @@ def _remedy(metric: str) -> str:
 class Reward(Protocol):
     """What the environments need of a reward.
 
+    One that hangs on the task has `of_task(measures, score)`, too, which returns the reward to pay: `measures` says of each
+    metric what it is, `score` which of them stands for the accuracy.
+
     Attributes:
         objectives: the metrics that it sees.
         relative: whether it needs the original network's trial.
@@ -86,6 +88,30 @@ class Reward(Protocol):
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
         """The reward of `trial`; `original` is the original network's trial, needed if an objective is relative."""
         ...
+
+
+def reward_of(reward: Reward, measures: Mapping[str, Measure], score: str) -> Reward:
+    """A reward where it meets a task.
+
+    Args:
+        reward: as the user gave it.
+        measures: what each metric of the task's trials is.
+        score: the metric that stands for accuracy.
+
+    Raises:
+        InputError: if it sees an unknown metric or a test figure, or cannot be of this score.
+    """
+    found: Reward = reward.of_task(measures, score) if hasattr(reward, "of_task") else reward
+    for objective in found.objectives:
+        if objective.metric.startswith("test_"):
+            raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
+        if objective.metric not in measures:
+            raise _unknown(objective.metric, measures)
+    return found
+
+
+def _unknown(metric: str, measures: Mapping[str, Measure]) -> InputError:
+    return InputError.unknown("metric", metric, [name for name in measures if not name.startswith("test_")])
 
 
 class PaperReward:
@@ -121,12 +147,34 @@ class PaperReward:
         self.below_zero = below_zero
         self.accuracy_weight = accuracy_weight
         self.accuracy_score = accuracy_score
-        names = [
-            "validation_accuracy",
-            "model_size_mb",
-            *(["epochs_to_threshold"] if accuracy_score == "per_epoch" else []),
-        ]
-        self.objectives = tuple(Objective(name, False) for name in names)
+        self.score = "validation_accuracy"
+        self._see()
+
+    def _see(self) -> None:
+        epochs = ["epochs_to_threshold"] if self.accuracy_score == "per_epoch" else []
+        self.objectives = tuple(Objective(name, False) for name in (self.score, "model_size_mb", *epochs))
+
+    def of_task(self, measures: Mapping[str, Measure], score: str) -> PaperReward:
+        """The same with this metric as A.
+
+        Raises:
+            InputError: if the score is no fraction of which more is better.
+        """
+        if score == self.score:
+            return self
+        measure = measures[score]
+        if not (measure.fraction and measure.better > 0):
+            raise InputError(
+                f"Eq. 2 weighs percent of accuracy against MB, and the score {score!r} is in {measure.unit!r}; reward it with a "
+                "WeightedReward."
+            )
+        return self._with(score=score)
+
+    def _with(self, **changed: str) -> PaperReward:
+        other = copy.copy(self)
+        vars(other).update(changed)
+        other._see()
+        return other
 
     def __call__(self, trial: Trial, original: Trial | None = None) -> float:
         if trial.status != "completed":
@@ -139,7 +187,7 @@ class PaperReward:
 
     def per_epoch(self) -> PaperReward:
         """The same with A divided by the epochs (VI-A), as it is under a running budget, where these differ."""
-        return PaperReward(self.accuracy_weight, "per_epoch", self.below_zero)
+        return self._with(accuracy_score="per_epoch")
 
     def printed(self, trial: Trial) -> float:
         """Equation 2's sum of a completed trial, as the paper prints it."""
@@ -151,7 +199,8 @@ class PaperReward:
     def __str__(self) -> str:
         per_epoch = ", A per epoch" if self.accuracy_score == "per_epoch" else ""
         below = ", as printed below 0" if self.below_zero == "printed" else ""
-        return f"Eq. 2 with c_A = {self.accuracy_weight:g}{per_epoch}{below}"
+        score = "" if self.score == "validation_accuracy" else f", A is {self.score}"
+        return f"Eq. 2 with c_A = {self.accuracy_weight:g}{per_epoch}{below}{score}"
 
     def __repr__(self) -> str:
         return (
@@ -206,7 +255,8 @@ class Constraint(NamedTuple):
                 raise InputError(f"The constraint '{self}' needs the original network's trial; give it.")
             bound += self.objective.value(original, original)
         compare: Callable[[float, float], bool] = operator.le if self.relation == "<=" else operator.ge
-        return compare(self.objective.value(trial, original), bound)
+        value = self.objective.value(trial, original)
+        return compare(value, bound) or math.isclose(value, bound, rel_tol=1e-9)  # 0.8 - 0.1 is a little above 0.7
 
 
 class WeightedReward:
@@ -226,7 +276,7 @@ class WeightedReward:
         constraints: as given.
 
     Raises:
-        InputError: for a negative weight, weights that are all zero, or an objective or constraint that is not known.
+        InputError: for a negative weight, weights that are all zero, or an objective or constraint that cannot be read.
     """
 
     def __init__(self, weights: Mapping[str, float], constraints: Iterable[str] = ()) -> None:
@@ -237,6 +287,7 @@ class WeightedReward:
         if isinstance(constraints, str) or not isinstance(constraints, Iterable):
             raise InputError(f"The constraints of the reward are {constraints!r}; give a list of texts.")
         self.weights = dict(weights)
+        self._measures: Mapping[str, Measure] = METRICS
         self._weights: dict[Objective, float] = {}
         for text, weight in weights.items():
             if not (is_number(weight) and weight >= 0):
@@ -265,7 +316,7 @@ class WeightedReward:
         if self.broken(trial, original):
             return self.penalty
         total = sum(
-            METRICS[objective.metric].better * weight * objective.value(trial, original)
+            self._better(objective) * weight * objective.value(trial, original)
             for objective, weight in self._weights.items()
         )
         # Below -T the sum is squeezed into the range down to the penalty, -2T, without ever reaching it or losing its order.
@@ -273,6 +324,19 @@ class WeightedReward:
             return total
         # The last float above the penalty, where the sum is so low that rounding would reach it.
         return max(self.penalty - self._total**2 / total, math.nextafter(self.penalty, 0.0))
+
+    def of_task(self, measures: Mapping[str, Measure], score: str) -> WeightedReward:
+        """The same with these metrics known, which say which way is better."""
+        if all(objective.metric in METRICS for objective in self.objectives):
+            return self
+        other = copy.copy(self)
+        other._measures = measures
+        return other
+
+    def _better(self, objective: Objective) -> int:
+        if objective.metric not in self._measures:
+            raise _unknown(objective.metric, self._measures)
+        return self._measures[objective.metric].better
 
     @property
     def of_original(self) -> frozenset[str]:
@@ -286,8 +350,9 @@ class WeightedReward:
         return [str(constraint) for constraint in self._constraints if not constraint.holds(trial, original)]
 
     def __str__(self) -> str:
+        low = {name for name, measure in self._measures.items() if measure.better < 0}
         terms = [
-            f"{'+' if METRICS[objective.metric].better > 0 else '-'} {weight:g} {objective}"
+            f"{'-' if objective.metric in low else '+'} {weight:g} {objective}"
             for objective, weight in self._weights.items()
         ]
         bounds = f", if {' and '.join(self.constraints)}" if self.constraints else ""

@@ -10,7 +10,7 @@ import itertools
 import math
 import operator
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cached_property
 from typing import Any
 
@@ -324,7 +324,9 @@ def _tuples(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A hyperparameter value as JSON: a type by its name, a tuple as a list, all else as it is."""
+    """A hyperparameter value as JSON: a type by its name, a dataclass as it is written, a tuple as a list, all else as it is."""
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
+    if is_dataclass(value):
+        return repr(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value

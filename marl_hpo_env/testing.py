@@ -32,6 +32,7 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.registration import env
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.evaluator import Evaluator, is_exhaustive
+from marl_hpo_env.metrics import Metric, measures
 from marl_hpo_env.reward import Objective, Reward
 from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.trial import CLOCK_METRICS, METRICS, TIME_METRICS, Request, Status, Trial
@@ -139,11 +140,13 @@ class EvaluatorConformance:
         epochs: as many are asked for, from 1.
         designs: how many are tried, at least one; the space's where it has fewer. With the original network and all seeds, a
             test evaluates each up to three times.
+        metrics: of the task's own, by name.
     """
 
     seeds: Sequence[int] = (0, 1)
     epochs: int = 2
     designs: int = 3
+    metrics: Mapping[str, Metric] = {}
 
     def make(self) -> Evaluator:
         """A new evaluator; every call makes one alike."""
@@ -166,7 +169,7 @@ class EvaluatorConformance:
     def test_unmeasured_metrics_are_in_no_trial(self) -> None:
         evaluator = self.make()
         unmeasured: frozenset[str] = getattr(evaluator, "unmeasured", frozenset())
-        unknown = sorted(map(str, set(unmeasured) - set(METRICS)))
+        unknown = sorted(map(str, set(unmeasured) - set(measures(self.metrics))))
         assert not unknown, f"The evaluator says that it does not measure {unknown[0]!r}, which is no metric."
         for trial in self._answers(evaluator, self._with_the_original(evaluator)):
             for name in unmeasured:
@@ -252,10 +255,10 @@ class EvaluatorConformance:
             )
 
     def test_metrics_are_known_finite_numbers_or_none(self) -> None:
-        evaluator = self.make()
+        evaluator, known = self.make(), measures(self.metrics)
         for trial in self._answers(evaluator, self._with_the_original(evaluator)):
             for name, value in trial.metrics.items():
-                assert name in METRICS, f"A trial has the metric {name!r}, which is not in METRICS."
+                assert name in known, f"A trial has the metric {name!r}, which is not in METRICS."
                 if value is None:
                     continue
                 assert _is_plain_number(value), f"A trial's {name} is {value!r}, which is neither int nor float."
@@ -264,12 +267,12 @@ class EvaluatorConformance:
                     assert 0 <= value <= 1, f"A trial's {name} is {value}; it is a fraction from 0 to 1."
 
     def test_the_history_has_the_metrics_of_each_epoch(self) -> None:
-        evaluator = self.make()
+        evaluator, known = self.make(), measures(self.metrics)
         for trial in self._answers(evaluator, self._with_the_original(evaluator)):
             length = len(trial.history)
             assert length <= self.epochs, f"A trial of {self.epochs} epochs has a history of {length}."
             for name, value in itertools.chain.from_iterable(figures.items() for figures in trial.history):
-                assert name in METRICS and METRICS[name].of == "epoch", (  # noqa: PT018
+                assert name in known and known[name].of == "epoch", (  # noqa: PT018
                     f"A trial's history has {name!r}, which is no metric of an epoch."
                 )
                 assert _is_plain_number(value), f"In a trial's history {name} is {value!r}, neither int nor float."
@@ -359,7 +362,7 @@ class EvaluatorConformance:
         """What a clock did not give is equal; what failed by accident says nothing."""
         if first.accidental or second.accidental:
             return
-        names = [name for name in METRICS if name not in CLOCK_METRICS]
+        names = [name for name in measures(self.metrics) if name not in CLOCK_METRICS]
         figures: list[tuple[str, Any, Any]] = [
             ("status", first.status, second.status),
             ("reason", first.reason, second.reason),
@@ -576,7 +579,7 @@ def _completed(design: Design | None, metrics: Mapping[str, float]) -> Trial:
 
 def _metrics(fraction: Callable[[], float], count: Callable[[], float], other: Callable[[], float]) -> dict[str, float]:
     """Every metric: fractions, numbers of epochs, and what is any positive number."""
-    kinds = {name: fraction for name in METRICS if name.endswith("_accuracy")}
+    kinds = {name: fraction for name, measure in METRICS.items() if measure.fraction}
     kinds |= {name: count for name in METRICS if name.startswith("epochs")}
     return {name: kinds.get(name, other)() for name in METRICS}
 
@@ -641,12 +644,20 @@ class DataConformance:
         for name, batch in self._batches(self._read()):
             assert batch.isfinite().all(), f"The {name} split has inputs that are not finite numbers."
 
-    def test_targets_are_classes_from_0_or_masks_of_0_and_1(self) -> None:
+    def test_targets_are_of_their_kind(self) -> None:
         import torch
 
         data = self._read()
         for name, (inputs, targets) in data.splits().items():
-            if targets.is_floating_point():
+            if data.kind in ("labels", "values"):
+                assert targets.dtype == torch.float32 and targets.dim() == 2, (  # noqa: PT018
+                    f"The {name} split has {data.kind} of {targets.dtype} and shape {tuple(targets.shape)}; they are float32 of "
+                    f"shape (n, {data.kind})."
+                )
+                within = targets.isfinite() if data.kind == "values" else (targets == 0) | (targets == 1)
+                assert within.all(), f"The {name} split has {data.kind} with {float(targets[~within][0]):g}."
+                continue
+            if data.kind == "masks":
                 masks = targets.dtype == torch.float32 and targets.dim() > 2 and targets.shape[2:] == inputs.shape[2:]
                 assert masks, (
                     f"The {name} split has masks of {targets.dtype} and shape {tuple(targets.shape)} for inputs of shape "

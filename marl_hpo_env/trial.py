@@ -12,8 +12,8 @@ Status = Literal["completed", "terminated", "failed"]
 """`terminated` by a limit (paper V-E); `failed` where it could not be built or trained. The trial's reason says why."""
 
 
-class Metric(NamedTuple):
-    """What a metric is: the one place that says so.
+class Measure(NamedTuple):
+    """What a metric of a trial is: the one place that says so.
 
     Args:
         unit: what it is measured in.
@@ -30,30 +30,46 @@ class Metric(NamedTuple):
     of: Literal["network", "epoch", "training", "history"]
     clock: Literal["alone", "any"] | None = None
 
+    @property
+    def fraction(self) -> bool:
+        """Whether it is a fraction, which people read in percent."""
+        return self.unit.partition(",")[0] == "fraction"
 
-METRICS: Mapping[str, Metric] = {
-    "validation_accuracy": Metric("fraction", +1, "epoch"),
-    "test_accuracy": Metric("fraction", +1, "training"),
-    "train_loss": Metric("while training, in the epoch whose weights are kept", -1, "epoch"),
-    "train_accuracy": Metric("fraction, likewise", +1, "epoch"),
-    "validation_loss": Metric("of the network as it is kept", -1, "epoch"),
-    "model_size_mb": Metric("MB, 10^6 bytes of float32 parameters and buffers", -1, "network"),
-    "parameters": Metric("weights and biases", -1, "network"),
-    "flops": Metric("per example, a multiply-add counts two", -1, "network"),
-    "peak_memory_mb": Metric("MB of device memory for network and training, CUDA only", -1, "network"),
-    "train_ms_per_batch": Metric("ms, median, measured alone", -1, "network", "alone"),
-    "inference_ms_per_batch": Metric("ms, median, measured alone", -1, "network", "alone"),
-    "epochs": Metric("trained", -1, "training"),
-    "epochs_to_threshold": Metric("epochs until the loss threshold was met (VI-A)", -1, "history"),
-    "seconds": Metric("s, the whole trial", -1, "training", "any"),
+
+METRICS: Mapping[str, Measure] = {
+    "validation_accuracy": Measure("fraction", +1, "epoch"),
+    "test_accuracy": Measure("fraction", +1, "training"),
+    "train_loss": Measure("while training, in the epoch whose weights are kept", -1, "epoch"),
+    "train_accuracy": Measure("fraction, likewise", +1, "epoch"),
+    "validation_loss": Measure("of the network as it is kept", -1, "epoch"),
+    "validation_r2": Measure("fraction, of the values' variance that is explained", +1, "epoch"),
+    "test_r2": Measure("fraction, likewise", +1, "training"),
+    "validation_mae": Measure("the values' own", -1, "epoch"),
+    "test_mae": Measure("the values' own", -1, "training"),
+    "model_size_mb": Measure("MB, 10^6 bytes of float32 parameters and buffers", -1, "network"),
+    "parameters": Measure("weights and biases", -1, "network"),
+    "flops": Measure("per example, a multiply-add counts two", -1, "network"),
+    "peak_memory_mb": Measure("MB of device memory for network and training, CUDA only", -1, "network"),
+    "train_ms_per_batch": Measure("ms, median, measured alone", -1, "network", "alone"),
+    "inference_ms_per_batch": Measure("ms, median, measured alone", -1, "network", "alone"),
+    "epochs": Measure("trained", -1, "training"),
+    "epochs_to_threshold": Measure("epochs until the loss threshold was met (VI-A)", -1, "history"),
+    "seconds": Measure("s, the whole trial", -1, "training", "any"),
 }
-"""Every metric of a trial. Accuracy is the Dice coefficient in segmentation. A metric is None where it was not measured."""
+"""Every metric of a trial but those of a task's own. Accuracy is the Dice coefficient of masks, and of several labels the share
+that is right; values have none, and R2 and the mean absolute error in its place. What was not measured is None."""
 
 TIME_METRICS = tuple(name for name, metric in METRICS.items() if metric.clock == "alone")
 """Measured only where nothing runs beside the training."""
 
 CLOCK_METRICS = tuple(name for name, metric in METRICS.items() if metric.clock is not None)
 """What no seed can repeat: everything read off a clock."""
+
+VALUE_METRICS = ("validation_r2", "test_r2", "validation_mae", "test_mae")
+"""Measured in regression alone, where there is no accuracy."""
+
+ACCURACIES = ("train_accuracy", "validation_accuracy", "test_accuracy")
+"""Measured everywhere else."""
 
 
 class Request(NamedTuple):
@@ -63,11 +79,13 @@ class Request(NamedTuple):
         design: one action per layer, or None for the original network.
         seed: of the weights, the batch order and the augmentation.
         epochs: how many to train, or None to train to convergence (paper VII).
+        fold: which fold of the training and validation examples is for validation, from 0; None for the data as they are divided.
     """
 
     design: Design | None
     seed: int
     epochs: int | None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +96,13 @@ class Trial:
         request: what was asked for.
         status: whether it completed, was terminated by a limit, or failed.
         reason: one sentence where it did not complete, or was cut.
-        metrics: a value, or None where not measured, for every name in `METRICS`.
+        metrics: a value, or None where not measured, for every name in `METRICS` and every metric of the task's own.
         history: per epoch, the metrics of an epoch.
         accidental: whether it failed by what happened around it, such as too little memory, not by its key: such a trial is
             not stored, and is tried again.
         machine: what the last bits of it hang on: the vector instructions of a CPU, such as `AVX512`, or the name of a GPU. None
             where it is not known.
+        folds: where it stands for trainings on several folds, the trial of each; it is they that are stored.
     """
 
     request: Request
@@ -93,6 +112,7 @@ class Trial:
     history: Sequence[Mapping[str, float]] = ()
     accidental: bool = False
     machine: str | None = None
+    folds: tuple[Trial, ...] = ()
 
     @property
     def design(self) -> Design | None:
@@ -107,11 +127,15 @@ class Trial:
     def __str__(self) -> str:
         what = "original network" if self.design is None else f"design {self.design}"
         budget = "to convergence" if self.request.epochs is None else f"for {self.request.epochs} epochs"
-        lines = [f"{what}, trained {budget} with seed {self.request.seed}: {self.status}"]
+        fold = "" if self.request.fold is None else f" on fold {self.request.fold}"
+        lines = [f"{what}, trained {budget} with seed {self.request.seed}{fold}: {self.status}"]
         if self.reason:
             lines.append(f"  {self.reason}")
-        for name, metric in METRICS.items():
+        own = {name: "of the task's own" for name in self.metrics if name not in METRICS}
+        for name, unit in {**{name: measure.unit for name, measure in METRICS.items()}, **own}.items():
             value = self.metrics.get(name)
+            if value is None and name in VALUE_METRICS:
+                continue
             shown = "not measured" if value is None else f"{value:,.6g}" if abs(value) < 1e6 else f"{value:,.0f}"
-            lines.append(f"  {name:<24}{shown:>14}  {metric.unit}")
+            lines.append(f"  {name:<24}{shown:>14}  {unit}")
         return "\n".join(lines)

@@ -52,7 +52,7 @@ def gradient_choice(
     """Chooses a design of a task on the CPU, by gradients.
 
     Args:
-        task: whose designs; weights are trained by its recipe's optimizer at its full rate, without augmentation.
+        task: whose designs; weights are trained by its recipe's optimizer at its full rate, and by nothing else of it.
         relaxation: `"softmax"` as in DARTS, or `"gumbel"` as in SNAS.
         epochs: passes over the training examples.
         seed: of everything random.
@@ -60,24 +60,29 @@ def gradient_choice(
         temperature: of the Gumbel-softmax.
 
     Raises:
-        InputError: for another relaxation, or where the shapes of a layer's actions do not agree and must.
+        InputError: for another relaxation, where the shapes of a layer's actions do not agree and must, or where the recipe is
+            chosen.
     """
     import torch
 
     if relaxation not in ("gumbel", "softmax"):
         raise InputError.unknown("relaxation", relaxation, ("gumbel", "softmax"))
     whole_number("number of epochs", epochs, 1)
-    shared = SharedNetwork(task.network, seed=whole_number("seed", seed, 0), device="cpu")
+    if task.recipe_choices is not None:
+        raise InputError(f"Gradients cannot choose the recipe of {task.name!r}; leave out its recipe_choices.")
+    seed = whole_number("seed", seed, 0)
+    shared = SharedNetwork(task.network, seed=seed, device="cpu", loss=task.scoring.loss)
     generator = torch.Generator().manual_seed(seed)
     logits = [torch.zeros(size, requires_grad=True) for size in task.space.sizes]
     recipe = task.recipe
-    kind: Any = torch.optim.SGD if recipe.optimizer == "sgd" else torch.optim.Adam
+    kinds: dict[str, Any] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kind = kinds[recipe.optimizer]
     of_weights = kind(shared.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     of_logits = torch.optim.Adam(logits, lr=learning_rate, betas=(0.5, 0.999))
     cost = 0.0
-    validation = _forever(task.splits.validation, recipe.batch_size, generator)
+    validation = _forever(task.scoring.data.validation, recipe.batch_size, generator)
     for _ in range(epochs):
-        for batch in _epoch(task.splits.train, recipe.batch_size, generator):
+        for batch in _epoch(task.scoring.data.train, recipe.batch_size, generator):
             for optimizer, examples in ((of_logits, next(validation)), (of_weights, batch)):
                 of_weights.zero_grad()
                 of_logits.zero_grad()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from agents.protocol import Episode
-from marl_hpo_env import METRICS, Design, InputError, SearchSpace, whole_number
+from agents.protocol import Episode, check_directions
+from marl_hpo_env import Design, InputError, SearchSpace, whole_number
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -173,7 +173,7 @@ class _MultiObjectiveLearner(_OptunaLearner):
 
         for episode in episodes:
             if self._names is None:
-                self._begin_objectives(episode.objectives)
+                self._begin_objectives(episode)
             trial = self._trial_of(episode.design)
             values = [episode.objectives[name] for name in self._names or ()]
             if np.isnan(values).any():
@@ -181,15 +181,15 @@ class _MultiObjectiveLearner(_OptunaLearner):
             else:
                 self._study.tell(trial, values)
 
-    def _begin_objectives(self, objectives: Mapping[str, float]) -> None:
+    def _begin_objectives(self, episode: Episode) -> None:
         """Begins again with a study of these objectives, which only the first episode names.
 
         What was asked until then was drawn uniformly by the seed, so the new study asks for the same designs again.
         """
-        self._names = list(objectives)
+        check_directions(episode)
+        self._names = list(episode.objectives)
         asked = sum(len(trials) for trials in self._asked.values())
-        better = [METRICS[name.split(" / ")[0]].better for name in self._names]
-        self._begin_study(["maximize" if sign > 0 else "minimize" for sign in better])
+        self._begin_study(["maximize" if episode.directions[name] > 0 else "minimize" for name in self._names])
         self.ask(asked)
 
 

@@ -11,8 +11,31 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import numpy as np
 import typer
 
-from experiments.command_line import MOST_EPISODES, MOST_SEEDS, MOST_SIDE_BY_SIDE, Device, Ray, at_most, path_option
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
+from experiments.command_line import (
+    MOST_EPISODES,
+    MOST_SEEDS,
+    MOST_SIDE_BY_SIDE,
+    Device,
+    Ray,
+    Strict,
+    at_most,
+    path_option,
+)
+from experiments.commands.task_options import (
+    Column,
+    Examples,
+    Groups,
+    Images,
+    ImageSize,
+    KindOption,
+    Labels,
+    Masks,
+    TaskOptions,
+    Wanted,
+    Width,
+    check_images,
+    read_width,
+)
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
 from marl_hpo_env import tasks as known_tasks
@@ -86,6 +109,11 @@ def compare(
     images: Images = None,
     image_size: ImageSize = None,
     examples: Examples = None,
+    labels: Labels = None,
+    kind: KindOption = None,
+    column: Column = None,
+    groups: Groups = None,
+    masks: Masks = None,
     width: Width = None,
     device: Device = None,
     jobs: Annotated[
@@ -94,10 +122,11 @@ def compare(
             min=1,
             callback=at_most(MOST_SIDE_BY_SIDE),
             help="Runs side by side.",
-            show_default="one per core; where networks are trained 1 on a GPU, or where times are rewarded or limited",
+            show_default="one per core; where networks are trained 1 per GPU, or where times are rewarded or limited",
         ),
     ] = None,
     ray: Ray = None,
+    strict: Strict = False,
     out: Annotated[
         Path | None,
         path_option(
@@ -116,7 +145,8 @@ def compare(
     constraints = tuple(constraint or [])
     if constraints and not weights:
         raise InputError("The --constraint needs a reward beside it; give it with --weight.")
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
     names = tasks or settings.tasks
     if not names:
         raise InputError(f"Say what to compare on: --task with a name, or --suite with one of {', '.join(suites())}.")
@@ -135,9 +165,10 @@ def compare(
         return _names(learners, settings.learners, more_learners or [], several_objectives)
 
     if trained:
-        _on_trainings(chosen, players, options, device, ray)
-    elif device is not None or ray is not None:
-        raise InputError(f"Nothing is trained on tables; leave out {'--ray' if ray else '--device'}.")
+        _on_trainings(chosen, players, options, device, ray, strict)
+    elif device is not None or ray is not None or strict:
+        given = "--ray" if ray else "--strict" if strict else "--device"
+        raise InputError(f"Nothing is trained on tables; leave out {given}.")
     else:
         _on_tables(chosen, players)
 
@@ -189,7 +220,12 @@ def _on_tables(chosen: Chosen, players: Callable[[bool], list[str]]) -> None:
 
 
 def _on_trainings(
-    chosen: Chosen, players: Callable[[bool], list[str]], options: TaskOptions, device: str | None, ray: str | None
+    chosen: Chosen,
+    players: Callable[[bool], list[str]],
+    options: TaskOptions,
+    device: str | None,
+    ray: str | None,
+    strict: bool,
 ) -> None:
     """Learners on networks that are trained while they play."""
     from experiments.comparison.contest import Runs, gather
@@ -199,7 +235,7 @@ def _on_trainings(
     from experiments.tuning.evaluators import default_workers
     from experiments.tuning.sentences import device_seconds, time_taken
     from marl_hpo_env import Store, WeightedReward
-    from marl_hpo_env.training.trainer import choose_device
+    from marl_hpo_env.training.devices import choose_devices
 
     started = time.perf_counter()
     reward = WeightedReward(dict(chosen.weights), chosen.constraints) if chosen.weights else None
@@ -208,19 +244,29 @@ def _on_trainings(
     rewards = [reward or task.reward for task in made.values()]
     names = players(any(len(each.objectives) > 1 for each in rewards))
     timed = any(is_timed(task, each) for task, each in zip(made.values(), rewards, strict=True))
-    trains = "a Ray cluster" if ray else choose_device(device)
-    jobs = chosen.jobs or (cores() if isinstance(trains, str) else 1 if timed else default_workers([trains]))
-    alone = jobs == 1 and ray is None
+    devices = [] if ray else choose_devices(device)
+    jobs = chosen.jobs or (cores() if ray else len(devices) if timed else default_workers(devices))
+    alone = jobs <= len(devices)
     if not alone and any(task.limits.batch_ratio is not None for task in made.values()):
         where = "on a cluster" if ray else f"with {jobs} jobs"
         typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
-    trainings = Trainings(chosen.out, options.task, device, alone, chosen.weights, chosen.constraints, ray)
+    trainings, *others = (
+        Trainings(chosen.out, options.task, each, alone, chosen.weights, chosen.constraints, ray, strict)
+        for each in ([device] if ray else map(str, devices))
+    )
     for name in chosen.tasks:
         trainings.check(name)
         if options.images is not None:
             check_images(trainings.task(name))
     runs = Runs(chosen.out, trainings.basis)
-    finished = gather(trainings.run, chosen.contests(names), runs, jobs, lambda run: f"last {run.contest.learner}")
+    finished = gather(
+        trainings.run,
+        chosen.contests(names),
+        runs,
+        jobs,
+        lambda run: f"last {run.contest.learner}",
+        [each.run for each in others],
+    )
     all_curves = [
         RewardCurves(trainings, name, chosen.by_learner(name, names, finished), chosen.episodes)
         for name in chosen.tasks
@@ -228,7 +274,10 @@ def _on_trainings(
     store = Store(chosen.out / "trials.sqlite")
     took = time_taken(device_seconds(store), time.perf_counter() - started)
     store.close()
-    _say(write_rewards(all_curves, chosen.out, f"{took[0].upper()}{took[1:]}.", trains), chosen.out)
+    _say(
+        write_rewards(all_curves, chosen.out, f"{took[0].upper()}{took[1:]}.", "a Ray cluster" if ray else devices[0]),
+        chosen.out,
+    )
 
 
 def _say(tables: Iterable[TextTable], out: Path) -> None:
@@ -260,8 +309,8 @@ def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool)
             raise InputError.unknown("task or table", name, sorted({*known_tasks(), *shipped()}))
     if tables and options != TaskOptions():
         raise InputError(
-            f"The table {tables[0]!r} is not trained, so it takes none of --data-dir, --images, --image-size, --examples and "
-            "--width; leave them out."
+            f"The table {tables[0]!r} is not trained, so it takes none of --data-dir, --images and what goes with "
+            "them, and no --width; leave them out."
         )
     if tables and trained:
         raise InputError(

@@ -1,14 +1,15 @@
-"""A task made from the command line: the user's own network, folder of images, and choices."""
+"""A task made from the command line: the user's own network, folder of images with what is wanted of each, and choices."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from experiments.commands.task_options import Wanted, check_images
 from experiments.toml_files import read_toml
 from marl_hpo_env import InputError, Limits, Recipe, Task, first_line, import_object
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from marl_hpo_env.networks.graph import Choices
+    from marl_hpo_env.networks.saved import About
 
 
 _IMAGENET_SIZE = 224
@@ -36,33 +38,41 @@ def own_task(
     choices: Path | None,
     recipe: dict[str, Any],
     weights: Path | None = None,
+    wanted: Wanted | None = None,
 ) -> Task:
     """A task of a named network and a folder of images.
 
     Args:
         model: `torchvision:NAME`, or `package.module:FUNCTION` or `path/to/file.py:FUNCTION` for a function (or class) that
             makes the network; it is called with `num_classes=` where it takes that.
-        data: a folder with one folder of images per class; None for a task that is only looked at.
+        data: a folder of images; None for a task that is only looked at.
         image_size: height and width to which they are scaled; where None 64, and for a torchvision network with weights 224.
         choices: a TOML file, see `read_choices`; None for the default.
         recipe: settings of how designs are trained, where not the default's.
         weights: a file with the network's own, which designs inherit.
+        wanted: of the images; None where their folders are classes, or are `images` and `masks`.
 
     Raises:
         InputError: if any of it cannot be found or used.
     """
     import torch
 
-    from marl_hpo_env import Data, image_folder
+    from marl_hpo_env import Data
     from marl_hpo_env.data.folders import expanded
     from marl_hpo_env.networks.weight_files import read_weights
 
     make = _maker(model)
-    read = read_choices(choices) if choices else None
-    name = model.rpartition(":")[2]
+    read, recipe_choices = None, None
     settings: dict[str, Any] = {"epochs": "calibrated"}
+    name = model.rpartition(":")[2]
     if weights is not None:
         settings |= {"initialization": "inherit", "learning_rate": FINE_TUNING_RATE}
+    if choices is not None:
+        read = read_choices(choices)
+        fixed, recipe_choices = read_recipe(choices)
+        settings |= fixed
+        if not read and (fixed or recipe_choices):  # it says nothing of the network
+            read = None
     chosen = Recipe(**{**settings, **recipe})
     state = None if weights is None else read_weights(weights)
     imagenet = weights is not None and model.startswith("torchvision:")
@@ -71,14 +81,17 @@ def own_task(
         nothing = torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.int64)
         images, classes = Data(nothing, nothing, nothing), None
     else:
-        images = image_folder(data, size)
+        images = (wanted or Wanted()).read(data, size)
         classes = images.number_of_classes
         name = f"{name}-{expanded(data).resolve().name}"
         if weights is not None:
             note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
             images = replace(images, notes=(*images.notes, note))
     maker = partial(_make, make, model, classes)
-    return Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state)
+    task = Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state, recipe_choices=recipe_choices)
+    if data is not None:
+        check_images(task)
+    return task
 
 
 def read_choices(path: Path) -> Choices:
@@ -93,6 +106,8 @@ def read_choices(path: Path) -> Choices:
         out_channels = [16, 32, 64]
         kernel_size = [1, 3]
 
+    The table `[recipe]` is no module's: see `read_recipe`.
+
     Raises:
         InputError: if the file cannot be read or does not have this form.
     """
@@ -100,6 +115,8 @@ def read_choices(path: Path) -> Choices:
 
     choices: dict[Any, Any] = {}
     for key, values in read_toml(path, "file of choices").items():
+        if key == "recipe":
+            continue
         kind = getattr(nn, key, None)
         target = kind if isinstance(kind, type) and issubclass(kind, nn.Module) else key
         if values is False:
@@ -112,6 +129,29 @@ def read_choices(path: Path) -> Choices:
             )
     # TOML has its own order; here what says more of a module comes later, and so counts: types, then names, then `false`.
     return dict(sorted(choices.items(), key=lambda item: (isinstance(item[0], str), item[1] is None)))
+
+
+def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, list[Any]] | None]:
+    """The table `[recipe]` of a file of choices: settings of the `Recipe`, and what the agent `recipe` chooses from.
+
+        [recipe]
+        optimizer = "adamw"
+        learning_rate = [1e-4, 3e-4, 1e-3]
+
+    Returns:
+        By name, those with a value; and those with a list of values, None where there are none.
+
+    Raises:
+        InputError: if the file cannot be read, or a recipe has no such setting.
+    """
+    table = read_toml(path, "file of choices").get("recipe", {})
+    if not isinstance(table, dict):
+        raise InputError(f"The recipe in {str(path)!r} is {table!r}; write a table [recipe] of settings.")
+    for name in table:
+        if name not in Recipe.__dataclass_fields__:
+            raise InputError.unknown("setting of a recipe", name, Recipe.__dataclass_fields__)
+    chosen = {name: values for name, values in table.items() if isinstance(values, list)}
+    return {name: value for name, value in table.items() if name not in chosen}, chosen or None
 
 
 def _options(name: str, options: list[Any]) -> list[Any]:
@@ -149,14 +189,22 @@ def _maker(model: str) -> Callable[..., nn.Module]:
 
 
 def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn.Module:
-    from torch import nn
+    return _made(make, model, _arguments(make, model, classes))
 
+
+def _arguments(make: Callable[..., nn.Module], model: str, classes: int | None) -> dict[str, int]:
+    """What a model is made with."""
     try:
         takes = set(inspect.signature(make).parameters)
     except ValueError:  # a class of C's own says none
         takes = set()
     torchvision = model.startswith("torchvision:")
-    arguments = {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+    return {"num_classes": classes} if classes and (torchvision or "num_classes" in takes) else {}
+
+
+def _made(make: Callable[..., nn.Module], model: str, arguments: Mapping[str, int]) -> nn.Module:
+    from torch import nn
+
     try:
         network = make(**arguments)
     except Exception as error:  # whatever a user's function raises
@@ -164,3 +212,39 @@ def _make(make: Callable[..., nn.Module], model: str, classes: int | None) -> nn
     if not isinstance(network, nn.Module):
         raise InputError(f"The model {model!r} makes a {type(network).__name__}; it must make a torch.nn.Module.")
     return network
+
+
+def about(model: str, task: Task) -> About:
+    """What is written beside the networks of a task that `own_task` made of this model."""
+    from marl_hpo_env.networks.saved import About
+
+    data = task.splits
+    arguments = _arguments(_maker(model), model, data.number_of_classes)
+    read = {} if data.reading is None else data.reading._asdict()
+    return About(model, arguments, data.kind, data.class_names, **read)
+
+
+def load_saved(path: Path, model: str | None) -> tuple[nn.Module, About]:
+    """A saved network, and what it says about itself. A file alone never has code of a user's own imported.
+
+    Args:
+        path: of the file.
+        model: as for `own_task`; where None the one that the file names, if it is torchvision's.
+
+    Raises:
+        InputError: if the file cannot be read, or its model is not known or another.
+    """
+    from marl_hpo_env.networks.saved import load_network, read_about
+
+    said, _ = read_about(path)
+    if model is None and said.model is None:
+        raise InputError(
+            f"The network in {str(path)!r} does not say of which model it is; name that with --model, as in `tune`."
+        )
+    if model is None and not str(said.model).startswith("torchvision:"):
+        raise InputError(
+            f"The network in {str(path)!r} is of the model {said.model!r}, code that is imported only where you name it: add "
+            f"--model {said.model}."
+        )
+    name = str(model or said.model)
+    return load_network(path, _made(_maker(name), name, said.arguments)), said

@@ -29,6 +29,7 @@ def read_reward(
     constraints: Sequence[str],
     accuracy_weight: float | None = None,
     accuracy_score: str | None = None,
+    within: float | None = None,
 ) -> Callable[[Task], Reward | None]:
     """What the options say of the reward, given the task; what can be is checked before the task is loaded.
 
@@ -37,6 +38,8 @@ def read_reward(
         constraints: of `--constraint`.
         accuracy_weight: c_A of Eq. 2, for tasks that are rewarded by it.
         accuracy_score: as `PaperReward` takes it, likewise.
+        within: beside weights, how much worse than the original's the task's score may be: in percentage points, or in its own
+            units where it is no fraction.
 
     Raises:
         InputError: if one cannot be read, or they do not go together.
@@ -51,7 +54,7 @@ def read_reward(
         raise InputError(f"Both --weight or --within and {of_paper[0]} say what to reward; give one of them.")
     if parsed:
         reward = WeightedReward(parsed, constraints)
-        return lambda task: reward
+        return lambda task: reward if within is None else WeightedReward(parsed, [*constraints, _bound(task, within)])
     WeightedReward({"validation_accuracy": 1.0}, constraints)  # the constraints can be read
     given: dict[str, Any] = {"accuracy_weight": accuracy_weight, "accuracy_score": accuracy_score}
     given = {name: value for name, value in given.items() if value is not None}
@@ -67,6 +70,12 @@ def read_reward(
         return WeightedReward(task.reward.weights, constraints)
 
     return of_task
+
+
+def _bound(task: Task, within: float) -> str:
+    """The constraint that the task's score is no further behind the original's."""
+    amount = within / 100 if task.measures[task.score].fraction else within
+    return f"{task.score} >= original - {amount}" if task.better > 0 else f"{task.score} <= original + {amount}"
 
 
 def _papers(task: Task, option: str, constraints: Sequence[str], given: dict[str, Any]) -> Reward:

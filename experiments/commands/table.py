@@ -78,12 +78,18 @@ def build(
 
 @table_app.command()
 def describe(name: Name) -> None:
-    """Show a table's size, its best designs, its noise and how rugged it is."""
+    """Show a table's size, its best designs, its noise, how rugged it is and which layers matter."""
+    from experiments.tuning.importance import importance_table, of_table
+
     table = Table.open(name)
     print_table(repr(table), ["", "value"], [list(row) for row in _summary(table)])
-    what = _judged(table).replace("_", " ")
-    for size in [metric for metric in SIZES if metric in table.measured][:1]:
+    what = table.judged_by.replace("_", " ")
+    sizes = [metric for metric in SIZES if metric in table.measured][:1]
+    for size in sizes:
         print_table(f"Pareto front: mean {what} against {size}", *_front(table, size))
+    figures = {name.replace("_", " "): of_table(table.space, table.mean(name)) for name in (table.judged_by, *sizes)}
+    if (importance := importance_table(figures)) is not None:
+        print_table("What layers explain of the variance, each alone", *importance)
     for note in table.about.get("notes", ()):
         typer.echo(note)
 
@@ -182,7 +188,7 @@ def _table(task: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) 
     designs = [None, *map(space.design_at, range(space.size))]
     requests = [Request(design, seed, epochs) for seed in range(seeds) for design in designs]
     with _followed(f"{task.name}: table", evaluator, requests) as trials:
-        return Table.from_trials(task.name, space, range(seeds), epochs, trials, about=about)
+        return Table.from_trials(task.name, space, range(seeds), epochs, trials, about=about, measures=task.measures)
 
 
 @contextmanager
@@ -215,11 +221,12 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
 
 def _about(task: Task, evaluator: Evaluator, device: str | None, ray: str | None = None) -> dict[str, Any]:
     """What a table's header says of how its trials came about."""
-    from marl_hpo_env.training.trainer import choose_devices
+    from marl_hpo_env.training.devices import choose_devices
 
     versions = {name: version(name) for name in ("marl-hpo-env", "torch", "numpy")}
     return {
         **task.conditions,
+        **({} if task.score == "validation_accuracy" else {"score": task.score}),
         "fingerprint": task.fingerprint,
         "evaluator": evaluator.fingerprint,
         "splits": {name: len(inputs) for name, (inputs, _) in task.splits.splits().items()},
@@ -239,22 +246,23 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
         seed_deviation,
     )
 
-    judged = _judged(table)
+    judged = table.judged_by
     scores = table.mean(judged)
     what = judged.replace("_", " ")
-    best = int(np.nanargmax(scores))
+    best = int(np.nanargmax(table.measures[judged].better * scores))
     completed = np.mean([table.completed(table.designs, seed) for seed in table.seeds])
     distinct = len(np.unique(table.networks))
     yield "designs", f"{table.space.size:,}" + (f" ({distinct:,} networks)" if distinct < table.space.size else "")
     yield "layers, pairs of layers", f"{len(table.space)}, {len(table.space.pairs)}"
     yield "seeds, epochs", f"{list(table.seeds)}, {table.epochs}"
     yield "trials completed", f"{100 * completed:.2f}%"
-    yield f"best mean {what}", f"{100 * scores[best]:.2f}% ({_actions(table, best)})"
-    yield f"mean and median {what}", f"{100 * np.nanmean(scores):.2f}%, {100 * np.nanmedian(scores):.2f}%"
+    yield f"best mean {what}", f"{_shown(table, judged, scores[best])} ({_actions(table, best)})"
+    middle = [_shown(table, judged, value) for value in (float(np.nanmean(scores)), float(np.nanmedian(scores)))]
+    yield f"mean and median {what}", ", ".join(middle)
     original = table.trial(Request(None, table.seeds[0], table.epochs))
     if original.status == "completed":
-        accuracy = original.metrics[judged]
-        yield f"original's {what}", "-" if accuracy is None else f"{100 * accuracy:.2f}%"
+        value = original.metrics[judged]
+        yield f"original's {what}", "-" if value is None else _shown(table, judged, value)
     for metric in ("validation_accuracy", "test_accuracy"):
         if metric in table.measured:
             deviation = seed_deviation(by_seed(table, metric))
@@ -262,7 +270,7 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
     if "test_accuracy" in table.measured:
         floor = noise_floor(by_seed(table, "validation_accuracy"), table.mean_test_accuracy)
         yield "left by picking on validation", f"{100 * floor:.3f} points of mean test accuracy"
-    landscape = table.mean("validation_accuracy")
+    landscape = table.measures[table.score].better * table.mean(table.score)
     alone, with_pairs = explained(table.space, landscape)
     yield "variance explained by layers", f"{100 * alone:.1f}%, with pairs {100 * with_pairs:.1f}%"
     yield "autocorrelation of a random walk", f"{autocorrelation(table.space, landscape):.3f}"
@@ -278,21 +286,25 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
 
 def _front(table: Table, size: str) -> tuple[list[str], list[list[str]]]:
     """Header and rows of the Pareto front, evenly thinned where it is long, and its hypervolume as the last row."""
-    judged = _judged(table)
+    judged = table.judged_by
     objectives = (judged, size)
     front = table.pareto_front(objectives)
     shown = np.unique(np.linspace(0, len(front) - 1, FRONT_ROWS).round().astype(int))
     accuracy, sizes = table.mean(judged), table.mean(size)
-    rows = [[_actions(table, n), f"{100 * accuracy[n]:.2f}", _amount(sizes[n])] for n in front[shown].tolist()]
+    rows = [
+        [_actions(table, n), _shown(table, judged, accuracy[n]).rstrip("%"), _amount(sizes[n])]
+        for n in front[shown].tolist()
+    ]
     worst = table.reference_point(objectives)
     volume = f"{len(front)} designs, hypervolume {table.hypervolume(objectives):.6g}, from"
-    header = ["design", f"{judged.removesuffix('_accuracy')} %", size]
-    return header, [*rows, [volume, f"{100 * worst[judged]:.2f}", _amount(worst[size])]]
+    percent = " %" if table.measures[judged].fraction else ""
+    header = ["design", f"{judged.removesuffix('_accuracy')}{percent}", size]
+    return header, [*rows, [volume, _shown(table, judged, worst[judged]).rstrip("%"), _amount(worst[size])]]
 
 
-def _judged(table: Table) -> str:
-    """What designs are judged by: test accuracy, where the table has it."""
-    return "test_accuracy" if "test_accuracy" in table.measured else "validation_accuracy"
+def _shown(table: Table, metric: str, value: float) -> str:
+    """A value for people: a fraction in percent."""
+    return f"{100 * value:.2f}%" if table.measures[metric].fraction else f"{value:.4g}"
 
 
 def _amount(value: float) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -25,7 +26,7 @@ import numpy.typing as npt
 from agents import Episode, Learner, learner, play
 from experiments.progress import progress_bar
 from experiments.provenance import cores, software
-from marl_hpo_env import METRICS, Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
+from marl_hpo_env import Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
 from marl_hpo_env.errors import warn
 from marl_hpo_env.pareto import hypervolume
 from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
@@ -91,12 +92,12 @@ class Benchmark:
         self.evaluator = TableEvaluator(self.table)
         self.task = self.evaluator.task
         self.name = self.table.task_name
-        self.tested = "test_accuracy" in self.table.measured
+        self.tested = self.table.judged_by.startswith("test_")
         self.reward: Reward = WeightedReward(dict(weights), constraints) if weights else self.task.reward
         self._designs = list(map(self.table.space.design_at, range(self.table.space.size)))
         self._rewards: dict[int, Array] = {}
         self._points: dict[int, Array] = {}
-        self.environment(self.table.seeds[0])  # fails if reward and table do not fit together
+        self.reward = self.environment(self.table.seeds[0]).reward  # fails if reward and table do not fit together
 
     def table_seed(self, seed: int) -> int:
         """The table's seed that a learner of this seed is rewarded on."""
@@ -121,13 +122,13 @@ class Benchmark:
 
         It is the reward of means over the table's seeds, with the test accuracy in place of the validation accuracy."""
         means = {name: self.table.mean(name) for name in self.table.measured}
-        if self.tested:
-            means["validation_accuracy"] = means["test_accuracy"]
+        score, judged = self.table.score, self.table.judged_by
+        means[score] = means[judged]
         original = self._original_in_the_mean() if self.reward.relative else None
         values = []
         for number, design in enumerate(self._designs):
             metrics = {name: None if np.isnan(mean[number]) else float(mean[number]) for name, mean in means.items()}
-            never = metrics["validation_accuracy"] is None
+            never = metrics[score] is None
             trial = Trial(Request(design, 0, None), "terminated" if never else "completed", None, metrics)
             values.append(self.reward(trial, original))
         return np.array(values)
@@ -137,14 +138,14 @@ class Benchmark:
         trials = [self.environment(seed).original for seed in self.table.seeds]
         by_seed = {name: [trial.metrics[name] for trial in trials] for name in self.table.measured}
         metrics = {name: None if None in values else float(np.mean(values)) for name, values in by_seed.items()}
-        metrics["validation_accuracy"] = metrics.get("test_accuracy", metrics["validation_accuracy"])
+        metrics[self.table.score] = metrics[self.table.judged_by]
         return replace(trials[0], metrics=metrics)
 
     def objectives(self, table_seed: int) -> Array:
         """Every design's objectives, the lower the better: those of which more is better with their sign changed; shape
         (designs, objectives), NaN where the trial did not complete."""
         game = self.environment(table_seed)
-        signs = np.array([-METRICS[objective.metric].better for objective in self.reward.objectives])
+        signs = -np.array(list(game.directions.values()))
         values = [list(game.objectives(trial).values()) for trial in self._trials(table_seed)]
         return np.asarray(signs * np.array(values, dtype=float))
 
@@ -340,7 +341,11 @@ def _checksum(values: Sequence[Any]) -> str:
 
 
 def run_all(
-    run: Callable[[Contest], Run], contests: Sequence[Contest], runs: Runs, jobs: int | None = None
+    run: Callable[[Contest], Run],
+    contests: Sequence[Contest],
+    runs: Runs,
+    jobs: int | None = None,
+    others: Sequence[Callable[[Contest], Run]] = (),
 ) -> Iterable[Run]:
     """Every run, the finished ones first, then the others as they end.
 
@@ -349,6 +354,7 @@ def run_all(
         contests: what to run.
         runs: where finished ones are kept.
         jobs: processes side by side, one per core where None; 1 runs in this one.
+        others: play in the place of `run` in every second process, every third and so on, such as on other devices.
     """
     missing = []
     for contest in contests:
@@ -365,7 +371,8 @@ def run_all(
             yield finished
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of each process: they use the cores side by side
-    workers = Workers([partial(_playing, run)] * jobs, _died, preload=["agents"])
+    players = islice(cycle([partial(_playing, each) for each in (run, *others)]), jobs)
+    workers = Workers([*players], _died, preload=["agents"])
     try:
         for finished in workers.answers(missing):
             runs.put(finished)
@@ -389,17 +396,18 @@ def gather(
     runs: Runs,
     jobs: int | None = None,
     note: Callable[[Run], str] = lambda _: "",
+    others: Sequence[Callable[[Contest], Run]] = (),
 ) -> list[Run]:
     """Every run, with a progress bar while they are played.
 
     Args:
-        run, contests, runs, jobs: as for `run_all`.
+        run, contests, runs, jobs, others: as for `run_all`.
         note: what the bar says when a run has ended.
     """
     gathered = []
     with progress_bar() as progress:
         bar = progress.add_task("runs", total=len(contests), note="")
-        for finished in run_all(run, contests, runs, jobs):
+        for finished in run_all(run, contests, runs, jobs, others):
             gathered.append(finished)
             progress.update(bar, advance=1, note=note(finished))
     return gathered

@@ -14,7 +14,6 @@ from experiments.comparison.curves import Curves, normalised
 from experiments.comparison.regret import first_episodes
 from experiments.comparison.statistics import bootstrap, interquartile_mean, median_attainment, performance_profile
 from experiments.figures import plt, save
-from marl_hpo_env import METRICS
 
 if TYPE_CHECKING:
     from experiments.comparison.trained import RewardCurves
@@ -63,7 +62,7 @@ def draw_attainment(curves: Curves, path: Path) -> None:
     Beside it stands what all designs attain under half of the table's seeds, which no learner can pass."""
     benchmark = curves.benchmark
     known = {seed: benchmark.objectives(seed) for seed in benchmark.table.seeds}
-    signs = np.array([-METRICS[objective.metric].better for objective in benchmark.reward.objectives])
+    signs = -np.array(list(benchmark.environment(benchmark.table.seeds[0]).directions.values()))
     figure, axis = plt.subplots(figsize=(7, 4.5))
     drawn = []
 

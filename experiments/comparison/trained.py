@@ -37,6 +37,7 @@ class Trainings:
         weights: of a reward in place of the tasks' own, or nothing.
         constraints: of that reward.
         ray: the address of a Ray cluster that trains in place of this machine.
+        strict: whether trials are refused that were made with other vector instructions than those that are stored.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Trainings:
         weights: Sequence[tuple[str, float]] = (),
         constraints: Sequence[str] = (),
         ray: str | None = None,
+        strict: bool = False,
     ) -> None:
         self.folder, self._make, self._alone = folder, make, alone
-        self._machines = Machines(device, ray=ray) if ray else Machines(device, 1)
+        self._machines = Machines(device, None if ray else 1, ray=ray, strict=strict)
         self._own: Reward | None = WeightedReward(dict(weights), constraints) if weights else None
         self._tasks: dict[str, Task] = {}
         self._evaluators: dict[str, Evaluator] = {}
@@ -86,7 +88,8 @@ class Trainings:
         """The environment that the runs of a seed play."""
         if name not in self._stored:
             store = Store(self.folder / "trials.sqlite")
-            self._stored[name] = StoredEvaluator(self._evaluator(name), store, needs_time=self._is_timed(name))
+            timed, strict = self._is_timed(name), self._machines.strict
+            self._stored[name] = StoredEvaluator(self._evaluator(name), store, needs_time=timed, strict=strict)
         return env(self.task(name), evaluator=self._stored[name], reward=self.reward(name), seed=seed).unwrapped
 
     def run(self, contest: Contest) -> Run:

@@ -26,7 +26,7 @@ from experiments.faults.stored import of_table, outcome
 from experiments.faults.tasks import small
 from marl_hpo_env import InputError, Store
 
-SECONDS = 10.0
+SECONDS = 30.0
 """That a case may take, on a machine that is busy."""
 
 

@@ -27,7 +27,7 @@ from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import InputError, Limits, Request, StoredEvaluator, Task, Trial
 from marl_hpo_env.evaluators import epoch_budget
 from marl_hpo_env.evaluators.store import Store
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.devices import choose_device
 
 app = new_app()
 
@@ -112,9 +112,9 @@ def report(task: Task, original: Trial, designs: Sequence[Trial]) -> str:
 
 
 def epoch_chance(task: Task) -> float | None:
-    """The accuracy of a network that says the most frequent class; None for masks."""
+    """The accuracy of a network that says the most frequent class; None for other kinds of targets."""
     targets = task.splits.validation[1]
-    return None if targets.is_floating_point() else float(targets.bincount().max()) / len(targets)
+    return None if task.splits.kind != "classes" else float(targets.bincount().max()) / len(targets)
 
 
 @app.command()

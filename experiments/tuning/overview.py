@@ -12,7 +12,7 @@ import typer
 from experiments.text_tables import markdown_section, print_table
 from experiments.tuning.episodes import Line, best_of, read_episodes
 from experiments.tuning.report import COLUMNS, comparison, layers, publish
-from experiments.tuning.run import Run, is_run, replace_text, runs_in
+from experiments.tuning.run import NETWORK, Run, is_run, replace_text, runs_in
 from marl_hpo_env import Design, InputError, Request, SearchSpace, Store, Trial
 from marl_hpo_env.errors import first_line
 
@@ -38,23 +38,25 @@ class Standing:
 
     @property
     def designs(self) -> dict[str, Design]:
-        """The best design of each learner of which one has completed, by label; or the one that was given, as `design`."""
+        """The best design of each learner of which one has completed, by label, or the one that final training has settled on; or
+        the one that was given, as `design`."""
         if "design" in self.run.settings["identity"]:
             return {"design": tuple(self.run.settings["identity"]["design"])}
         layers = len(self.run.settings["space"])
         best = {label: best_of(lines) for label, lines in self.plays.items()}
-        return {label: line.design(layers) for label, line in best.items() if line is not None}
+        found = {label: line.design(layers) for label, line in best.items() if line is not None}
+        return found | {label: tuple(design) for label, design in self.run.settings.get("taken", {}).items()}
 
     @property
     def network(self) -> Path | None:
         """The file with the trained network of the first of these designs, where there is one."""
-        path, saved = self.run / "network.safetensors", self.run.settings.get("network")
+        path, saved = self.run / NETWORK, self.run.settings.get("network")
         best = next(iter(self.designs.values()), None)
         return path if saved and best is not None and saved["design"] == list(best) and path.exists() else None
 
 
 @contextmanager
-def _readable(run: Run) -> Iterator[None]:
+def readable(run: Run) -> Iterator[None]:
     """Files of a run that say what cannot be are one sentence."""
     try:
         yield
@@ -73,7 +75,7 @@ def standing(run: Run, store: Store) -> Standing:
     Raises:
         InputError: if its files are damaged.
     """
-    with _readable(run):
+    with readable(run):
         return _standing(run, store)
 
 
@@ -95,7 +97,7 @@ def report_so_far(run: Run, store: Store) -> None:
     Raises:
         InputError: if its files are damaged.
     """
-    with _readable(run):
+    with readable(run):
         _report_so_far(run, store)
 
 
@@ -149,7 +151,7 @@ def write_overview(folder: Path, store: Store) -> tuple[list[str], list[list[str
     """
     rows, original = [], None
     for run in runs_in(folder):
-        with _readable(run):
+        with readable(run):
             stands = standing(run, store)
             original = stands.trained.get("original", original)
             (label, episodes), *_ = [*stands.plays.items(), ("design", [])]
@@ -176,20 +178,36 @@ def report_of(folder: Path) -> None:
     Raises:
         InputError: if there is no run.
     """
-    top = folder.resolve().parent if is_run(folder) else folder
-    runs = [Run(folder)] if is_run(folder) else list(runs_in(folder))
-    if not (top / "trials.sqlite").is_file() or not (runs or _of_before(folder)):
-        raise InputError(f"The folder {str(folder)!r} holds no run; name the one that `marl-hpo tune` named.")
-    store = Store(top / "trials.sqlite")
-    try:
+    with opened(folder) as (runs, store):
         if len(runs) == 1:
             report_so_far(runs[0], store)
-        header, rows = write_overview(top, store)
+        header, rows = write_overview(_top(folder), store)
         print_table(RUNS, header, rows)
         if len(runs) > 1:
             typer.echo(f"One of them: marl-hpo report {folder / runs[0].path.name}")
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[tuple[list[Run], Store]]:
+    """The runs of a folder, or the one that it is, and the store of their trials.
+
+    Raises:
+        InputError: if there is no run.
+    """
+    runs = [Run(folder)] if is_run(folder) else list(runs_in(folder))
+    stored = _top(folder) / "trials.sqlite"
+    if not stored.is_file() or not (runs or _of_before(folder)):
+        raise InputError(f"The folder {str(folder)!r} holds no run; name the one that `marl-hpo tune` named.")
+    store = Store(stored)
+    try:
+        yield runs, store
     finally:
         store.close()
+
+
+def _top(folder: Path) -> Path:
+    """The folder that a run is in, or the one that is given."""
+    return folder.resolve().parent if is_run(folder) else folder
 
 
 def _of_before(folder: Path) -> dict[str, Path]:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from experiments.figures import plt, save
-from experiments.tuning.report import IMPROVEMENTS
+from experiments.tuning.importance import ordered
+from experiments.tuning.report import IMPROVEMENTS, short_name, short_value
 from experiments.tuning.tuning import Play
-from marl_hpo_env import SearchSpace
+from marl_hpo_env import Design, SearchSpace
 from marl_hpo_env.data.splits import Examples
 
 
@@ -104,6 +105,53 @@ def pareto_front(
     axis.set_ylabel(names[0])
     axis.grid(alpha=0.3)
     axis.legend(fontsize="small")
+    save(figure, path)
+
+
+def parallel_coordinates(
+    space: SearchSpace,
+    shown: Sequence[tuple[str, str]],
+    figures: Mapping[Design, float],
+    figure_name: str,
+    taken: Design,
+    path: Path,
+) -> None:
+    """Every design as a line through its hyperparameters' values, coloured by a figure, which is the last axis.
+
+    Args:
+        space: of the designs.
+        shown: the axes, layer and hyperparameter.
+        figures: by design.
+        figure_name: what that is.
+        taken: the design that is taken home, which is drawn over the others.
+        path: of the PNG file.
+    """
+    orders = [ordered(space.layers[space.position(layer)].choices[name]) for layer, name in shown]
+    low, high = min(figures.values()), max(figures.values())
+
+    def heights(design: Design) -> list[float]:
+        chosen = space.hyperparameters(design)
+        places = [
+            order.index(chosen[layer][name]) / (len(order) - 1)
+            for (layer, name), order in zip(shown, orders, strict=True)
+        ]
+        return [*places, (figures[design] - low) / (high - low or 1)]
+
+    figure, axis = plt.subplots(figsize=(2 + 0.8 * len(shown), 3.8))
+    for design in sorted(figures, key=lambda design: figures[design]):
+        line = heights(design)
+        axis.plot(line, color=plt.colormaps["viridis"](line[-1]), linewidth=0.8, alpha=0.6)
+    if taken in figures:
+        axis.plot(heights(taken), color="tab:red", linewidth=1.8, label="taken home")
+        axis.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    for x, values in enumerate([*(map(short_value, order) for order in orders), [f"{low:.3g}", f"{high:.3g}"]]):
+        texts = list(values)
+        axis.axvline(x, color="0.8", linewidth=0.8, zorder=0)
+        for place, text in enumerate(texts):
+            axis.text(x, place / (len(texts) - 1), f" {text}", fontsize=6, va="center")
+    names = [*(f"{layer} {short_name(name)}" for layer, name in shown), figure_name]
+    axis.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize="x-small")
+    axis.set_yticks([])
     save(figure, path)
 
 

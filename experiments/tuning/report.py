@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import typer
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.text_tables import TextTable, markdown_section, print_table
 from experiments.tuning.run import replace_text
-from marl_hpo_env import METRICS, Reward, SearchSpace, Trial, TunableNetwork
+from marl_hpo_env import METRICS, Reward, SearchSpace, Task, Trial
 from marl_hpo_env.pareto import non_dominated
 from marl_hpo_env.reward import Objective
+from marl_hpo_env.trial import VALUE_METRICS, Measure
 
 COLUMNS = (
     ("val %", "validation_accuracy", lambda v: f"{100 * v:.2f}"),
@@ -32,11 +33,28 @@ _SHORT = {"out_channels": "kernels", "out_features": "units", "kernel_size": "si
 """The paper's words for torch's constructor arguments (Table III)."""
 
 
-def comparison(trials: Mapping[str, Trial]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the closing table (the paper's Table V), one row per label."""
-    header = ["network", *(title for title, _, _ in COLUMNS)]
-    rows = [[label, *(_cell(trial, name, form) for _, name, form in COLUMNS)] for label, trial in trials.items()]
-    return header, rows
+def comparison(
+    trials: Mapping[str, Trial], measures: Mapping[str, Measure] = METRICS
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the closing table (the paper's Table V), one row per label; metrics of values or of the task's own last.
+
+    Args:
+        trials: by label.
+        measures: what each of their metrics is.
+    """
+    own = [name for name in measures if name in VALUE_METRICS or name not in METRICS]
+    shown = [name for name in own if any(trial.metrics.get(name) is not None for trial in trials.values())]
+    columns = [*COLUMNS, *(_column(name, measures[name]) for name in shown)]
+    rows = [[label, *(_cell(trial, name, form) for _, name, form in columns)] for label, trial in trials.items()]
+    return ["network", *(title for title, _, _ in columns)], rows
+
+
+def _column(name: str, measure: Measure) -> tuple[str, str, Callable[[float], str]]:
+    """A column of a metric under its name and unit."""
+    short = name.replace("validation_", "val ").replace("_", " ")
+    if measure.fraction:
+        return f"{short} %", name, lambda v: f"{100 * v:.2f}"
+    return f"{short}, {measure.unit}", name, lambda v: f"{v:.4g}"
 
 
 IMPROVEMENTS = ("size", "training time", "inference time", "test accuracy")
@@ -68,9 +86,9 @@ def improvement_table(trials: Mapping[str, Trial]) -> tuple[list[str], list[list
     return ["network", *IMPROVEMENTS[:-1], f"{IMPROVEMENTS[-1]}, points"], rows
 
 
-def original_values(network: TunableNetwork) -> dict[str, str]:
+def original_values(task: Task) -> dict[str, str]:
     """The original's own values of what can be chosen, for people, by layer name."""
-    return {name: _values(values) for name, values in network.original.items()}
+    return {name: _values(values) for name, values in task.original.items()}
 
 
 def layers(
@@ -91,23 +109,43 @@ def layers(
     return ["layer", "original", *designs], rows
 
 
-def front_objectives(reward: Reward) -> tuple[Objective, ...]:
-    """What a front of a run weighs: what its reward sees; accuracy against size where it sees one thing only."""
+def front_objectives(reward: Reward, score: str = "validation_accuracy") -> tuple[Objective, ...]:
+    """What a front of a run weighs: what its reward sees; the score against size where it sees one thing only."""
     if len(reward.objectives) > 1:
         return reward.objectives
-    return Objective("validation_accuracy", False), Objective("model_size_mb", False)
+    return Objective(score, False), Objective("model_size_mb", False)
+
+
+def reached(
+    trials: Iterable[Trial], objectives: Sequence[Objective], original: Trial
+) -> dict[tuple[int, ...], list[float]]:
+    """The value of every objective, of each design whose trial completed.
+
+    Args:
+        trials: of distinct designs.
+        objectives: what counts.
+        original: the original network's trial.
+    """
+    return {
+        trial.design: [objective.value(trial, original) for objective in objectives]
+        for trial in trials
+        if trial.status == "completed" and trial.design is not None
+    }
 
 
 def front(
-    reached: Mapping[tuple[int, ...], Sequence[float]], objectives: Sequence[Objective]
+    reached: Mapping[tuple[int, ...], Sequence[float]],
+    objectives: Sequence[Objective],
+    measures: Mapping[str, Measure] = METRICS,
 ) -> list[tuple[tuple[int, ...], Sequence[float]]]:
     """The designs that no other dominates, with what they reach, the best in the first objective first.
 
     Args:
         reached: the value of every objective, of each design that completed.
-        objectives: what counts; `METRICS` says which way is better.
+        objectives: what counts.
+        measures: what each metric is, which way it is better.
     """
-    signs = np.array([METRICS[objective.metric].better for objective in objectives])
+    signs = np.array([measures[objective.metric].better for objective in objectives])
     on_front = non_dominated(-signs * np.array(list(reached.values())))
     best = [one for one, belongs in zip(reached.items(), on_front, strict=True) if belongs]
     return sorted(best, key=lambda one: -signs[0] * one[1][0])
@@ -121,16 +159,16 @@ def front_table(
     return ["design", *map(str, objectives)], rows
 
 
-def search_space(network: TunableNetwork) -> tuple[TextTable, TextTable]:
-    """A network's layers, by number, with the original's values and what feeds each; and the sets of choices, by letter."""
-    space = network.space
+def search_space(task: Task) -> tuple[TextTable, TextTable]:
+    """A task's layers, by number, with the original's values and what feeds each; and the sets of choices, by letter."""
+    space, original = task.space, task.original
     sets: dict[str, str] = {}
     rows = []
     for number, (layer, feeding) in enumerate(zip(space.layers, space.feeding, strict=True), start=1):
-        choices = "; ".join(f"{_SHORT.get(n, n)} {' '.join(map(_value, v))}" for n, v in layer.choices.items())
+        choices = "; ".join(f"{short_name(n)} {' '.join(map(short_value, v))}" for n, v in layer.choices.items())
         letter = sets.setdefault(choices, _letters(len(sets)))
         fed_by = ", ".join(str(position + 1) for position in feeding)
-        rows.append([str(number), layer.name, layer.kind, _values(network.original[layer.name]), letter, fed_by or "-"])
+        rows.append([str(number), layer.name, layer.kind, _values(original[layer.name]), letter, fed_by or "-"])
     title = f"{len(space)} layers, {len(space.pairs)} pairs of connected layers, {space.size_text} designs"
     layers = title, ["#", "layer", "kind", "original", "choices", "fed by"], rows
     return layers, ("", ["choices", "values"], [[letter, choices] for choices, letter in sets.items()])
@@ -180,10 +218,15 @@ def _cell(trial: Trial, name: str, form: Any) -> str:
 
 
 def _values(hyperparameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{_SHORT.get(name, name)} {_value(value)}" for name, value in hyperparameters.items())
+    return ", ".join(f"{short_name(name)} {short_value(value)}" for name, value in hyperparameters.items())
 
 
-def _value(value: Any) -> str:
+def short_name(hyperparameter: str) -> str:
+    """A hyperparameter in the paper's words, where it has one for it."""
+    return _SHORT.get(hyperparameter, hyperparameter)
+
+
+def short_value(value: Any) -> str:
     """A size that is the same in all dimensions as one number, a module type by its name."""
     if isinstance(value, type):
         return value.__name__

@@ -16,6 +16,9 @@ from marl_hpo_env.files import whole_file
 
 SETTINGS = "settings.json"
 
+NETWORK = "network.safetensors"
+"""The file of the network that is taken home."""
+
 _LONGEST_NAME = 80
 
 

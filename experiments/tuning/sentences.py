@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from experiments.tuning.candidates import Settled
 from experiments.tuning.tuning import PHASES, Play, Tuning
 from marl_hpo_env import PaperReward, Reward, Store, Task, Trial, WeightedReward
 from marl_hpo_env.evaluators.epoch_budget import (
@@ -15,6 +16,7 @@ from marl_hpo_env.evaluators.epoch_budget import (
     MOST_EPOCHS,
     THRESHOLD_FRACTION,
 )
+from marl_hpo_env.reward import Constraint
 
 SHARED = "shared weights"
 """What trials of slices are counted under."""
@@ -86,13 +88,22 @@ def inheritance(task: Task) -> list[str]:
     """Which weights designs start from, and what of the original has none; nothing where they start fresh."""
     if task.inherited is None:
         return []
-    anew = [name for name, _ in task.network.build(None, "meta").named_parameters() if name not in task.inherited]
-    lines = [
-        f"Every design and the original start from the given weights, at a learning rate of {task.recipe.learning_rate:g}."
-    ]
+    anew = [name for name, _ in task.build(None, "meta").named_parameters() if name not in task.inherited]
+    rates = " or ".join(dict.fromkeys(f"{recipe.learning_rate:g}" for recipe in task.recipes))
+    lines = [f"Every design and the original start from the given weights, at a learning rate of {rates}."]
     if anew:
         lines.append(f"Drawn anew, since the weights are for another number of classes: {', '.join(anew)}.")
     return lines
+
+
+def largest_class(task: Task) -> list[str]:
+    """What guessing the largest class would give; nothing where the targets are no classes."""
+    if (largest := task.largest_class) is None:
+        return []
+    return [
+        f"Guessing the largest class of the training images, {largest.name}, would give {100 * largest.validation:.2f}% of the "
+        f"validation's and {100 * largest.test:.2f}% of the test's."
+    ]
 
 
 def epoch_budget(tuning: Tuning) -> str:
@@ -115,18 +126,54 @@ def epoch_budget(tuning: Tuning) -> str:
     return f"Epochs of a design's training: {epochs}, {found}: the fewest, from {FEWEST_EPOCHS}, to {where}."
 
 
-def constraints(reward: Reward, name: str, found: Trial, original: Trial) -> list[str]:
-    """Whether the constraints that held after a few epochs hold for the networks that are taken home."""
+def constraints(tuning: Tuning, name: str, settled: Settled, original: Trial) -> list[str]:
+    """Whether the constraints that held after a few epochs hold for the network that is taken home, and how many were tried."""
+    reward = tuning.reward
     if not isinstance(reward, WeightedReward) or not reward.constraints:
         return []
-    broken = reward.broken(found, original)
+    broken = reward.broken(settled.trial, original)
+    count, tried = len(settled.candidates), len(settled.tried)
     verdict = f"does not keep {', '.join(broken)}" if broken else f"keeps {', '.join(reward.constraints)}"
-    return [f"{name}: trained to convergence, the network {verdict}."]
+    if not broken and _unresolved(tuning.task, reward):
+        verdict = f"breaks no bound, but whether it keeps {', '.join(_unresolved(tuning.task, reward))} cannot be told"
+    return [
+        f"{name}: of {count} candidate{'s' if count > 1 else ''} along the front {tried} "
+        f"{'was' if tried == 1 else 'were'} trained to convergence, the one with the best reward first.",
+        f"{name}: trained to convergence, the network {verdict}.",
+    ]
+
+
+def resolution(task: Task, reward: Reward) -> list[str]:
+    """How much one validation example weighs in a bound on the accuracy beside the original's; nothing where there is none."""
+    if not _bounds_on_accuracy(task, reward):
+        return []
+    count = len(task.splits.validation[1])
+    line = f"One of the {count} validation examples weighs {100 / count:.3g} points of accuracy"
+    if not (unresolved := _unresolved(task, reward)):
+        return [f"{line}."]
+    return [
+        f"{line}, more than {', '.join(unresolved)} allows: whether a network keeps that cannot be told from so few, and "
+        "candidates are tried until one has as many right as the original."
+    ]
+
+
+def _unresolved(task: Task, reward: Reward) -> list[str]:
+    """The bounds on accuracy that are finer than one validation example."""
+    weight = 1 / len(task.splits.validation[1])
+    return [str(bound) for bound in _bounds_on_accuracy(task, reward) if 0 < abs(bound.bound) < weight * (1 - 1e-9)]
+
+
+def _bounds_on_accuracy(task: Task, reward: Reward) -> list[Constraint]:
+    """The constraints that compare a share of right answers with the original's."""
+    if task.splits.kind != "classes" or not isinstance(reward, WeightedReward):
+        return []
+    bounds = map(Constraint.parse, reward.constraints)
+    return [bound for bound in bounds if bound.from_original and str(bound.objective) == "validation_accuracy"]
 
 
 def added(task: Task, name: str, design: tuple[int, ...]) -> list[str]:
     """What the found network needed so that its branches fit; nothing where it needed nothing."""
-    network: Any = task.network.build(design, "meta")
+    network: Any = task.build(design, "meta")
     parts = [f"{count} {what}" for what, count in network.meta["added"].items() if count]
     return [f"{name}: added so that the network fits: {', '.join(parts)}."] if parts else []
 

@@ -13,15 +13,18 @@ import typer
 
 from agents import Learner, learner
 from experiments.command_line import Stopped
+from experiments.tuning.candidates import Settled, candidates_table, constrained, settle
+from experiments.tuning.designs import Designs
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.overview import report_so_far, write_overview
-from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
+from experiments.tuning.pictures import (
+    improvement_bars,
+    predicted_masks,
+    rewards_per_episode,
+)
 from experiments.tuning.report import (
     comparison,
-    front,
-    front_objectives,
-    front_table,
     improvement_table,
     improvements,
     layers,
@@ -37,19 +40,24 @@ from experiments.tuning.sentences import (
     device_seconds,
     epoch_budget,
     inheritance,
+    largest_class,
     made_with,
     of_tables,
     outcome,
+    resolution,
     time_taken,
 )
 from experiments.tuning.tuning import PHASES, Play, Tuning
 from marl_hpo_env import Design, InputError, Limits, Reward, Task, Trial
+from marl_hpo_env.networks.saved import About
 
 _STARTED = time.perf_counter()
 
 
-def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | None = None) -> Tuning:
-    """The run of a task in its folder, having said what the user should know of it.
+def prepare(
+    task: Task, out: Path | None, machines: Machines, reward: Reward | None = None, about: About | None = None
+) -> Tuning:
+    """The run of a task in its folder, having said what the user should know of it; its arguments are those of `Tuning`.
 
     Raises:
         InputError: as `Tuning`.
@@ -58,10 +66,12 @@ def prepare(task: Task, out: Path | None, machines: Machines, reward: Reward | N
         where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
         typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
-    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines)
+    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines, about=about)
     for note in task.splits.notes:
         typer.echo(note, err=True)
     for line in inheritance(task):
+        typer.echo(line, err=True)
+    for line in resolution(task, tuning.reward):
         typer.echo(line, err=True)
     if task.limits.loss is not None and task.limits.loss_epochs > Limits().loss_epochs:
         typer.echo(
@@ -182,16 +192,12 @@ def close(
     """
     plays = [played] if baseline is None else [played, baseline]
     found = [each for each in plays if not found_nothing(tuning, each)]
-    to_come = 1 + len(found)
-    trials = {"original": tuning.converge("original", None, limits.training_seconds(to_come))}
-    seconds = limits.training_seconds(to_come - 1)
-    trials[played.name], network = tuning.take_home("the network to take home", played.best.design, run, seconds)
-    if baseline is not None and baseline in found:
-        trials[baseline.name] = tuning.converge(baseline.name, baseline.best.design, limits.training_seconds(1))
+    trials, settled, network = _final_trainings(tuning, run, found, limits)
+    original, designs = trials["original"], {label: one.design for label, one in settled.items()}
     rewards = run / f"rewards-{file_name(played.name)}.png"
     rewards_per_episode(played, rewards, played.phases.count(PHASES[0]), tuning.printed(played))
-    lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning)]
-    segments = tuning.task.splits.test[1].is_floating_point()
+    lines = [f"Reward: {tuning.reward}.", *before, epoch_budget(tuning), *largest_class(tuning.task)]
+    segments = tuning.task.splits.kind == "masks"
     if segments:
         lines.append("Accuracy, as val % and test %, is the Dice coefficient.")
     for each in plays:
@@ -200,32 +206,27 @@ def close(
             lines.append(f"{each.name}: none of its designs completed and kept the constraints.")
     seen = {design: trial for each in plays for design, trial in each.trials.items()}
     lines += below_zero(tuning.reward, seen.values())
-    lines += constraints(tuning.reward, played.name, trials[played.name], trials["original"])
-    lines += added(tuning.task, played.name, played.best.design)
+    for each in found:
+        lines += constraints(tuning, each.name, settled[each.name], original)
+    lines += resolution(tuning.task, tuning.reward)
+    lines += added(tuning.task, played.name, designs[played.name])
     lines += made_with(tuning.trained_with, on_cluster=tuning.device is None)
-    objectives = front_objectives(tuning.reward)
-    original = tuning.env.original
-    reached = {
-        design: [objective.value(trial, original) for objective in objectives]
-        for design, trial in seen.items()
-        if trial.status == "completed"
-    }
-    best = front(reached, objectives)
-    tables = {f"No other of the {len(reached)} designs is better in all": front_table(best, objectives)}
+    every = Designs(tuning, plays)
+    tables = every.tables()
+    if constrained(tuning):
+        tables = {
+            f"{each.name}: candidates": candidates_table(tuning, each, settled[each.name], original) for each in found
+        } | tables
     if baseline is not None:
         tables = {"Improvement over the original": improvement_table(trials), **tables}
     tables |= more or {}
     lines += [f"{label}: {trial.reason}" for label, trial in trials.items() if trial.cut]
-    write_report(tuning, run, trials, {each.name: each.best.design for each in found}, lines, tables)
+    write_report(tuning, run, trials, designs, lines, tables)
     if baseline is not None:
         bars = run / "improvements.png"
         improvement_bars({name: improvements(trials, name) for name in trials if name != "original"}, bars)
         typer.echo(f"Improvement over the original: {bars}")
-    picture = run / "pareto-front.png"
-    of_original = [objective.value(original, original) for objective in objectives]
-    names = [str(objective) for objective in objectives]
-    pareto_front(list(reached.values()), [values for _, values in best], of_original, names, picture)
-    typer.echo(f"Pareto front: {picture}")
+    every.draw(run, designs[played.name])
     if segments:
         masks = run / "masks.png"
         predicted_masks(tuning.network(network), tuning.task.splits.test, masks)
@@ -238,6 +239,24 @@ def close(
     typer.echo(f"Every trial: {tuning.folder / 'trials.sqlite'}")
 
 
+def _final_trainings(
+    tuning: Tuning, run: Run, found: Sequence[Play], limits: RunLimits
+) -> tuple[dict[str, Trial], dict[str, Settled], Path]:
+    """The final trainings by label, of the original and what each play found; which candidates these were; and the file of the
+    network of the first play."""
+    original = tuning.converge("original", None, limits.training_seconds(1 + len(found)))
+    settled: dict[str, Settled] = {}
+    for to_come, played in zip(reversed(range(len(found))), found, strict=True):
+        settled[played.name] = settle(tuning, played, original, limits, to_come, None if settled else run)
+    trials = {"original": original, **{label: one.trial for label, one in settled.items()}}
+    first = found[0].name
+    # The file is there already, unless it was deleted since.
+    seconds = limits.training_seconds(1)
+    trials[first], network = tuning.take_home("the network to take home", settled[first].design, run, seconds)
+    run.update(taken={label: list(one.design) for label, one in settled.items()})
+    return trials, settled, network
+
+
 def write_report(
     tuning: Tuning,
     run: Run,
@@ -247,12 +266,12 @@ def write_report(
     more: Mapping[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
     """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
-    network = tuning.task.network
+    task = tuning.task
     tables = {
-        "Trained to convergence": comparison(trials),
-        "Layer by layer": layers(network.space, original_values(network), designs),
+        "Trained to convergence": comparison(trials, task.measures),
+        "Layer by layer": layers(task.space, original_values(task), designs),
         **(more or {}),
     }
     took = time_taken(device_seconds(tuning.folder.store), time.perf_counter() - _STARTED)
-    publish(run / "report.md", tuning.task.name, tables, lines, measured_alone(tuning.device, took))
+    publish(run / "report.md", task.name, tables, lines, measured_alone(tuning.device, took))
     typer.echo(f"{took[0].upper()}{took[1:]}.")

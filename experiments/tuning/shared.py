@@ -153,10 +153,10 @@ def to_confirm(tuning: Tuning, searched: Play, count: int) -> list[Design]:
     """
     rewards = {e.design: e.reward for e in searched.episodes if not e.terminated and e.reward != tuning.reward.penalty}
     best = sorted(rewards, key=lambda design: -rewards[design])
-    objectives = front_objectives(tuning.reward)
+    objectives = front_objectives(tuning.reward, tuning.task.score)
     # What an objective is divided by, the same for all, does not change a front.
     reached = {d: [float(searched.trials[d].metrics[o.metric] or 0) for o in objectives] for d in best}
-    on_front = {design for design, _ in front(reached, objectives)} if best else set()
+    on_front = {design for design, _ in front(reached, objectives, tuning.task.measures)} if best else set()
     return [design for place, design in enumerate(best) if place < count or design in on_front]
 
 

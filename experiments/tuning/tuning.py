@@ -21,17 +21,30 @@ from experiments.tuning.episodes import EpisodesFile
 from experiments.tuning.evaluators import Machines, evaluator_of, pace
 from experiments.tuning.limits import BATCH
 from experiments.tuning.report import original_values
-from experiments.tuning.run import Run
+from experiments.tuning.run import NETWORK, Run
 from experiments.tuning.run_folder import RunFolder
 from marl_hpo_env import Design, InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
-from marl_hpo_env.networks.saved import load_network, save_network
-from marl_hpo_env.training.trainer import choose_devices
+from marl_hpo_env.networks.saved import About, load_network, save_network
+from marl_hpo_env.training.devices import choose_devices
 from marl_hpo_env.trial import CLOCK_METRICS
 
 PHASES = ("exploration", "exploration-exploitation")
 
 OPEN_ENDED_EPISODES = 100
 """Episodes of a learner that has no end of its own, where none are asked for."""
+
+
+class Untrainable(InputError):
+    """Final training did not complete.
+
+    Args:
+        trial: what came of it.
+    """
+
+    def __init__(self, trial: Trial) -> None:
+        what = "The original network" if trial.design is None else f"The design {list(trial.design)}"
+        super().__init__(f"{what} cannot be trained: {trial.reason}")
+        self.trial = trial
 
 
 @dataclass(frozen=True)
@@ -77,6 +90,7 @@ class Tuning:
         reward: in place of the task's.
         machines: where and how designs are trained.
         console: where progress is shown.
+        about: what is written beside networks, in place of the kind of targets and their names.
 
     Raises:
         InputError: if the original network cannot be trained, or the settings do not fit together.
@@ -90,8 +104,10 @@ class Tuning:
         reward: Reward | None = None,
         machines: Machines = Machines(),  # noqa: B008  # it does not change
         console: Console | None = None,
+        about: About | None = None,
     ) -> None:
         self.task = task
+        self._about = about
         self.console = console or Console(stderr=True)
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
@@ -123,7 +139,6 @@ class Tuning:
             name: of its sub-folder, but for a number behind it.
             **identity: what makes it another run than others, with its `seed`; reward, epochs and the kind of device do, too.
         """
-        network = self.task.network
         if self._batch != BATCH:
             identity["batch"] = self._batch
         return Run.claim(
@@ -137,10 +152,11 @@ class Tuning:
             },
             task=self.task.name,
             training_seed=self.task.seed,
-            space=network.space.describe(),
-            original=original_values(network),
+            space=self.task.space.describe(),
+            original=original_values(self.task),
             command=command(),
             learners=[],
+            taken={},
             ended=None,
         )
 
@@ -236,19 +252,20 @@ class Tuning:
         outcome = Play(name, played, phases, trials, answer, tables)
         return replace(outcome, ended=_why(outcome, episodes, evaluations, target, late))
 
-    def converge(self, label: str, design: Design | None, seconds: float = math.inf) -> Trial:
+    def converge(self, label: str, design: Design | None, seconds: float = math.inf, run: Run | None = None) -> Trial:
         """Final training (VII), alone on the machine so that its times mean something.
 
         Args:
             label: of the network, for the progress that is shown.
             design: of the space, or None for the original network.
             seconds: after which it is cut short (`Trial.cut`).
+            run: whose folder the network is written to, where it is trained now.
 
         Raises:
-            InputError: if it cannot be trained.
+            Untrainable: if it cannot be trained.
         """
         stored = self._converged(design, seconds)
-        return _completed(stored or self._fit(label, design, seconds)[1])
+        return self._trained(label, design, seconds, run) if stored is None else _completed(stored)
 
     def take_home(self, label: str, design: Design, run: Run, seconds: float = math.inf) -> tuple[Trial, Path]:
         """Final training of the design whose network the user takes home, and the file with it, which holds no code.
@@ -260,21 +277,30 @@ class Tuning:
             seconds: as for `converge`.
 
         Raises:
-            InputError: if it cannot be trained, or the file not be written.
+            Untrainable: if it cannot be trained.
+            InputError: if the file cannot be written.
         """
-        path = run / "network.safetensors"
+        path = run / NETWORK
         stored = self._converged(design, seconds)
         if stored is not None:
-            saved = {"design": list(design), "cut": stored.cut}
-            if stored.status != "completed" or (path.exists() and run.settings.get("network") == saved):
+            saved = path.exists() and run.settings.get("network") == _saved(stored)
+            if saved or stored.status != "completed":
                 return _completed(stored), path
+        return self._trained(label, design, seconds, run), path
+
+    def _trained(self, label: str, design: Design | None, seconds: float, run: Run | None) -> Trial:
         network, trial = self._fit(label, design, seconds)
         _completed(trial)
-        assert network is not None
-        run.update(network=None)
-        save_network(network, path)
-        run.update(network={"design": list(design), "cut": trial.cut})
-        return trial, path
+        if run is not None:
+            assert network is not None
+            run.update(network=None)
+            data = self.task.splits
+            about = self._about or About(kind=data.kind, class_names=data.class_names)
+            if (units := self.task.units) is not None:
+                about = replace(about, value_mean=units.mean.tolist(), value_deviation=units.deviation.tolist())
+            save_network(network, run / NETWORK, about)
+            run.update(network=_saved(trial))
+        return trial
 
     @property
     def trained_with(self) -> set[str]:
@@ -333,6 +359,10 @@ def _why(played: Play, episodes: int | None, evaluations: int | None, target: fl
 
 def _completed(trial: Trial) -> Trial:
     if trial.status != "completed":
-        what = "The original network" if trial.design is None else f"The design {list(trial.design)}"
-        raise InputError(f"{what} cannot be trained: {trial.reason}")
+        raise Untrainable(trial)
     return trial
+
+
+def _saved(trial: Trial) -> dict[str, Any]:
+    """What a run's settings say of the network that is in its folder."""
+    return {"design": list(trial.design or ()), "cut": trial.cut}

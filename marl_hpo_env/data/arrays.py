@@ -20,10 +20,9 @@ from torch.nn.functional import interpolate
 
 from marl_hpo_env.data.folders import expanded
 from marl_hpo_env.data.images import UNREADABLE, mean_and_deviation, normalised
-from marl_hpo_env.data.splits import Data, divided
+from marl_hpo_env.data.parts import HELD_OUT_FRACTION, divided
+from marl_hpo_env.data.splits import Data, counted
 from marl_hpo_env.errors import InputError, first_line, whole_number
-
-HELD_OUT_FRACTION = 0.15
 
 
 def image_arrays(path: Path | str, image_size: int | None = None, examples: int | None = None) -> Data:
@@ -73,7 +72,8 @@ def image_arrays(path: Path | str, image_size: int | None = None, examples: int 
         splits.append((inputs, wanted))
     few = len(splits[0][0])
     notes = (f"Training takes {few:,} of {count:,} images.",) if few < count else ()
-    return Data(splits[0], splits[1], splits[2], notes)
+    data = Data(splits[0], splits[1], splits[2])
+    return data.noted(counted(data, "images"), *notes)
 
 
 _NO_IMAGES = (
@@ -136,6 +136,8 @@ def _classes(targets: np.ndarray) -> torch.Tensor:
         raise InputError(f"The classes are {targets.dtype}; give class indices, whole numbers from 0.")
     classes = torch.from_numpy(targets).long() if targets.ndim == 1 else torch.zeros(len(targets), dtype=torch.int64)
     values, counts = classes.unique(return_counts=True)
+    if targets.ndim == 1 and len(values) and int(values[0]) != 0:
+        raise InputError(f"The classes begin at {int(values[0])}; number them from 0.")
     if not len(values) or counts.min() < 3:
         raise InputError(f"Dividing images takes three of every class; of {len(classes)} one has fewer.")
     return classes

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import itertools
 import os
 import re
 import zlib
@@ -27,15 +28,17 @@ from torch.nn.functional import interpolate
 
 from marl_hpo_env.data.cache import can_keep, kept_or_made
 from marl_hpo_env.data.folders import expanded
-from marl_hpo_env.data.splits import Data, Examples, drawn, part_of
+from marl_hpo_env.data.parts import HELD_OUT_FRACTION, drawn, part_of
+from marl_hpo_env.data.splits import Data, Examples
 from marl_hpo_env.errors import InputError, whole_number
 
 MODALITIES = ("flair", "t1", "t1ce", "t2")
 LABELS = (0, 1, 2, 4)  # background, necrotic and non-enhancing core, oedema, enhancing tumour
 REGIONS = {"whole tumour": (1, 2, 4), "tumour core": (1, 4), "enhancing tumour": (4,)}  # what the challenge scores
 CROP = 0.8  # of the shorter side: 192 of BraTS's 240 pixels
-HELD_OUT_FRACTION = 0.15
-CACHE_VERSION = 1  # to be raised with every change of what `_cut` returns
+_ROUNDED = 1e-3  # from a whole number, as tools that scale labels leave them
+_APART = 0.1  # mm between the corners of two volumes that are registered: what headers are rounded by
+CACHE_VERSION = 2  # to be raised with every change of what `_cut` returns
 
 _TRAINING = "MICCAI_BraTS_2018_Data_Training"
 _GET = "register at https://www.med.upenn.edu/sbia/brats2018/data.html and unpack the training data"
@@ -101,8 +104,8 @@ def brats18(
         image_size, image_size), planes whole tumour (labels 1, 2, 4), tumour core (1, 4), enhancing tumour (4).
 
     Raises:
-        InputError: if the folders are not there, a file is missing or cannot be read, volumes of a patient differ in shape, a
-            label is none of 0, 1, 2 and 4, a patient is in two places, or nibabel is not installed.
+        InputError: if the folders are not there, a file is missing or cannot be read, volumes of a patient differ in shape
+            or lie apart, a label is none of 0, 1, 2 and 4, a patient is in two places, or nibabel is not installed.
     """
     root = expanded(root)
     cut = Cut(image_size, brain, every)
@@ -121,8 +124,21 @@ def brats18(
     return Data(train, validation, test, tuple(notes))
 
 
-def read_volume(path: Path) -> np.ndarray:
-    """A NIfTI-1 volume, gzipped or not, as float32 of three dimensions; a gzipped one is checked against its checksum.
+class Volume(NamedTuple):
+    """A NIfTI-1 volume.
+
+    Attributes:
+        voxels: float32 of three dimensions; from right to left, from front to back and upwards, as BraTS's files, where the
+            file says how it lies.
+        affine: where each voxel lies, shape (4, 4).
+    """
+
+    voxels: np.ndarray
+    affine: np.ndarray
+
+
+def read_volume(path: Path) -> Volume:
+    """A NIfTI-1 volume, gzipped or not; a gzipped one is checked against its checksum.
 
     Raises:
         InputError: if it is truncated, broken, not three-dimensional or not finite, or nibabel is not installed.
@@ -145,6 +161,10 @@ def read_volume(path: Path) -> np.ndarray:
         needed = int(np.prod([max(length, 0) for length in shape], dtype=object)) * image.get_data_dtype().itemsize
         if needed > len(content):  # a broken header must not make us ask for terabytes
             raise ValueError(f"its header announces {needed} bytes of voxels, the file has {len(content)} in all")
+        if len(shape) == 3 and (image.header["qform_code"] or image.header["sform_code"]):
+            as_brats = nibabel.orientations.axcodes2ornt(("L", "P", "S"))
+            lies = nibabel.io_orientation(image.affine)
+            image = image.as_reoriented(nibabel.orientations.ornt_transform(lies, as_brats))
         volume = np.asarray(image.dataobj, dtype=np.float32)
     except (
         OSError,
@@ -161,21 +181,26 @@ def read_volume(path: Path) -> np.ndarray:
         raise InputError(f"The volume {str(path)!r} has shape {volume.shape}; a volume has three dimensions.")
     if not np.isfinite(volume).all():
         raise InputError(f"The volume {str(path)!r} has voxels that are not finite numbers; unpack it again.")
-    return volume
+    return Volume(volume, image.affine)
 
 
-def read_labels(path: Path, allowed: Sequence[int] = LABELS) -> np.ndarray:
-    """A NIfTI-1 volume of labels as uint8.
+def read_labels(path: Path, allowed: Sequence[int] = LABELS) -> Volume:
+    """A NIfTI-1 volume of labels, its voxels uint8; what is within 0.001 of a label is that.
 
     Raises:
         InputError: as `read_volume`, and if a label is not among those allowed.
     """
-    volume = read_volume(path)
-    wrong = np.setdiff1d(volume, allowed)
+    volume, affine = read_volume(path)
+    there = np.unique(volume)
+    labels = np.rint(there)
+    wrong = there[(np.abs(there - labels) > _ROUNDED) | ~np.isin(labels, allowed)]
     if len(wrong):
         *most, last = (str(label) for label in allowed)
-        raise InputError(f"The volume {str(path)!r} has label {wrong[0]:g}; labels are {', '.join(most)} and {last}.")
-    return volume.astype(np.uint8)
+        newer = "; BraTS 2023 has 3 where BraTS'18 has 4" if wrong[0] == 3 and 4 in allowed else ""
+        raise InputError(
+            f"The volume {str(path)!r} has label {wrong[0]:g}; labels are {', '.join(most)} and {last}{newer}."
+        )
+    return Volume(np.rint(volume).astype(np.uint8), affine)
 
 
 def _patients(root: Path) -> list[Path]:
@@ -267,16 +292,23 @@ def _cached(patient: Path, cache: Path, cut: Cut) -> Slices:
 
 
 def _cut(patient: Path, cut: Cut) -> Slices:
-    """Reads, normalises and slices a patient's volumes. The last axis of the files is the axial one."""
+    """Reads, normalises and slices a patient's volumes. The last axis is the axial one."""
     *paths, labels_path = _files(patient)
-    volumes = [read_volume(path) for path in paths]
-    labels = read_labels(labels_path)
-    for path, volume in zip((*paths[1:], labels_path), (*volumes[1:], labels), strict=True):
-        if volume.shape != volumes[0].shape:
+    read = [*(read_volume(path) for path in paths), read_labels(labels_path)]
+    for path, (voxels, affine) in zip((*paths[1:], labels_path), read[1:], strict=True):
+        if voxels.shape != read[0].voxels.shape:
             raise InputError(
-                f"The volume {str(path)!r} has shape {volume.shape} and {paths[0].name} {volumes[0].shape}; the volumes of a "
+                f"The volume {str(path)!r} has shape {voxels.shape} and {paths[0].name} {read[0].voxels.shape}; the volumes of a "
                 "patient have one shape."
             )
+        corners = np.array([*itertools.product(*((0, length) for length in voxels.shape), [1])])
+        apart = float(np.abs(corners @ (affine - read[0].affine).T).max())
+        if not apart <= _APART:
+            raise InputError(
+                f"The volume {str(path)!r} lies up to {apart:.3g} mm from {paths[0].name} by its header; register the volumes of "
+                "a patient to one another."
+            )
+    *volumes, labels = (one.voxels for one in read)
     inside = functools.reduce(np.logical_or, (volume != 0 for volume in volumes))
     chosen_slices = np.flatnonzero(inside.mean(axis=(0, 1)) >= cut.brain)[:: cut.every]
     if len(chosen_slices) == 0:

@@ -14,7 +14,8 @@ from torchvision.datasets.utils import check_integrity
 
 from marl_hpo_env.data.folders import expanded
 from marl_hpo_env.data.images import mean_and_deviation, normalised
-from marl_hpo_env.data.splits import Data, divided
+from marl_hpo_env.data.parts import divided
+from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError
 
 VALIDATION_FRACTION = 0.1

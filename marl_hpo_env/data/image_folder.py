@@ -2,104 +2,114 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import torch
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from marl_hpo_env.data.folders import expanded, files_ending_in, subfolders
-from marl_hpo_env.data.images import UNREADABLE, normalised, read_square
-from marl_hpo_env.data.splits import Data, split
+from marl_hpo_env.data.folders import expanded, left_out, subfolders
+from marl_hpo_env.data.parts import PARTS, part_named
+from marl_hpo_env.data.pictures import Groups, image_files, no_images, read_pictures
+from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError, whole_number
 
 _EXPECTED = "put each class's images into a folder of its own, as in photos/cat/1.jpg and photos/dog/2.jpg"
 
 
-def image_folder(root: Path | str, image_size: int) -> Data:
+def image_folder(root: Path | str, image_size: int, groups: Groups | None = None) -> Data:
     """Images of any size and mode, as RGB squares, normalised with ImageNet's mean and deviation.
 
+    Images deeper than 8 bits keep every level: their values are taken as of 8, 10, 12, 14 or 16 bits, whichever is the least that
+    holds all of them.
+
     Args:
-        root: holds one folder per class; or `train`, `val` and `test` (or without `test`, half of `val`), each with one folder
-            per class. Without such a division, 70% of each class are for training and 15% each for validation and test.
+        root: holds one folder per class, whose images are divided: 70% of each class for training and 15% each for validation
+            and test. Or `train`, `val` and `test`, also as `Training`, `valid`, `dev` and the like, each with one folder per
+            class; what is not there is held out: validation of training, the test of validation.
         image_size: height and width in pixels to which each image is scaled.
+        groups: tells the group of an image, such as its patient, by its path relative to `root`: no group is then in two parts.
 
     Returns:
-        Inputs of shape (n, 3, image_size, image_size); `notes` counts what could not be read.
+        Inputs of shape (n, 3, image_size, image_size); `notes` say what was read, and what was not.
 
     Raises:
-        InputError: if there are fewer than two classes, or a class with fewer than three readable images.
+        InputError: if there are fewer than two classes, a class has fewer than three readable images, or parts differ in classes.
     """
     root = expanded(root)
     whole_number("image size", image_size, 1)
     if not root.is_dir():
         raise InputError(f"There is no folder {str(root)!r}; {_EXPECTED}.")
-    divided = {path.name: path for path in root.iterdir() if path.is_dir()}
-    validation = divided.get("val", divided.get("validation", divided.get("valid")))
-    notes: list[str] = []
-    if "train" not in divided or validation is None:
-        inputs, targets = _read(root, _classes(root), image_size, notes)
-        whole = split(inputs, targets)
-        return Data(whole.train, whole.validation, whole.test, tuple(notes))
-    classes = _classes(divided["train"])
-    parts: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for path in (divided["train"], validation, *([divided["test"]] if "test" in divided else [])):
-        if _classes(path) != classes:
+    parts = _parts(root)
+    classes = _classes(next(iter(parts.values())))
+    images: list[tuple[Path, str | None, int]] = []
+    for part, folder in parts.items():
+        if _classes(folder) != classes:
             raise InputError(
-                f"The classes in {str(path)!r} are {_classes(path)}, in 'train' they are {classes}; make them one."
+                f"The classes in {str(folder)!r} are {_classes(folder)}, in {next(iter(parts.values())).name!r} they are "
+                f"{classes}; make them one."
             )
-        parts.append(_read(path, classes, image_size, notes))
-    if len(parts) == 2:
-        inputs, targets = parts.pop()
-        parts += [(inputs[::2], targets[::2]), (inputs[1::2], targets[1::2])]
-        notes.append("There is no test folder: half of the validation images are kept for the test.")
-    return Data(parts[0], parts[1], parts[2], tuple(notes))
+        for number, name in enumerate(classes):
+            images += [(path, part, number) for path in image_files(folder / name)[0]]
+    taken = {path for path, _, _ in images}
+    everything, others = image_files(root)
+    notes = left_out([path for path in everything if path not in taken], root, "they are in no folder of a class")
+    notes += no_images(others, root)
+    notes += [f"The folder {name!r} is taken for a class, as the others are." for name in classes if part_named(name)]
+    pictures = read_pictures(root, [path for path, _, _ in images], image_size)
+    kept = [images[i] for i in pictures.kept]
+    counts = Counter((part, number) for _, part, number in kept)
+    for part, folder in parts.items():
+        for number, name in enumerate(classes):
+            if counts[part, number] < 3:
+                raise InputError(
+                    f"The class {name!r} in {str(folder)!r} has {counts[part, number]} readable images; it needs at least three."
+                )
+    return pictures.data(
+        torch.tensor([number for _, _, number in kept]),
+        "classes",
+        classes,
+        [part for _, part, _ in kept],
+        None if groups is None else [groups(name) for name in pictures.names],
+        notes,
+    )
+
+
+def _parts(root: Path) -> dict[str | None, Path]:
+    """The folders of classes by the part that they are: `train`, `validation`, `test`, or None where there is no division.
+
+    Raises:
+        InputError: if a part is there twice, or there are parts and none for training.
+    """
+    named: dict[str, Path] = {}
+    folders = subfolders(root)
+    for name in folders:
+        part = part_named(name)
+        if part is not None:
+            if part in named:
+                raise InputError(
+                    f"{str(root)!r} holds {named[part].name!r} and {name!r}, which are both for {part}; make them one."
+                )
+            named[part] = root / name
+    divided = {part: folder for part, folder in named.items() if subfolders(folder)}
+    if not named or (len(named) == 1 and len(folders) > 1 and not divided):
+        return {None: root}  # a class may be called train, too
+    if "train" not in divided:
+        names = " and ".join(repr(folder.name) for folder in named.values())
+        raise InputError(
+            f"{str(root)!r} holds {names}, which name parts and no classes; a folder for training with one folder per class is "
+            f"missing: {_EXPECTED}."
+        )
+    return {part: divided[part] for part in PARTS if part in divided}
 
 
 def _classes(root: Path) -> list[str]:
     classes = subfolders(root)
     if {name.lower().rstrip("s") for name in classes} == {"image", "mask"}:
         raise InputError(
-            f"{str(root)!r} holds {' and '.join(map(repr, classes))}, which are no classes; segmentation needs a Data of images "
-            "and masks from Python."
+            f"{str(root)!r} holds {' and '.join(map(repr, classes))}, which are no classes; `image_masks` reads them for "
+            "segmentation, and so does --masks."
         )
     if len(classes) < 2:
         found = f"only {classes[0]!r}" if classes else "no folder"
         raise InputError(f"{str(root)!r} holds {found}; to tell apart there must be two classes: {_EXPECTED}.")
     return classes
-
-
-def _read(root: Path, classes: Sequence[str], image_size: int, notes: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    paths = [
-        (path, number)
-        for number, name in enumerate(classes)
-        for path in files_ending_in((root / name).rglob("*"), IMG_EXTENSIONS)
-    ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        images = list(pool.map(lambda item: _image(item[0], image_size), paths))
-    readable = [(image, number) for image, (_, number) in zip(images, paths, strict=True) if image is not None]
-    broken = [path for image, (path, _) in zip(images, paths, strict=True) if image is None]
-    counts = [sum(number == i for _, number in readable) for i in range(len(classes))]
-    for name, count in zip(classes, counts, strict=True):
-        if count < 3:
-            raise InputError(
-                f"The class {name!r} in {str(root)!r} has {count} readable images; it needs at least three."
-            )
-    if broken:
-        first = broken[0].relative_to(root)
-        notes.append(
-            f"{len(broken)} of {len(paths)} images in {str(root)!r} cannot be read and are left out, such as {first}."
-        )
-    inputs = normalised(torch.from_numpy(np.stack([image for image, _ in readable])))
-    return inputs, torch.tensor([number for _, number in readable])
-
-
-def _image(path: Path, size: int) -> np.ndarray | None:
-    """One image as an array of shape (size, size, 3); None where it cannot be read."""
-    try:
-        return read_square(path, size, upright=True)[0]
-    except UNREADABLE:
-        return None

@@ -12,7 +12,8 @@ import torch
 
 from marl_hpo_env.data.folders import expanded, files_ending_in, subfolders
 from marl_hpo_env.data.lazy_images import ImageFiles
-from marl_hpo_env.data.splits import Data, Examples, drawn
+from marl_hpo_env.data.parts import drawn
+from marl_hpo_env.data.splits import Data, Examples
 from marl_hpo_env.errors import InputError, whole_number
 
 _GET = (

@@ -12,10 +12,10 @@ import torch
 from marl_hpo_env.data.cache import can_keep, kept_or_made
 from marl_hpo_env.data.folders import expanded
 from marl_hpo_env.data.images import UNREADABLE, mask_square, normalised, read_grey, read_square
-from marl_hpo_env.data.splits import Data, Examples, drawn, part_of
+from marl_hpo_env.data.parts import HELD_OUT_FRACTION, drawn, part_of
+from marl_hpo_env.data.splits import Data, Examples
 from marl_hpo_env.errors import InputError, whole_number
 
-HELD_OUT_FRACTION = 0.15
 CACHE_VERSION = 1  # to be raised with every change of what `_read` returns
 _WHERE = "https://challenge.isic-archive.com/data/#2018"
 

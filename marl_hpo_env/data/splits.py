@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from torch.utils.data import Dataset
 
+from marl_hpo_env.data.images import ImageReading
 from marl_hpo_env.data.lazy_images import ImageFiles, Inputs
-from marl_hpo_env.errors import InputError, first_line
+from marl_hpo_env.errors import InputError
 
 Examples = tuple[Inputs, torch.Tensor]
 """Inputs and targets, of equal length."""
 
 Kind = Literal["classes", "labels", "values", "masks"]
 """Of targets: one class of several; several labels, each of which is there or not; numbers; a mask per plane."""
+
+_MOST_NAMES = 20
+"""That a sentence lists."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +40,9 @@ class Data:
         kind: of the targets. Where None, int64 targets are classes and those of the inputs' size are masks; the others must
             say whether they are labels or values.
         class_names: of the classes, labels, values or planes, in order; empty where they have none.
+        groups: of each training example and then of each validation example, such as a number per patient, int64 of shape (n,):
+            folds keep a group together. None where every example is its own.
+        reading: how image files became inputs; None where they were none, or in another way.
 
     Raises:
         InputError: if a split is empty, its inputs and targets differ in number, the inputs are not finite numbers, or the
@@ -50,6 +56,8 @@ class Data:
     episode_examples: torch.Tensor | None = None
     kind: Kind | None = None
     class_names: tuple[str, ...] = ()
+    groups: torch.Tensor | None = None
+    reading: ImageReading | None = None
 
     def __post_init__(self) -> None:
         if self.kind is None:
@@ -90,9 +98,19 @@ class Data:
             object.__setattr__(moved, name, (inputs.to(device), targets.to(device)))
         return moved
 
+    def noted(self, *notes: str) -> Data:
+        """The same data with these sentences before their own."""
+        noted = copy.copy(self)
+        object.__setattr__(noted, "notes", (*notes, *self.notes))
+        return noted
+
     def digest(self) -> str:
         """A digest of every value of every split; of files, their names and sizes."""
         digest = hashlib.sha256(b"" if self.episode_examples is None else self.episode_examples.numpy().tobytes())
+        if self.kind in ("labels", "values"):  # which may be the same numbers
+            digest.update(self.kind.encode())
+        if self.groups is not None:
+            digest.update(self.groups.numpy().tobytes())
         for inputs, targets in self.splits().values():
             for part in (inputs, targets):
                 if isinstance(part, ImageFiles):
@@ -141,87 +159,58 @@ def _check_targets(name: str, kind: Kind | None, inputs: Inputs, targets: torch.
         raise InputError(f"The {name} split has {kind} with other values than 0 and 1; give one {per}.")
 
 
-def as_data(given: object) -> Data:
-    """What a user has as data: a `Data` as it is; a torch `Dataset` or a tuple of inputs and classes is split.
+def counted(data: Data, what: str = "examples") -> str:
+    """A sentence that says what was read: how many examples of which classes, and how they are divided.
 
-    Raises:
-        InputError: if it is none of these.
+    Args:
+        data: as read.
+        what: an example is called.
     """
-    if isinstance(given, Data):
-        return given
-    if isinstance(given, tuple) and len(given) == 2:
-        return split(torch.as_tensor(given[0]), torch.as_tensor(given[1]))
-    if isinstance(given, Dataset):
-        try:
-            examples = [given[i] for i in range(len(given))]  # type: ignore[arg-type]
-            inputs = torch.stack([torch.as_tensor(x) for x, _ in examples])
-            targets = torch.as_tensor([int(y) for _, y in examples])
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"The data set cannot be read as tensors of one shape with class indices: {first_line(error)}."
-            ) from error
-        return split(inputs, targets)
-    raise InputError(
-        f"The data are a {type(given).__name__}; give a Data, a Dataset, or a tuple of inputs and classes."
+    sizes = {name: len(targets) for name, (_, targets) in data.splits().items()}
+    divided = (
+        f"{sizes['train']:,} for training, {sizes['validation']:,} for validation and {sizes['test']:,} for the test"
     )
+    count, outputs = f"{sum(sizes.values()):,} {what}", data.number_of_classes
+    names = data.class_names or [str(i) for i in range(outputs)]
+    if data.kind != "classes":
+        one = {"labels": "label", "values": "value", "masks": "plane of masks"}[str(data.kind)]
+        several = {"plane of masks": "planes of masks"}.get(one, f"{one}s")
+        listed = f": {', '.join(names[:_MOST_NAMES])}" if data.class_names and outputs <= _MOST_NAMES else ""
+        return f"Read {count} with {outputs} {one if outputs == 1 else several}{listed}; {divided}."
+    every = torch.cat([targets for _, targets in data.splits().values()])
+    counts = torch.bincount(every, minlength=outputs)
+    if outputs <= _MOST_NAMES:
+        of_each = ", ".join(f"{name} {number:,}" for name, number in zip(names, counts.tolist(), strict=True))
+    else:
+        few, many = int(counts.argmin()), int(counts.argmax())
+        of_each = f"from {int(counts[few]):,} ({names[few]}) to {int(counts[many]):,} ({names[many]}) of each"
+    return f"Read {count} of {outputs:,} classes, {of_each}; {divided}."
 
 
-def part_of(count: int, fraction: float) -> int:
-    """How many of `count` a fraction of them is: rounded, and at least 1."""
-    return max(1, round(fraction * count))
-
-
-def drawn(count: int, sizes: Sequence[int], generator: torch.Generator) -> tuple[torch.Tensor, ...]:
-    """The indices below `count` in random order, in parts of these sizes and a last one of what remains."""
-    order = torch.randperm(count, generator=generator)
-    return order.split([*sizes, count - sum(sizes)])
-
-
-def divided(targets: torch.Tensor, fractions: Sequence[float], generator: torch.Generator) -> list[torch.Tensor]:
-    """The indices of examples, drawn into a part for each fraction and a last one of the rest, each class in proportion.
-
-    Args:
-        targets: class indices, shape (n,); every class has an example in each of these parts, and needs one more for the rest.
-        fractions: of the examples.
-        generator: of the draw.
-    """
-    parts: list[list[torch.Tensor]] = [[] for _ in range(len(fractions) + 1)]
-    for value in targets.unique():
-        members = (targets == value).nonzero().flatten()
-        sizes = [part_of(len(members), fraction) for fraction in fractions]
-        for part, indices in zip(parts, drawn(len(members), sizes, generator), strict=True):
-            part.append(members[indices])
-    return [torch.cat(part) for part in parts]
-
-
-def split(inputs: torch.Tensor, targets: torch.Tensor, validation: float = 0.15, test: float = 0.15) -> Data:
-    """Examples drawn into training, validation and test, each with the classes in equal proportions; always the same way.
+def repeated(
+    inputs: torch.Tensor, targets: torch.Tensor, parts: Sequence[torch.Tensor], names: Sequence[str] = ()
+) -> list[str]:
+    """Sentences on inputs that are there more than once: with other targets, and in several of the three parts.
 
     Args:
-        inputs: shape (n, ...); integers are taken as pixels from 0 to 255 and scaled to 0..1.
-        targets: class indices, shape (n,); or masks of 0 and 1, shape (n, planes, h, w), which are drawn without classes.
-        validation: fraction of the examples.
-        test: likewise.
-
-    Raises:
-        InputError: if a class has fewer than three examples, inputs and targets differ in number, or targets are neither whole
-            numbers nor masks.
+        inputs: shape (n, ...).
+        targets: likewise.
+        parts: the indices of each.
+        names: of the examples; their numbers where there are none.
     """
-    if len(inputs) != len(targets):
-        raise InputError(
-            f"There are {len(inputs)} inputs and {len(targets)} targets; give as many of one as of the other."
-        )
-    inputs = inputs.float() if inputs.is_floating_point() else inputs.float() / 255
-    masks = targets.dim() > 2
-    if not masks and targets.is_floating_point() and not (targets == targets.floor()).all():
-        first = targets[targets != targets.floor()].flatten()[0]
-        raise InputError(f"A target is {float(first):g}; class indices are whole numbers from 0.")
-    targets = targets.float() if masks else targets.long()
-    drawn_by = torch.zeros(len(targets), dtype=torch.int64) if masks else targets
-    classes, counts = drawn_by.unique(return_counts=True)
-    if len(classes) == 0 or counts.min() < 3:
-        few = f"class {int(classes[counts.argmin()])} has {int(counts.min())}" if len(classes) else "there are none"
-        raise InputError(f"A split needs at least three examples of every class; {few}.")
-    in_validation, in_test, in_train = divided(drawn_by, (validation, test), torch.Generator().manual_seed(0))
-    splits = [(inputs[part], targets[part]) for part in (in_train, in_validation, in_test)]
-    return Data(splits[0], splits[1], splits[2])
+    part_of = {i: number for number, part in enumerate(parts) for i in part.tolist()}
+    alike: dict[bytes, list[int]] = {}
+    for i in sorted(part_of):
+        digest = hashlib.blake2b(inputs[i].contiguous().numpy().tobytes(), digest_size=16).digest()
+        alike.setdefault(digest, []).append(i)
+    same = [members for members in alike.values() if len(members) > 1]
+    notes = []
+    for what, differ in (
+        ("with other targets", lambda i, j: not torch.equal(targets[i], targets[j])),
+        ("in two of training, validation and test", lambda i, j: part_of[i] != part_of[j]),
+    ):
+        found = [(one[0], i) for one in same for i in one[1:] if differ(one[0], i)]
+        if found:
+            a, b = (names[i] if names else f"number {i}" for i in found[0])
+            notes.append(f"{len(found)} inputs are there twice, {what}, such as {a} and {b}; keep one of each.")
+    return notes

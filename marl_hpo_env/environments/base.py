@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from marl_hpo_env.evaluators.evaluator import (
     unmeasured,
     unmeasured_of_original,
 )
+from marl_hpo_env.evaluators.folds import FoldsEvaluator
 from marl_hpo_env.evaluators.store import Store
-from marl_hpo_env.reward import PaperReward, Reward
+from marl_hpo_env.reward import PaperReward, Reward, reward_of
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
@@ -52,8 +54,8 @@ class DesignEnvironment:
         trial: the finished episode's; None until then.
 
     Raises:
-        InputError: if the reward needs what the evaluator does not measure, or a test figure; or if there is no such seed or
-            render mode.
+        InputError: if the reward needs what the evaluator does not measure, an unknown metric or a test figure; or if there is no
+            such seed or render mode.
     """
 
     def __init__(
@@ -70,9 +72,14 @@ class DesignEnvironment:
             raise _no_mode(render_mode)
         if not (isinstance(evaluator, StoredEvaluator) or is_exhaustive(evaluator)):
             evaluator = StoredEvaluator(evaluator, Store(), needs_time=evaluator.measures_time)
+        if task.folds is not None and is_exhaustive(evaluator):
+            raise InputError(
+                f"A table has one trial per design, and {task.name!r} has {task.folds} folds; leave them out."
+            )
         self.task = task
         self.evaluator = evaluator
-        self.reward = task.reward if reward is None else reward
+        self._asked: Evaluator = evaluator if task.folds is None else FoldsEvaluator(evaluator, task.folds)
+        self.reward = reward_of(task.reward if reward is None else reward, task.measures, task.score)
         own = own_epochs(evaluator)
         self._budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
         if own is not None and not isinstance(self._budget, int):
@@ -103,12 +110,11 @@ class DesignEnvironment:
             InputError: if not.
         """
         for objective in self.reward.objectives:
-            if objective.metric.startswith("test_"):
-                raise InputError(f"The reward sees {objective.metric!r}; test figures never reach a learner.")
             if objective.metric in unmeasured(self.evaluator):
                 raise InputError(
                     f"The reward needs {objective.metric!r}, which is not measured here: memory is on a GPU alone, a table "
-                    "answers what it holds, and on shared weights no design is trained; reward something else."
+                    "answers what it holds, on shared weights no design is trained, and values have R2 and no accuracy; reward "
+                    "something else."
                 )
             if objective.metric in CLOCK_METRICS and not self.evaluator.measures_time:
                 raise InputError(
@@ -135,7 +141,7 @@ class DesignEnvironment:
         """How many epochs the next episode trains; a calibrated budget is found out when it is first asked for."""
         if self._epochs is None:
             running = self._budget == "running"
-            self._epochs = MOST_EPOCHS if running else calibrated(self.evaluator, self._seed, self.threshold)
+            self._epochs = MOST_EPOCHS if running else calibrated(self._asked, self._seed, self.threshold)
         return self._epochs
 
     @cached_property
@@ -160,7 +166,7 @@ class DesignEnvironment:
 
     def _original_after(self, epochs: int) -> Trial:
         if epochs not in self._originals:
-            trial = evaluate_one(self.evaluator, Request(None, self._seed, epochs))
+            trial = evaluate_one(self._asked, Request(None, self._seed, epochs))
             if trial.status != "completed":
                 raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
             self._originals[epochs] = trial
@@ -205,7 +211,7 @@ class DesignEnvironment:
 
     def _evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
         epochs = self.epochs
-        for measured in self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs]):
+        for measured in self._asked.evaluate([Request(design, self._seed, epochs) for design in designs]):
             trial = self._with_threshold(measured)
             if is_exhaustive(self.evaluator):
                 self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
@@ -214,11 +220,13 @@ class DesignEnvironment:
             yield trial
 
     def score(self, trial: Trial) -> float:
-        """The reward that every agent gets for this trial.
+        """The reward that every agent gets for this trial; of one on several folds the mean of theirs.
 
         Raises:
             InputError: if it is no finite number.
         """
+        if trial.folds and trial.status == "completed":
+            return fmean(map(self.score, trial.folds))
         reward = self.reward(self._with_threshold(trial), self._reference(trial))
         if not is_number(reward):
             design = "the original network" if trial.design is None else f"the design {list(trial.design)}"
@@ -226,11 +234,20 @@ class DesignEnvironment:
         return float(reward)
 
     def objectives(self, trial: Trial) -> dict[str, float]:
-        """What the reward sees of this trial, by name; NaN where the trial did not complete."""
+        """What the reward sees of this trial, by name, or of its folds in the mean; NaN where the trial did not complete."""
         if trial.status != "completed":
             return {str(objective): float("nan") for objective in self.reward.objectives}
+        if trial.folds:
+            of_each = [self.objectives(part) for part in trial.folds]
+            return {name: fmean(values[name] for values in of_each) for name in of_each[0]}
         reference, trial = self._reference(trial), self._with_threshold(trial)
         return {str(objective): objective.value(trial, reference) for objective in self.reward.objectives}
+
+    @property
+    def directions(self) -> dict[str, int]:
+        """Which way each of what the reward sees is better, by name: +1 the higher, -1 the lower."""
+        measures = self.task.measures
+        return {str(objective): measures[objective.metric].better for objective in self.reward.objectives}
 
     def render(self) -> str | None:
         """With `render_mode="ansi"`, the design so far, one line per layer.
@@ -246,10 +263,12 @@ class DesignEnvironment:
         """Nothing to release: worker processes end with their evaluator."""
 
     def _reference(self, trial: Trial) -> Trial | None:
-        """The original's trial of as many epochs, which a running budget may have lowered since; where the reward needs it."""
+        """The original's trial of as many epochs, which a running budget may have lowered since, and on the same fold; where the
+        reward needs it."""
         if not self.reward.relative:
             return None
-        return self._with_threshold(self._original_after(trial.request.epochs or self.epochs))
+        original, fold = self._original_after(trial.request.epochs or self.epochs), trial.request.fold
+        return self._with_threshold(original if fold is None else original.folds[fold])
 
     def _restart(self) -> None:
         self.game.reset()

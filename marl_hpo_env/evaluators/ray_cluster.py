@@ -18,11 +18,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.evaluators.ray_worker import Weights, held, trained
 from marl_hpo_env.evaluators.surroundings import fingerprint, numeric_settings
 from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.devices import check_precision
 from marl_hpo_env.training.resource_limits import ResourceLimits
 from marl_hpo_env.trial import METRICS, Request, Trial
 
@@ -54,8 +57,9 @@ class RayEvaluator:
         memory_gb: GB (10^9 bytes) that one training may take beside the data; a machine takes as many trainings as have room.
 
     Raises:
-        InputError: if Ray is not installed, there is no cluster at the address, it has no GPU where one is asked for, a limit is
-            not above 0, or the task limits the time of a batch, which is measured only alone.
+        InputError: if Ray is not installed, there is no cluster at the address, it has no GPU where one is asked for or the
+            recipe's precision needs one, a limit is not above 0, or the task limits the time of a batch, which is measured only
+            alone.
     """
 
     measures_time = False
@@ -78,6 +82,8 @@ class RayEvaluator:
         _connect(address)
         self._task = task
         self._device = self._kind(address, device)
+        if self._device == "cpu":  # what the cluster's GPUs can, they say themselves
+            check_precision(task.recipes, torch.device("cpu"))
         self._held: Any = None  # the task, where Ray keeps it
         self._looked = -math.inf
         self._finished: deque[float] = deque()
@@ -112,7 +118,7 @@ class RayEvaluator:
     @property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
-        return frozenset({"peak_memory_mb"} if self._device == "cpu" else ())
+        return self._task.unmeasured | ({"peak_memory_mb"} if self._device == "cpu" else frozenset())
 
     def stands(self, trial: Trial) -> bool:
         """As a `TrainingEvaluator`'s."""
@@ -153,7 +159,7 @@ class RayEvaluator:
             InputError: if a design is not one of the space, and nothing is trained then; or if the cluster cannot train this
                 task at all, such as without a package that it needs.
         """
-        checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
+        checked = [self._task.checked(request) for request in requests]
         return (trial for _, trial in self._train([_Training(request) for request in checked]))
 
     def fit(self, design: Design | None, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:
@@ -172,7 +178,7 @@ class RayEvaluator:
         ((weights, trial),) = self._train([_Training(request, time.monotonic() + seconds, keep=True)])
         if weights is None:
             return None, trial
-        network = self._task.network.build(checked)
+        network = self._task.build(checked)
         network.load_state_dict(weights)
         return network.eval(), trial
 

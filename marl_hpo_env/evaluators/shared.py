@@ -11,13 +11,11 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, truth_value, whole_number
 from marl_hpo_env.evaluators.surroundings import fingerprint
 from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.training.devices import choose_device
 from marl_hpo_env.training.shared_training import SharedTraining
-from marl_hpo_env.training.trainer import choose_device
-from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.trial import Request, Trial
 
-MEASURED = frozenset(
-    {"validation_accuracy", "validation_loss", "test_accuracy", "model_size_mb", "parameters", "flops"}
-)
+_SIZES = frozenset({"model_size_mb", "parameters", "flops"})
 
 
 class SharedEvaluator:
@@ -38,11 +36,11 @@ class SharedEvaluator:
         on_epoch: called after every epoch with how many are trained.
 
     Raises:
-        InputError: for a number of epochs or parts, or a seed, that cannot be one, or a device that is not there.
+        InputError: for a number of epochs or parts, or a seed, that cannot be one, or a device that is not there; or for a
+            task whose recipe is chosen, or with folds.
     """
 
     measures_time = False
-    unmeasured = frozenset(METRICS) - MEASURED - {"epochs", "seconds"}
 
     def __init__(
         self,
@@ -56,6 +54,15 @@ class SharedEvaluator:
         folder: Path | str | None = None,
         on_epoch: Callable[[int], None] | None = None,
     ) -> None:
+        if task.folds is not None:
+            raise InputError(
+                f"Shared weights are trained once, and {task.name!r} has {task.folds} folds; leave them out."
+            )
+        if task.recipe_choices is not None:
+            raise InputError(
+                f"The recipe_choices of {task.name!r} say how each design is trained, and shared weights are trained once; leave "
+                "them out, or train every design with a TrainingEvaluator."
+            )
         self._task = task
         self.epochs = whole_number("number of epochs of the shared weights", epochs, 1)
         self._seed = whole_number("seed", seed, 0)
@@ -68,6 +75,17 @@ class SharedEvaluator:
     @property
     def space(self) -> SearchSpace:
         return self._task.space
+
+    @cached_property
+    def _judged(self) -> frozenset[str]:
+        """Metrics of a slice that is evaluated."""
+        names = [name for name in self._task.measures if name.startswith(("validation_", "test_"))]
+        return frozenset(names) - self._task.unmeasured
+
+    @cached_property
+    def unmeasured(self) -> frozenset[str]:
+        """Metrics of trainings, which no slice has."""
+        return frozenset(self._task.measures) - self._judged - _SIZES - {"epochs", "seconds"}
 
     @property
     def task_name(self) -> str:
@@ -116,7 +134,7 @@ class SharedEvaluator:
         try:
             _ = self._task.network.original_design
         except InputError:
-            return self.unmeasured | {"validation_accuracy", "validation_loss", "test_accuracy"}
+            return self.unmeasured | self._judged
         return self.unmeasured
 
     @property
@@ -162,7 +180,7 @@ class SharedEvaluator:
     def _trial(self, request: Request) -> Trial:
         training = self.training
         started = time.perf_counter()
-        metrics: dict[str, float | None] = {**dict.fromkeys(METRICS), "epochs": self.epochs}
+        metrics: dict[str, float | None] = {**dict.fromkeys(self._task.measures), "epochs": self.epochs}
         reason = None
         try:
             metrics |= training.evaluate(request.design)

@@ -44,7 +44,7 @@ _SCHEMA = (
         fingerprint text not null,
         design text not null,      -- JSON list of action indices; "null" is the original network
         seed integer not null,
-        epochs text not null,      -- JSON number; "null" is training to convergence
+        epochs text not null,      -- JSON number; "null" is training to convergence; a list of it and the fold, on a fold
         status text not null,
         reason text,
         metrics text not null,     -- JSON object, units in the names
@@ -278,7 +278,10 @@ def _errors() -> Iterator[None]:
 def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
     fingerprint, design, seed, epochs, status, reason, metrics, history, accidental, machine = row
     actions = json.loads(design)
-    request = Request(None if actions is None else tuple(actions), seed, json.loads(epochs))
+    budget = json.loads(epochs)
+    request = Request(
+        None if actions is None else tuple(actions), seed, *(budget if type(budget) is list else [budget])
+    )
     measured, after_epochs = json.loads(metrics), tuple(map(dict, json.loads(history)))
     figures = [value for values in (measured, *after_epochs) for value in values.values() if value is not None]
     if not (status in get_args(Status) and all(isinstance(value, int | float) for value in figures)):
@@ -287,7 +290,8 @@ def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
 
 
 def _key(request: Request) -> tuple[str, int, str]:
-    return json.dumps(request.design), request.seed, json.dumps(request.epochs)
+    budget = request.epochs if request.fold is None else [request.epochs, request.fold]
+    return json.dumps(request.design), request.seed, json.dumps(budget)
 
 
 def _checksum(*row: Any) -> str:

@@ -11,6 +11,7 @@ from marl_hpo_env.catalog.registry import task as named_task
 from marl_hpo_env.catalog.registry import tasks
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError
+from marl_hpo_env.metrics import Metric
 from marl_hpo_env.reward import WeightedReward
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.tables.table import Table
@@ -66,7 +67,7 @@ class TableEvaluator:
     @cached_property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no completed trial of the table has."""
-        stored = {name for name, metric in METRICS.items() if metric.of != "history"}
+        stored = {name for name, metric in self.table.measures.items() if metric.of != "history"}
         return frozenset(stored - self.table.measured)
 
     @property
@@ -93,20 +94,24 @@ class TableEvaluator:
     @property
     def task(self) -> Task:
         """The built-in task of the table's name; for any other table, one that can be played on it but not trained. Its
-        reward is then the validation accuracy."""
+        reward is then the score, the validation accuracy if it does not say another."""
         name = self.table.task_name
         if name in tasks():
             return named_task(name)
+        own = {n.removeprefix("validation_"): m for n, m in self.table.measures.items() if n not in METRICS}
+        score = self.table.score
         return Task(
             name,
             _nothing_to_train,
             _nothing_to_train,
             recipe=Recipe(epochs=self.table.epochs),
-            reward=WeightedReward({"validation_accuracy": 1.0}),
+            reward=WeightedReward({score: 1.0}),
             description=" ".join(self.table.about.get("notes", ())),
             seed=self.table.seeds[0],
+            metrics={n: Metric(_nothing_to_train, m.better, m.unit) for n, m in own.items() if m.of == "epoch"},
+            score=score,
         )
 
 
-def _nothing_to_train() -> NoReturn:
+def _nothing_to_train(*_: object) -> NoReturn:
     raise InputError("This task is known by its table alone; it has no network and no data to train.")

@@ -14,8 +14,9 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, warn, whole_number
 from marl_hpo_env.evaluators.surroundings import Surroundings, fingerprint
 from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.devices import check_precision, choose_device, choose_devices
 from marl_hpo_env.training.resource_limits import ResourceLimits, train_within
-from marl_hpo_env.training.trainer import Trainer, choose_device, choose_devices
+from marl_hpo_env.training.trainer import Trainer
 from marl_hpo_env.training.workers import Death, Unsendable, Workers
 from marl_hpo_env.trial import METRICS, Request, Trial
 
@@ -41,7 +42,8 @@ class TrainingEvaluator:
         output: a file for what designs print; where None it goes to this process' error stream.
 
     Raises:
-        InputError: if there is no such device, there is not at least one worker per device, or a limit is not above 0.
+        InputError: if there is no such device, or it cannot compute in the recipe's precision; if there is not at least one
+            worker per device, or a limit is not above 0.
     """
 
     def __init__(
@@ -65,6 +67,8 @@ class TrainingEvaluator:
             raise InputError(
                 f"{task.name!r} limits the time of a batch, which is measured only alone; use one worker per device."
             )
+        for each in self._devices:
+            check_precision(task.recipes, each)
         self._limits = ResourceLimits(timeout, fit_timeout, memory_gb)
         self._task = task
         self._output = output
@@ -94,7 +98,7 @@ class TrainingEvaluator:
     @property
     def unmeasured(self) -> frozenset[str]:
         """Metrics that no trial of this evaluator has."""
-        return frozenset({"peak_memory_mb"} if self._devices[0].type == "cpu" else ())
+        return self._task.unmeasured | ({"peak_memory_mb"} if self._devices[0].type == "cpu" else frozenset())
 
     def stands(self, trial: Trial) -> bool:
         """Whether a stored trial is what this evaluator's would be: not where it met a lower limit of time or memory."""
@@ -106,7 +110,7 @@ class TrainingEvaluator:
         Raises:
             InputError: if a design is not one of the space; nothing is trained then.
         """
-        checked = [r if r.design is None else r._replace(design=self.space.check(r.design)) for r in requests]
+        checked = [self._task.checked(request) for request in requests]
         return (done.trial for done in self._done([_Job(request, self._original_ms) for request in checked]))
 
     def fit(self, design: Design | None, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:
@@ -124,7 +128,7 @@ class TrainingEvaluator:
         (done,) = self._done([job])
         if done.weights is None:
             return None, done.trial
-        network = self._task.network.build(checked)
+        network = self._task.build(checked)
         network.load_state_dict(done.weights)
         return network.eval(), done.trial
 

@@ -18,8 +18,9 @@ accuracy over 400 images is a whole number of images. The highest number of an i
 mean "not measured". What was read off a clock is rounded to float32.
 
 The header has `task` (a name), `fingerprint` (the task's), `evaluator` (its fingerprint, device included), `space`
-(`SearchSpace.describe`), `seeds`, `epochs`, `units` (by metric), `statuses`, `reasons`, `scales` (by column), and what the
-maker of the table says of it: `recipe`, `limits`, `splits` (their sizes), `versions`, `hardware`, `command`, `notes`.
+(`SearchSpace.describe`), `seeds`, `epochs`, `units` (by metric), `statuses`, `reasons`, `scales` (by column), `own` (of the
+task's own metrics: +1 or -1 for better high or low, and `epoch` or `training`), `score` where it is not accuracy, and what the
+maker of the table says of it: `recipe`, `limits`, `scoring`, `splits` (their sizes), `versions`, `hardware`, `command`, `notes`.
 
 The zip archive's comment, the last bytes of the file, is `marl-hpo-env table VERSION sha256 DIGEST`; the digest is of every
 byte before it. A file whose bytes do not give it is refused.

@@ -29,7 +29,7 @@ from marl_hpo_env.files import whole_file
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.tables.file import UNREADABLE, Column, no_content, pack, unpack
-from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Status, Trial
+from marl_hpo_env.trial import ACCURACIES, CLOCK_METRICS, METRICS, Measure, Request, Status, Trial
 
 IntArray = npt.NDArray[np.int64]
 
@@ -69,6 +69,11 @@ class Table:
                 raise ValueError(f"its statuses are {self.about['statuses']} in place of {list(_STATUSES)}")
             if not self.seeds or len(set(self.seeds)) < len(self.seeds):
                 raise ValueError(f"its seeds are {list(self.seeds)}")
+            own = self.about.get("own", {}).items()
+            measures = {name: Measure(str(self.about["units"][name]), better, of) for name, (better, of) in own}
+            if any(m.better not in (+1, -1) or m.of not in ("epoch", "training") for m in measures.values()):
+                raise ValueError(f"its own metrics are {self.about['own']}")
+            self.measures = {**METRICS, **measures}
             for text in ("reasons", "notes"):
                 if not all(isinstance(line, str) for line in self.about.get(text, ())):
                     raise ValueError(f"its {text} are {self.about[text]}")
@@ -132,6 +137,7 @@ class Table:
         *,
         networks: Sequence[int] | IntArray | None = None,
         about: Mapping[str, Any] | None = None,
+        measures: Mapping[str, Measure] = METRICS,
     ) -> Table:
         """A table of these trials.
 
@@ -144,11 +150,13 @@ class Table:
             networks: of each design, by its number: a number that is equal for designs which are the same network. By
                 default all differ.
             about: JSON values that say how the trials came about, under the names in `tables/file.py`.
+            measures: what each metric is; `task.measures`, where the task has metrics of its own.
 
         Raises:
-            InputError: if a trial is missing, or is of another space, seed or number of epochs.
+            InputError: if a trial is missing, is of another space, seed or number of epochs, or differs from another of its
+                request; or if a completed one has a figure that is no finite number or no fraction where it should be.
         """
-        gathered = _Gathered(space, tuple(seeds), epochs)
+        gathered = _Gathered(space, tuple(seeds), epochs, measures)
         for trial in trials:
             gathered.add(trial)
         about = about or {}
@@ -161,10 +169,13 @@ class Table:
             "space": space.describe(),
             "seeds": list(seeds),
             "epochs": epochs,
-            "units": {name: METRICS[name].unit for name in METRICS if name in {*gathered.metrics, *gathered.history}},
+            "units": {name: measures[name].unit for name in measures if name in {*gathered.metrics, *gathered.history}},
             "statuses": _STATUSES,
             "reasons": [text for text in gathered.reasons if text is not None],
         }
+        own = {name: measure[1:3] for name, measure in measures.items() if name not in METRICS}
+        if own:
+            header["own"] = own
         return cls(pack(header, columns, about.get("splits", {}).values()), task)
 
     def save(self, path: Path | str) -> None:
@@ -264,14 +275,16 @@ class Table:
         """The trial of this request, as its training would have given it.
 
         Raises:
-            InputError: if there is no such design, seed or number of epochs.
+            InputError: if there is no such design, seed or number of epochs, or a fold is asked for.
         """
-        design, seed, epochs = request
+        design, seed, epochs, fold = request
+        if fold is not None:
+            raise InputError(f"Fold {fold} is asked of a table, whose trials are of none; train the design.")
         self.check(seed, epochs)
         assert epochs is not None
         position = self.seeds.index(seed)
         row = self.space.size if design is None else self.space.index(design)
-        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        metrics: dict[str, float | None] = dict.fromkeys(self.measures)
         for name, column in self._metrics_of(seed, epochs).items():
             value = column.item(row)
             if not math.isnan(value):
@@ -322,6 +335,17 @@ class Table:
         with np.errstate(invalid="ignore"):
             return values / counts
 
+    @property
+    def score(self) -> str:
+        """The metric that stands for the accuracy."""
+        return str(self.about.get("score", "validation_accuracy"))
+
+    @property
+    def judged_by(self) -> str:
+        """What a found design is scored by: the test figure of the score, or the score itself where the table has none."""
+        tested = self.score.replace("validation_", "test_")
+        return tested if tested in self.measured else self.score
+
     @cached_property
     def mean_test_accuracy(self) -> npt.NDArray[np.float64]:
         """What a found design is scored by; shape (designs,). No reward sees it."""
@@ -343,7 +367,7 @@ class Table:
     def reference_point(self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb")) -> dict[str, float]:
         """The worst value of each objective among all designs: the point from which `hypervolume` is measured (ours)."""
         worst = self._points(objectives)[1].max(axis=0)
-        return {name: float(-METRICS[name].better * value) for name, value in zip(objectives, worst, strict=True)}
+        return {name: float(-self.measures[name].better * value) for name, value in zip(objectives, worst, strict=True)}
 
     def hypervolume(
         self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb"), designs: npt.ArrayLike | None = None
@@ -363,7 +387,7 @@ class Table:
 
     def _points(self, objectives: Sequence[str]) -> tuple[IntArray, npt.NDArray[np.float64]]:
         """The numbers of the designs that completed, and their objectives, all to be minimised."""
-        points = np.stack([self.mean(name) * -METRICS[name].better for name in objectives], axis=1)
+        points = np.stack([self.mean(name) * -self.measures[name].better for name in objectives], axis=1)
         complete = ~np.isnan(points).any(axis=1)
         return np.flatnonzero(complete), points[complete]
 
@@ -377,7 +401,7 @@ class Table:
         position = self.seeds.index(seed)
         length = self._length[position]
         found: dict[str, Column] = {}
-        for name, metric in METRICS.items():
+        for name, metric in self.measures.items():
             if metric.of == "history":
                 continue  # tables of version 0.1 hold one, by another threshold
             after_training = self._after_training.get(name)
@@ -403,9 +427,13 @@ class _Gathered:
         space: the designs.
         seeds: of the trials.
         epochs: of the trials' requests.
+        measures: what each metric is.
     """
 
-    def __init__(self, space: SearchSpace, seeds: tuple[int, ...], epochs: int) -> None:
+    def __init__(
+        self, space: SearchSpace, seeds: tuple[int, ...], epochs: int, measures: Mapping[str, Measure]
+    ) -> None:
+        self._measures = measures
         self._space, self._seeds, self._epochs = space, seeds, epochs
         self._shape = len(seeds), space.size + 1
         self._status = np.full(self._shape, np.nan)
@@ -413,27 +441,33 @@ class _Gathered:
         self.reasons: dict[str | None, int] = {None: 0}
         self.metrics: dict[str, Column] = {}
         self.history: dict[str, Column] = {}
+        self._added: dict[tuple[int, int], Trial] = {}
 
     def add(self, trial: Trial) -> None:
         """Takes in one trial.
 
         Raises:
-            InputError: if it is of another space, seed or number of epochs.
+            InputError: as `Table.from_trials`.
         """
-        design, seed, epochs = trial.request
+        design, seed, epochs, fold = trial.request
+        if fold is not None:
+            raise InputError(f"A trial is of fold {fold}; a table's are of the data as they are divided.")
         if seed not in self._seeds or epochs != self._epochs or len(trial.history) > self._epochs:
             raise InputError(
                 f"A trial has the seed {seed} and {epochs} epochs; this table's have the seeds {list(self._seeds)} and "
                 f"{self._epochs} epochs."
             )
         position, row = self._seeds.index(seed), self._space.size if design is None else self._space.index(design)
+        _check_figures(trial)
+        if self._added.setdefault((position, row), trial) != trial:
+            raise InputError(f"{_called(trial)} is there twice, with other figures; give one trial for each.")
         self._status[position, row] = _STATUSES.index(trial.status)
         self._reason[position, row] = self.reasons.setdefault(trial.reason, len(self.reasons))
         self._length[position, row] = len(trial.history)
         for name, value in trial.metrics.items():
-            if name not in METRICS:
-                raise InputError.unknown("metric", name, METRICS)
-            if value is not None and METRICS[name].of != "history":
+            if name not in self._measures:
+                raise InputError.unknown("metric", name, self._measures)
+            if value is not None and self._measures[name].of != "history":
                 self.metrics.setdefault(name, np.full(self._shape, np.nan))[position, row] = value
         for epoch, values in enumerate(trial.history):
             for name, value in values.items():
@@ -461,7 +495,7 @@ class _Gathered:
             self._reason[absent] = self.reasons.setdefault(reason, len(self.reasons))
         columns = {"status": self._status, "reason": self._reason, "length": self._length}
         unmeasured = np.full(self._shape, np.nan)
-        for name in METRICS:
+        for name in self._measures:
             last = _last(self.history[name], self._length) if name in self.history else unmeasured
             column = self.metrics.get(name, unmeasured)
             if name in CLOCK_METRICS:
@@ -470,6 +504,24 @@ class _Gathered:
                 same = _equal(column, np.broadcast_to(column[:1], column.shape))
                 columns[f"metric/{name}"] = column[:1] if same else column
         return columns | {f"history/{name}": column for name, column in self.history.items()}
+
+
+def _check_figures(trial: Trial) -> None:
+    """Raises an `InputError` for a figure that no training can have measured."""
+    for figures in (trial.metrics, *trial.history):
+        for name, value in figures.items():
+            if value is None or (trial.status != "completed" and not math.isfinite(value)):
+                continue  # a training that failed may have had a loss that is no number
+            if not math.isfinite(value):
+                raise InputError(f"{_called(trial)} has the {name} {value}; figures are finite numbers, or None.")
+            if name in ACCURACIES and not 0 <= value <= 1:
+                percent = f", so {value / 100:g} for {value:g}%" if 1 < value <= 100 else ""
+                raise InputError(f"{_called(trial)} has the {name} {value:g}; it is a fraction of 0 to 1{percent}.")
+
+
+def _called(trial: Trial) -> str:
+    design = "original network" if trial.design is None else f"design {list(trial.design)}"
+    return f"The trial of the {design} under seed {trial.request.seed}"
 
 
 def shipped() -> list[str]:

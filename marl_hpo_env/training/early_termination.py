@@ -8,24 +8,20 @@ from typing import TYPE_CHECKING, NoReturn
 from marl_hpo_env.training.recipe import Limits
 
 if TYPE_CHECKING:
-    import torch
+    from marl_hpo_env.training.scoring import Scoring
 
 GUESSING_RATIO = 0.95
 """Of the loss of guessing: the limit `"guessing"` (ours; the paper gives no value, V-E)."""
 
 
-def loss_limit(limits: Limits, targets: torch.Tensor) -> float | None:
+def loss_limit(limits: Limits, scoring: Scoring) -> float | None:
     """The training loss above which an epoch violates the limit; None where there is no limit.
 
     Args:
         limits: with a loss, `"guessing"` or None.
-        targets: of the training examples, which say what guessing comes to.
+        scoring: which says what guessing comes to.
     """
-    if limits.loss != "guessing":
-        return limits.loss
-    from marl_hpo_env.training.scoring import guessing_loss
-
-    return GUESSING_RATIO * guessing_loss(targets)
+    return GUESSING_RATIO * scoring.guessing if limits.loss == "guessing" else limits.loss
 
 
 class Terminated(Exception):

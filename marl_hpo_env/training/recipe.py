@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,6 +14,14 @@ Budget = int | Literal["calibrated", "running"]
 
 Initialization = Literal["he", "he-inside", "torch", "inherit"]
 """The weights that a training starts from."""
+
+Optimizer = Literal["adam", "sgd", "adamw"]
+
+Schedule = Literal["step", "cosine", "one-cycle"]
+"""What the learning rate does over the epochs."""
+
+Imbalance = Literal["weights", "sampling"]
+"""What is done about classes of different sizes."""
 
 
 def check_budget(budget: Budget) -> Budget:
@@ -39,8 +48,8 @@ class Recipe:
         batch_size: examples per step. A last batch of one example is left out: batch norm cannot train on it.
         epochs: of one episode (VI-A), or `"calibrated"` or `"running"` (see `epoch_budget`); the least
             that the paper found to say enough is 3.
-        optimizer: `"adam"` or `"sgd"` (Table II).
-        learning_rate: of the optimizer, between warm-up and the first step.
+        optimizer: `"adam"` or `"sgd"` (Table II), or `"adamw"`, whose weight decay does not enter the gradient.
+        learning_rate: of the optimizer, at its highest.
         momentum: of SGD.
         weight_decay: of the optimizer.
         augmentation: of every training batch; None for none.
@@ -56,17 +65,28 @@ class Recipe:
         warm_up_epochs: in the n-th of as many epochs the rate is n / (warm_up_epochs + 1) of its full value.
         step_epochs: the rate is multiplied by `step_factor` after every so many epochs; None keeps it.
         step_factor: above 0 and at most 1.
+        schedule: `"step"` is what the two before say; `"cosine"` falls from the full rate, after warm-up, towards 0;
+            `"one-cycle"` rises from 1/25 of the full rate over three tenths of its epochs and falls to nearly nothing, both as a
+            cosine. They are torch's `CosineAnnealingLR` and `OneCycleLR`, one step per epoch; momentum stays.
+        schedule_epochs: after as many epochs, warm-up among them, a cosine or one-cycle has ended, and the rate stays what it
+            was in the last. It is a length of its own: however long is trained, an epoch has the same rate. No part of `"step"`.
+        max_gradient_norm: a longer gradient, over all parameters, is shortened to this norm; None leaves it.
+        precision: `"float32"`; or `"bf16"`, in which training computes what torch's autocast does in it, on a GPU that can.
+            Evaluation, and the network that is saved, are float32.
+        imbalance: of classes; None for nothing. `"weights"` weighs each example's loss by the inverse of its class' frequency
+            among the training examples; `"sampling"` draws as many examples per epoch, with replacement, every class equally
+            often. Both are for training alone: validation and test are what they are.
 
     The rate is a function of the epoch alone, so a longer training begins as the shorter one did. Patience counts from the
     last change of the rate at the earliest (ours): a step is there to improve.
 
     Raises:
-        InputError: for a value outside its range.
+        InputError: for a value outside its range, or values that do not go together.
     """
 
     batch_size: int = 64
     epochs: Budget = 3
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Optimizer = "adam"
     learning_rate: float = 1e-3
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -80,6 +100,11 @@ class Recipe:
     warm_up_epochs: int = 0
     step_epochs: int | None = None
     step_factor: float = 0.5
+    schedule: Schedule = "step"
+    schedule_epochs: int | None = None
+    max_gradient_norm: float | None = None
+    precision: Literal["float32", "bf16"] = "float32"
+    imbalance: Imbalance | None = None
 
     def __post_init__(self) -> None:
         check_budget(self.epochs)
@@ -87,32 +112,79 @@ class Recipe:
         for name in ("batch_size", "patience", "max_epochs"):
             checked[name] = whole_number(f"recipe's {name}", getattr(self, name), 1)
         checked["warm_up_epochs"] = whole_number("recipe's warm_up_epochs", self.warm_up_epochs, 0)
-        if self.step_epochs is not None:
-            checked["step_epochs"] = whole_number("recipe's step_epochs", self.step_epochs, 1)
+        for name in ("step_epochs", "schedule_epochs"):
+            if getattr(self, name) is not None:
+                checked[name] = whole_number(f"recipe's {name}", getattr(self, name), 1)
         for name in ("momentum", "weight_decay", "min_improvement"):
             checked[name] = number(f"recipe's {name}", getattr(self, name), least=0)
-        checked["learning_rate"] = number("recipe's learning_rate", self.learning_rate, above=0)
+        for name in ("learning_rate", "max_gradient_norm"):
+            if name == "learning_rate" or getattr(self, name) is not None:
+                checked[name] = number(f"recipe's {name}", getattr(self, name), above=0)
         checked["step_factor"] = number("recipe's step_factor", self.step_factor, above=0, most=1)
         for name, value in checked.items():  # NumPy's numbers as Python's
             object.__setattr__(self, name, value)
         truth_value("recipe's nesterov", self.nesterov)
         if not isinstance(self.augmentation, Augmentation | None):
             raise InputError(f"The recipe's augmentation is {self.augmentation!r}; it is an Augmentation or None.")
-        if self.optimizer not in ("adam", "sgd"):
-            raise InputError.unknown("optimizer", self.optimizer, ("adam", "sgd"))
-        if self.initialization not in get_args(Initialization):
-            raise InputError.unknown("initialization", self.initialization, get_args(Initialization))
-        if self.decayed not in ("all", "kernels"):
-            raise InputError.unknown("part that decays", self.decayed, ("all", "kernels"))
+        for what, given, known in (
+            ("optimizer", self.optimizer, get_args(Optimizer)),
+            ("initialization", self.initialization, get_args(Initialization)),
+            ("part that decays", self.decayed, ("all", "kernels")),
+            ("schedule", self.schedule, get_args(Schedule)),
+            ("precision", self.precision, ("float32", "bf16")),
+        ):
+            if given not in known:
+                raise InputError.unknown(what, given, known)
+        if self.imbalance is not None and self.imbalance not in get_args(Imbalance):
+            raise InputError.unknown("remedy for imbalance", self.imbalance, get_args(Imbalance))
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise InputError("The recipe's nesterov needs the optimizer 'sgd' with a momentum above 0.")
 
+        self._check_schedule()
+
+    def _check_schedule(self) -> None:
+        """Raises an `InputError` where a schedule lacks its length, or is given what belongs to another."""
+        if self.schedule == "step":
+            return
+        if self.step_epochs is not None:
+            raise InputError(
+                f"The recipe has the schedule {self.schedule!r} and step_epochs {self.step_epochs}; one of them sets the rate."
+            )
+        if self.schedule == "one-cycle" and self.warm_up_epochs:
+            raise InputError(
+                f"The recipe has warm_up_epochs {self.warm_up_epochs}, and a 'one-cycle' warms up by itself; leave them out."
+            )
+        least = 4 if self.schedule == "one-cycle" else self.warm_up_epochs + 1
+        if self.schedule_epochs is None or self.schedule_epochs < least:
+            raise InputError(
+                f"The recipe's schedule_epochs are {self.schedule_epochs}; the schedule {self.schedule!r} needs a number from "
+                f"{least}, after which it has ended."
+            )
+
     def rate(self, epoch: int) -> float:
         """The learning rate in this epoch; epochs count from 1."""
-        if epoch <= self.warm_up_epochs:
-            return self.learning_rate * epoch / (self.warm_up_epochs + 1)
-        steps = 0 if self.step_epochs is None else (epoch - 1) // self.step_epochs
-        return self.learning_rate * self.step_factor**steps
+        full, warm_up = self.learning_rate, self.warm_up_epochs
+        if epoch <= warm_up:
+            return full * epoch / (warm_up + 1)
+        if self.schedule_epochs is None or self.schedule == "step":
+            steps = 0 if self.step_epochs is None else (epoch - 1) // self.step_epochs
+            return full * self.step_factor**steps
+        length = self.schedule_epochs
+        passed = min(epoch, length) - 1
+        if self.schedule == "cosine":
+            return _along_cosine(full, 0.0, (passed - warm_up) / (length - warm_up))
+        peak, last = _RISING * length - 1, length - 1
+        if passed <= peak:
+            return _along_cosine(full / _FIRST, full, passed / peak)
+        return _along_cosine(full, full / _FIRST / _LAST, (passed - peak) / (last - peak))
+
+
+_RISING, _FIRST, _LAST = 0.3, 25, 1e4
+"""Of a one-cycle: the part in which its rate rises; the full rate by the first, and the first by the last. They are torch's."""
+
+
+def _along_cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -30,7 +31,7 @@ from marl_hpo_env.networks.slices import Slice
 from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.networks.weights import Plan
 from marl_hpo_env.space import Design
-from marl_hpo_env.training.scoring import losses
+from marl_hpo_env.training.scoring import LOSSES, LossOf, losses
 
 SURVEYED = 16
 """Random designs that are built when the network is made, to see what slices do not give."""
@@ -91,6 +92,7 @@ class SharedNetwork(nn.Module):
         device: where the weights lie; torch's default where None.
         parts: the weights exist as many times, once `divide` was called: each is for a part of the choices of one layer, that
             with most of them, the first of several (Zhao et al., few-shot neural architecture search, 2021).
+        loss: of a batch's outputs and targets; `task.scoring.loss` is a task's. Cross-entropy where None.
 
     Attributes:
         network: as given.
@@ -100,10 +102,17 @@ class SharedNetwork(nn.Module):
     """
 
     def __init__(
-        self, network: TunableNetwork, *, seed: int = 0, device: torch.device | str | None = None, parts: int = 1
+        self,
+        network: TunableNetwork,
+        *,
+        seed: int = 0,
+        device: torch.device | str | None = None,
+        parts: int = 1,
+        loss: LossOf | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self._losses = partial(losses, loss_of=loss or LOSSES["classes"])
         self.device = torch.device(device or torch.get_default_device())
         space = network.space
         self._parts = whole_number("number of parts", parts, 1)
@@ -153,7 +162,7 @@ class SharedNetwork(nn.Module):
         inputs, targets = batch
         built = self._of(design)
         tensors = {**self._slices(design, built), **built.statistics}
-        return losses(functional_call(built.module.train(), tensors, (inputs,)), targets)[0]
+        return self._losses(functional_call(built.module.train(), tensors, (inputs,)), targets)[0]
 
     @torch.no_grad()
     def slice(self, design: Design | None, batches: Sequence[torch.Tensor]) -> nn.Module:

@@ -21,8 +21,9 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.files import whole_file
 from marl_hpo_env.networks.trials import extreme
 from marl_hpo_env.space import Design
+from marl_hpo_env.training.devices import training_on
 from marl_hpo_env.training.shared_network import SharedNetwork
-from marl_hpo_env.training.trainer import Trainer, training_on
+from marl_hpo_env.training.trainer import Trainer
 
 DESIGNS = 300
 """Random designs that are trained, drawn at first, or as many as are kept planned: to plan a design takes longer than to train a
@@ -62,7 +63,9 @@ class SharedTraining:
         self.cost = 0.0
         space = trainer.network.space
         with training_on(trainer.device):
-            self.network = SharedNetwork(trainer.network, seed=seed, device=trainer.device, parts=parts)
+            self.network = SharedNetwork(
+                trainer.network, seed=seed, device=trainer.device, parts=parts, loss=trainer.loss
+            )
             self._seed_torch(0)
             self.network.largest.load_state_dict(trainer.fresh(trainer.network.largest).state_dict())
             rng = np.random.default_rng((seed, 0))
@@ -95,9 +98,11 @@ class SharedTraining:
                 designs = [*self._always, *drawn]
                 self._optimizer.zero_grad(set_to_none=True)
                 for design in designs:
-                    (self.network.loss(design, batch) / len(designs)).backward()
+                    with trainer.autocast():
+                        loss = self.network.loss(design, batch) / len(designs)
+                    loss.backward()
                     self.cost += len(batch[1]) * self.network.sizes(design)["flops"]
-                self._optimizer.step()
+                trainer.update(self._optimizer, self.network)
             if not all(bool(torch.isfinite(p).all()) for p in self.network.parameters()):
                 raise InputError(
                     f"The shared weights are no numbers any more after epoch {self.epoch}; lower the recipe's learning rate, "
@@ -121,16 +126,12 @@ class SharedTraining:
                 return metrics
         with training_on(self._trainer.device):
             network = self.network.slice(design, self._batches)
-            accuracy, loss = self._trainer.evaluate(network, self._trainer.data.validation)
-            test_accuracy, _ = self._trainer.evaluate(network, self._trainer.data.test)
-        if not math.isfinite(loss):
+            validated = self._trainer.evaluate(network, self._trainer.data.validation)
+            tested = self._trainer.evaluate(network, self._trainer.data.test)
+        if not math.isfinite(validated["loss"]):
             raise InputError("Its slice of the shared weights computes no number")
-        return {
-            **metrics,
-            "validation_accuracy": accuracy,
-            "validation_loss": loss,
-            "test_accuracy": test_accuracy,
-        }
+        metrics |= {f"validation_{name}": value for name, value in validated.items()}
+        return metrics | {f"test_{name}": value for name, value in tested.items() if name != "loss"}
 
     @property
     def digest(self) -> str:

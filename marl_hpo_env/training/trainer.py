@@ -11,8 +11,8 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from statistics import median
 from typing import Any
@@ -21,16 +21,19 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from marl_hpo_env.data.folds import fold
 from marl_hpo_env.data.lazy_images import in_batches
-from marl_hpo_env.data.splits import Data, Examples
+from marl_hpo_env.data.splits import Examples
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.space import Design
+from marl_hpo_env.training.devices import Clock, check_precision, training_on
 from marl_hpo_env.training.early_termination import Diverged, EarlyTermination, Restart, Terminated, loss_limit
+from marl_hpo_env.training.imbalance import balanced, weighted
 from marl_hpo_env.training.initialization import WEIGHTED, he, he_inside
 from marl_hpo_env.training.recipe import Limits, Recipe
-from marl_hpo_env.training.scoring import Score, losses
-from marl_hpo_env.trial import METRICS, Request, Trial
+from marl_hpo_env.training.scoring import Accuracy, Scoring, losses, own_output
+from marl_hpo_env.trial import Measure, Request, Trial
 
 WARM_UP_BATCHES = 3
 TIMED_BATCHES = 20
@@ -42,37 +45,75 @@ class Trainer:
 
     Args:
         network: whose designs are trained.
-        data: moved to the device.
+        scoring: of the data, which are moved to the device, and how networks are judged.
         recipe: how each is trained.
         limits: when an episode's training is terminated.
         device: where to train.
         measure_time: whether nothing runs beside it, so that times mean something.
         weights: the state dict of the original that a recipe with `"inherit"` starts from.
+        folds: how many folds a request may name one of; None for none.
+        recipes: those that a design's first action chooses from, the rest of which is the network's; none where all of it is.
+
+    Raises:
+        InputError: if the device cannot compute in a recipe's precision.
     """
 
     def __init__(
         self,
         network: TunableNetwork,
-        data: Data,
+        scoring: Scoring,
         recipe: Recipe,
         limits: Limits,
         device: torch.device,
         measure_time: bool,
         weights: Mapping[str, torch.Tensor] | None = None,
+        recipes: Sequence[Recipe] = (),
+        folds: int | None = None,
     ) -> None:
+        check_precision((recipe, *recipes), device)
         self.network = network
         self.weights = weights
-        self.recipe = recipe
+        self.recipes = tuple(recipes)
+        self._folds = folds
+        self._on_fold: tuple[int, Trainer] | None = None  # the last one: each has the data once more
         self.limits = limits
-        self.loss_limit = loss_limit(limits, data.train[1])
+        self.loss_limit = loss_limit(limits, scoring)
         self.device = device
         self.measure_time = measure_time
         cuda = device.type == "cuda"
         self.machine = torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability()
-        self.data = data.to(device)
+        self.scoring = scoring.on(device)
+        self.data = self.scoring.data
+        self._follow(recipe)
+
+    def _follow(self, recipe: Recipe) -> None:
+        """Takes a recipe for all that is trained."""
+        self.recipe = recipe
+        self.loss = weighted(self.data.train[1]) if recipe.imbalance == "weights" else self.scoring.loss
         # Small images in large batches: without gradients a batch costs little more than its activations.
         pixels = math.prod(self.data.train[0].shape[2:])
         self._evaluation_batch = max(recipe.batch_size, _EVALUATION_PIXELS // pixels)
+
+    def _of_fold(self, number: int) -> Trainer:
+        """The same with this fold for validation."""
+        assert self._folds is not None
+        if self._on_fold is None or self._on_fold[0] != number:
+            _ = self.original_ms
+            self._on_fold = None
+            other = copy.copy(self)
+            other.scoring = self.scoring.of(fold(self.data, self._folds, number))
+            other.data = other.scoring.data
+            other._follow(self.recipe)
+            self._on_fold = number, other
+        return self._on_fold[1]
+
+    def _following(self, recipe: Recipe) -> Trainer:
+        """The same for designs of the network alone, by this recipe; the limit of time is that of the original's."""
+        _ = self.original_ms
+        other = copy.copy(self)
+        other.recipes = ()
+        other._follow(recipe)
+        return other
 
     @cached_property
     def original_ms(self) -> float | None:
@@ -96,8 +137,15 @@ class Trainer:
             seconds: after which final training ends with the best of the epochs that it has trained, of which there is one
                 at least; the trial says so (`Trial.cut`). Episodes are not cut.
         """
+        if request.fold is not None:
+            network, trial = self._of_fold(request.fold).train(request._replace(fold=None), seconds)
+            return network, replace(trial, request=request)
+        if self.recipes and request.design is not None:
+            action, *rest = request.design
+            network, trial = self._following(self.recipes[action]).train(request._replace(design=tuple(rest)), seconds)
+            return network, replace(trial, request=request)
         started = time.perf_counter()
-        metrics: dict[str, float | None] = dict.fromkeys(METRICS)
+        metrics: dict[str, float | None] = dict.fromkeys(self.scoring.measures)
         history: list[dict[str, float]] = []
         # Limits end episodes (V-E); final training (VII) ends by its own rule, and the original is what they are set by.
         final = request.epochs is None or request.design is None
@@ -111,7 +159,7 @@ class Trainer:
                     network, reason = self._attempt(request, 0, limits, metrics, history, started + seconds)
                 except Restart:
                     history.clear()
-                    metrics = dict.fromkeys(METRICS)
+                    metrics = dict.fromkeys(self.scoring.measures)
                     network, reason = self._attempt(request, 1, limits, metrics, history, started + seconds)
             except Terminated as error:
                 status, reason = "terminated", str(error)
@@ -143,27 +191,25 @@ class Trainer:
         optimizer = self.optimizer(network)
         times: list[float] = []
         examples = self._examples(request)
-        best = _BestEpoch(recipe) if request.epochs is None else None
+        best = _BestEpoch(recipe, self.scoring.measures[self.scoring.score]) if request.epochs is None else None
         reason = None
         for epoch in range(1, (request.epochs or recipe.max_epochs) + 1):
             changed = self.set_rate(optimizer, epoch)
             train_loss, train_accuracy = self._epoch(network, optimizer, order, limits, times, examples)
-            accuracy, validation_loss = self.evaluate(network, self.data.validation)
-            finite = math.isfinite(train_loss) and math.isfinite(validation_loss)
+            validated = self.evaluate(network, self.data.validation)
+            finite = math.isfinite(train_loss) and math.isfinite(validated["loss"])
             if not finite and best is not None and best.epoch:
                 break  # final training: the best epoch so far is what it comes to
             limits.number("training", train_loss, epoch)
-            limits.number("validation", validation_loss, epoch)
-            figures = {
-                "train_loss": train_loss,
-                "train_accuracy": train_accuracy,
-                "validation_loss": validation_loss,
-                "validation_accuracy": accuracy,
-            }
+            limits.number("validation", validated["loss"], epoch)
+            figures = {"train_loss": train_loss}
+            if train_accuracy is not None:
+                figures["train_accuracy"] = train_accuracy
+            figures |= {f"validation_{name}": value for name, value in validated.items()}
             history.append(figures)
             metrics |= {"epochs": epoch, **figures}
             limits.epoch(train_loss)
-            if best is not None and best.ends(epoch, accuracy, network, changed):
+            if best is not None and best.ends(epoch, figures[self.scoring.score], network, changed):
                 break
             if best is not None and epoch < recipe.max_epochs and time.perf_counter() >= deadline:
                 reason = f"Final training was cut short after {epoch} epochs: the run's time was over."
@@ -171,7 +217,8 @@ class Trainer:
         if best is not None:
             network.load_state_dict(best.weights)
             metrics |= history[best.epoch - 1]
-        metrics["test_accuracy"], _ = self.evaluate(network, self.data.test)
+        tested = self.evaluate(network, self.data.test)
+        metrics |= {f"test_{name}": value for name, value in tested.items() if name != "loss"}
         if self.device.type == "cuda":
             # Without the data, which are resident whatever the design.
             metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
@@ -217,18 +264,18 @@ class Trainer:
         limits: EarlyTermination,
         times: list[float],
         examples: torch.Tensor,
-    ) -> tuple[float, float]:
-        """One pass over these training examples; returns their mean loss and accuracy, both as they were trained on:
-        augmented, and by weights that changed from batch to batch."""
+    ) -> tuple[float, float | None]:
+        """One pass over these training examples; returns their mean loss and accuracy (None for values), both as they were
+        trained on: augmented, and by weights that changed from batch to batch."""
         network.train()
         total = torch.zeros((), device=self.device)
         seen = 0
-        score = Score()
-        clocks: list[_Clock] = []
+        accuracy = Accuracy(self.scoring.kind)
+        clocks: list[Clock] = []
         for x, y in self.batches(generator, examples):
             output, batch_loss, clock = self._step(network, optimizer, x, y)
             total += batch_loss * len(y)
-            score.add(output, y)
+            accuracy.add(output, y)
             seen += len(y)
             clocks.append(clock)
             if (
@@ -236,19 +283,22 @@ class Trainer:
             ):  # the original's count from there, too
                 limits.batch(clock.ms())
         times += [clock.ms() for clock in clocks]
-        return float(total) / seen, score.value()
+        return float(total) / seen, accuracy.value()
 
     def batches(
         self, generator: torch.Generator, examples: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """These training examples once, in random order and augmented, batch by batch.
+        """These training examples once, in random order and augmented, batch by batch; or as many, drawn class by class.
 
         Args:
             generator: on the CPU; all draws are its.
             examples: indices, shape (n,).
         """
         inputs, targets = self.data.train
-        order = examples[torch.randperm(len(examples), generator=generator)]
+        if self.recipe.imbalance == "sampling":
+            order = examples[balanced(targets.cpu()[examples], generator)]
+        else:
+            order = examples[torch.randperm(len(examples), generator=generator)]
         if isinstance(inputs, torch.Tensor):
             order = order.to(inputs.device)
         batches = list(order.split(self.recipe.batch_size))
@@ -261,31 +311,42 @@ class Trainer:
 
     def _step(
         self, network: nn.Module, optimizer: torch.optim.Optimizer, x: torch.Tensor, y: torch.Tensor
-    ) -> tuple[Any, torch.Tensor, _Clock]:
+    ) -> tuple[Any, torch.Tensor, Clock]:
         """One batch: the network's output, its own loss, and the time that it took."""
-        clock = _Clock(self.device)
+        clock = Clock(self.device)
         optimizer.zero_grad(set_to_none=True)
-        output = network(x)
-        batch_loss, output_loss = losses(output, y)
+        with self.autocast():
+            output = network(x)
+            batch_loss, output_loss = losses(output, y, self.loss)
         batch_loss.backward()
-        optimizer.step()
+        self.update(optimizer, network)
         clock.stop()
         return output, output_loss.detach(), clock
 
     @torch.inference_mode()
-    def evaluate(self, network: nn.Module, examples: Examples) -> tuple[float, float]:
-        """Accuracy and mean loss over a split, without augmentation."""
+    def evaluate(self, network: nn.Module, examples: Examples) -> dict[str, float]:
+        """Mean `loss`, `accuracy` but for values, and every other metric by its name, over a split without augmentation; the
+        loss and accuracy alone where the loss is no number."""
         network.eval()
-        score = Score()
+        accuracy = Accuracy(self.scoring.kind)
         total = torch.zeros((), device=self.device)
         inputs, targets = examples
         size = self._evaluation_batch
+        outputs = []
         batches = [slice(start, start + size) for start in range(0, len(inputs), size)]
         for batch, x in zip(batches, in_batches(inputs, batches), strict=True):
             output, y = network(x), targets[batch]
-            score.add(output, y)
-            total += losses(output, y)[1] * len(y)
-        return score.value(), float(total) / len(targets)
+            accuracy.add(output, y)
+            total += losses(output, y, self.scoring.loss)[1] * len(y)
+            if self.scoring.metrics:
+                outputs.append(own_output(output).cpu())
+        figures = {"loss": float(total) / len(targets)}
+        right = accuracy.value()
+        if right is not None:
+            figures["accuracy"] = right
+        if outputs and math.isfinite(figures["loss"]):
+            figures |= self.scoring.figures(torch.cat(outputs), targets)
+        return figures
 
     @torch.inference_mode()
     def _inference_ms(self, network: nn.Module) -> float:
@@ -294,7 +355,7 @@ class Trainer:
         batch = self.first(self.recipe.batch_size)
         times = []
         for _ in range(WARM_UP_BATCHES + TIMED_BATCHES):
-            clock = _Clock(self.device)
+            clock = Clock(self.device)
             network(batch)
             clock.stop()
             times.append(clock.ms())
@@ -312,6 +373,16 @@ class Trainer:
             "model_size_mb": 4 * (parameters + buffers) / 1e6,
             "flops": counter.get_total_flops(),
         }
+
+    def autocast(self) -> torch.autocast:
+        """In which a batch's output and loss are computed while training: in the recipe's precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def update(self, optimizer: torch.optim.Optimizer, network: nn.Module) -> None:
+        """The optimizer's step, on a gradient that is no longer than the recipe allows."""
+        if self.recipe.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), self.recipe.max_gradient_norm)
+        optimizer.step()
 
     def set_rate(self, optimizer: torch.optim.Optimizer, epoch: int) -> bool:
         """Gives the optimizer the epoch's learning rate; whether it is another than before."""
@@ -334,87 +405,44 @@ class Trainer:
             ]
         if recipe.optimizer == "sgd":
             return torch.optim.SGD(parameters, momentum=recipe.momentum, nesterov=recipe.nesterov, **common)
-        return torch.optim.Adam(parameters, **common)
+        kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+        return kind(parameters, **common)
 
 
 class _BestEpoch:
     """The end of final training (VII), and the weights of its best epoch, which are kept: ours, the paper does not say.
+
+    Args:
+        recipe: with the patience and the least improvement: in percentage points of a score that is a fraction, and of any other
+            in percent of the best so far (ours).
+        score: what the score is.
 
     Attributes:
         epoch: the best so far; 0 before the first.
         weights: after it.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, score: Measure) -> None:
         self._recipe = recipe
-        self._accuracy = -math.inf
+        self._measure = score
+        self._best = -math.inf
         self._rate_since = 0  # the last epoch before the rate changed
         self.epoch = 0
         self.weights: dict[str, Any] = {}
 
-    def ends(self, epoch: int, accuracy: float, network: nn.Module, rate_changed: bool) -> bool:
-        """Sees an epoch's validation accuracy; whether it was the last: patience counts from the best epoch, or from the last
-        change of the rate (ours)."""
+    def ends(self, epoch: int, score: float, network: nn.Module, rate_changed: bool) -> bool:
+        """Sees an epoch's score; whether it was the last: patience counts from the best epoch, or from the last change of the
+        rate (ours)."""
         if rate_changed:
             self._rate_since = epoch - 1
-        if accuracy > self._accuracy + self._recipe.min_improvement / 100:
-            self._accuracy, self.epoch = accuracy, epoch
+        score *= self._measure.better
+        least = self._recipe.min_improvement / 100
+        if self.epoch and not self._measure.fraction:
+            least *= abs(self._best)
+        if score > self._best + least:
+            self._best, self.epoch = score, epoch
             self.weights = copy.deepcopy(network.state_dict())
         return epoch - max(self.epoch, self._rate_since) >= self._recipe.patience
-
-
-class _Clock:
-    """The time of some work on the device, from when it is made to `stop`. On CUDA nothing waits before `ms` is asked."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._events: list[torch.cuda.Event] = []
-        if device.type == "cuda":
-            self._events = [torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)]
-            self._events[0].record()
-        self._started = time.perf_counter()
-
-    def stop(self) -> None:
-        """The work has been given to the device."""
-        if self._events:
-            self._events[1].record()
-        self._stopped = time.perf_counter()
-
-    def ms(self) -> float:
-        """Milliseconds between the two."""
-        if not self._events:
-            return 1e3 * (self._stopped - self._started)
-        self._events[1].synchronize()
-        return float(self._events[0].elapsed_time(self._events[1]))
-
-
-def choose_device(name: str | None) -> torch.device:
-    """The named device; CUDA where there is one, else the CPU, where None.
-
-    Raises:
-        InputError: if there is no such device on this machine.
-    """
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device).item()
-    except Exception as error:  # each kind of device has its own
-        raise InputError(
-            f"The device {name!r} cannot be used on this machine; use 'cpu', or 'cuda' with a GPU."
-        ) from error
-    return device
-
-
-def choose_devices(names: str | None) -> list[torch.device]:
-    """The devices of a list of names with commas; CUDA where there is one, else the CPU, where None.
-
-    Raises:
-        InputError: if there is no such device on this machine, or they are not different ones of a kind.
-    """
-    devices = [choose_device(name.strip()) for name in names.split(",")] if names is not None else [choose_device(None)]
-    if len(set(devices)) < len(devices) or len({device.type for device in devices}) > 1:
-        raise InputError(f"The devices {names!r} are not different ones of one kind; name them like 'cuda:0,cuda:1'.")
-    return devices
 
 
 def _seed(request: Request, attempt: int) -> int:
@@ -430,20 +458,3 @@ def _failure(error: Exception) -> tuple[str, bool]:
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in first:
         return f"Out of memory: {first}.", True
     return f"{first}." if isinstance(error, InputError | Diverged) else f"{type(error).__name__}: {first}.", False
-
-
-@contextmanager
-def training_on(device: torch.device) -> Iterator[None]:
-    """Training on this device: the caller's random generators and threads stay as they were.
-
-    On a CPU one thread trains: bit-identical with any number of cores, and two side by side use two cores better than one on two.
-    """
-    cuda = device.type == "cuda"
-    threads = torch.get_num_threads()
-    if not cuda:
-        torch.set_num_threads(1)
-    try:
-        with torch.random.fork_rng(devices=[device] if cuda else []), torch.cuda.device(device if cuda else -1):
-            yield
-    finally:
-        torch.set_num_threads(threads)

@@ -45,7 +45,8 @@ def all_designs(space):
 
 
 def told(design, reward, terminated=False, **objectives):
-    return Episode(design, reward, objectives, terminated)
+    directions = {name: -1 if "size" in name else +1 for name in objectives}
+    return Episode(design, reward, objectives, terminated, directions)
 
 
 def started(space, seed=0, **settings):
@@ -422,7 +423,7 @@ def test_two_objectives_have_more_hypervolume_than_random_designs():
         (design,) = learner.ask(1)
         points.append((accuracy.value(design), -size.value(design)))
         metrics = {"validation_accuracy": points[-1][0], "model_size_mb / original": -points[-1][1]}
-        learner.tell([Episode(design, 0.0, metrics, False)])
+        learner.tell([told(design, 0.0, **metrics)])
     random = [(accuracy.value(d), -size.value(d)) for d in (space.sample(rng) for _ in range(600))]
     assert hypervolume(points) > hypervolume(random)
 

@@ -233,11 +233,36 @@ def test_of_several_objectives_none_but_the_best_are_best_and_weights_change_wit
     assert best >= {(0, 0, 2), (0, 0, 3)}
 
 
-def test_a_learner_of_several_objectives_is_told_to_be_one_of_a_reward(refused):
-    sampler = LearnerSampler(CoordinationGraph(multi_objective=True))
-    study = study_of(sampler, [{"params": params(0, 0, 0), "values": [1.0, 2.0]}], directions=["minimize"] * 2)
-    with refused("multi_objective is to be False"):
-        study.ask(GRID)
+def test_objectives_are_told_with_their_directions():
+    scripted = Scripted()
+    trials = [
+        {"params": params(0, 0, 0), "values": [1.0, 2.0]},
+        {"params": params(0, 0, 1), "values": [math.inf, 3.0]},
+    ]
+    study_of(LearnerSampler(scripted), trials, directions=["minimize", "maximize"]).ask(GRID)
+    told = scripted.kept["told"]
+    assert told[0, 0, 0].objectives == {"0": 1.0, "1": 2.0}
+    assert told[0, 0, 0].directions == {"0": -1, "1": 1}
+    assert told[0, 0, 1].terminated
+    assert np.isnan(list(told[0, 0, 1].objectives.values())).all()
+
+
+@pytest.mark.parametrize("multi_objective", [False, True])
+def test_fronts_are_found(multi_objective):
+    def objective(trial):
+        width, kernel, idle = (trial.suggest_int(name, 0, 5) for name in ("width", "kernel", "idle"))
+        return width + kernel - idle, width - kernel + idle
+
+    study = study_of(
+        LearnerSampler(CoordinationGraph(multi_objective=multi_objective), seed=0),
+        directions=["maximize", "minimize"],
+    )
+    study.optimize(objective, n_trials=40)
+    # On the front the kernel is 5 and nothing idle, whatever the width: 6 of 216 designs, of which 40 at random hold one.
+    front = {
+        trial.params["width"] for trial in study.trials if (trial.params["kernel"], trial.params["idle"]) == (5, 0)
+    }
+    assert len(front) >= 4
 
 
 # --- each ask is a function of the study -----------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from marl_hpo_env.testing import chain
 class FakeEnvironment:
     """Answers in reverse order, and remembers what was evaluated. The reward is the sum of the actions."""
 
+    directions = {"validation_accuracy": +1}
+
     def __init__(self, space, terminated=()):
         self.space = space
         self.unwrapped = self
@@ -74,7 +76,9 @@ def test_episodes_are_told_and_returned_in_the_order_asked_whatever_order_they_f
 def test_an_episode_holds_the_design_the_reward_the_objectives_and_whether_it_was_terminated():
     learner = Scripted((1, 2), (0, 0))
     completed, terminated = play(FakeEnvironment(chain(3, 3), terminated=[(0, 0)]), learner, batch=2)
-    assert completed == Episode((1, 2), 3.0, {"validation_accuracy": pytest.approx(0.3)}, False)
+    assert completed == Episode(
+        (1, 2), 3.0, {"validation_accuracy": pytest.approx(0.3)}, False, {"validation_accuracy": 1}
+    )
     assert terminated.terminated is True
     assert terminated.reward == -1.0
     assert math.isnan(terminated.objectives["validation_accuracy"])

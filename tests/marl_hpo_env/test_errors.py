@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from marl_hpo_env.errors import first_line, import_object, is_number, number, truth_value, whole_number
+from marl_hpo_env.errors import InputError, first_line, import_object, is_number, number, truth_value, whole_number
 
 
 @pytest.mark.parametrize("value", [0, 7, np.int64(7), np.uint8(7), 2**63 - 1])
@@ -61,6 +61,14 @@ class Odd(Exception):
 )
 def test_the_first_line_of_any_error_can_be_told(error, line):
     assert first_line(error) == line
+
+
+def test_a_word_without_end_is_cut_and_a_long_sentence_is_not():
+    sentence = f"The type '{'x' * 10**5}' is not known."
+    assert len(str(InputError(sentence))) < 300
+    assert str(InputError(sentence)).startswith("The type 'xxx")
+    assert str(InputError(sentence)).endswith("xxx' is not known.")
+    assert str(InputError("a sentence of words " * 100)) == "a sentence of words " * 100
 
 
 MODULES = {

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marl_hpo_env import METRICS, InputError, PaperReward, Request, Trial, WeightedReward
+from marl_hpo_env import METRICS, InputError, Metric, PaperReward, Request, Trial, WeightedReward
+from marl_hpo_env.metrics import measures
+from marl_hpo_env.reward import reward_of
 
 REWARDED = sorted(name for name in METRICS if not name.startswith("test_"))
 OBJECTIVES = [*REWARDED, *(f"{name} / original" for name in REWARDED)]
@@ -158,6 +161,8 @@ def test_a_relative_metric_needs_the_originals(refused, original):
         ("model_size_mb<=5e0", 4, True),
         ("model_size_mb / original <= 0.5", 4.9, True),
         ("model_size_mb / original <= 0.5", 5.1, False),
+        ("model_size_mb >= original - 9.9", 0.1, True),  # 10 - 9.9 is a little less than 0.1,
+        ("model_size_mb <= original - 9.9", 0.1, True),  # which is no less than 0.1
     ],
 )
 def test_a_broken_constraint_is_the_penalty(constraint, value, holds):
@@ -220,11 +225,36 @@ def test_a_weight_of_zero_leaves_its_metric_out_of_the_sum():
 
 
 @pytest.mark.parametrize("text", ["validation_acuracy", "validation_acuracy / original"])
-def test_an_unknown_metric_is_refused_with_the_names_nearest_to_it(refused, text):
+def test_an_unknown_metric_is_refused_where_task_and_reward_meet_with_the_names_nearest_to_it(refused, text):
+    for reward in (WeightedReward({text: 1}), WeightedReward({"validation_accuracy": 1}, [f"{text} >= 0.5"])):
+        with refused("'validation_acuracy'", "'validation_accuracy'"):
+            reward_of(reward, METRICS, "validation_accuracy")
     with refused("'validation_acuracy'", "'validation_accuracy'"):
-        WeightedReward({text: 1})
-    with refused("'validation_acuracy'", "'validation_accuracy'"):
-        WeightedReward({"validation_accuracy": 1}, [f"{text} >= 0.5"])
+        WeightedReward({text: 1})(a_trial(validation_accuracy=0.5))
+
+
+OWN = measures({"cost": Metric(len, -1, "euros"), "f1": Metric(len)})
+
+
+def test_a_metric_of_the_tasks_own_counts_in_its_direction():
+    trial = replace(a_trial(), metrics={"validation_f1": 0.75, "validation_cost": 8.0})
+    original = replace(a_trial(), metrics={"validation_f1": 0.5, "validation_cost": 2.0})
+    reward = WeightedReward({"validation_f1": 2, "validation_cost / original": 0.25}, ["validation_f1 >= original"])
+    met = reward_of(reward, OWN, "validation_accuracy")
+    assert met(trial, original) == 2 * 0.75 - 0.25 * 8 / 2
+    assert met(original, trial) == met.penalty
+    assert str(met) == "2 validation_f1 - 0.25 validation_cost / original, if validation_f1 >= original"
+
+
+def test_the_score_is_a_of_equation_2_where_it_is_a_fraction_of_which_more_is_better(refused):
+    trial = replace(a_trial(), metrics={"validation_f1": 0.75, "validation_accuracy": 0.5, "model_size_mb": 5.0})
+    met = reward_of(PaperReward(), OWN, "validation_f1")
+    assert [objective.metric for objective in met.objectives] == ["validation_f1", "model_size_mb"]
+    assert met(trial) == 0.5 * 75 - 0.5 * 5
+    assert [o.metric for o in met.per_epoch().objectives] == ["validation_f1", "model_size_mb", "epochs_to_threshold"]
+    assert PaperReward()(trial) == 0.5 * 50 - 0.5 * 5
+    with refused("'validation_cost'", "'euros'", "WeightedReward"):
+        reward_of(PaperReward(), OWN, "validation_cost")
 
 
 @pytest.mark.parametrize("text", ["test_accuracy", "test_accuracy / original"])

@@ -523,6 +523,14 @@ class Cut(Data):
         return Data, (self.train, self.validation, self.validation)
 
 
+def numbers(kind, wrong):
+    """Labels or values, with a wrong one in the validation split."""
+    parts = [(examples(6, start)[0], torch.ones(6, 2)) for start in (0, 100, 200)]
+    made = data(*parts, kind=kind)
+    made.validation[1][3, 1] = wrong
+    return made
+
+
 DATA_CHECKS = {
     "test_the_splits_are_alike_and_none_is_empty": {
         "returns a tuple, which is no Data": lambda: examples(12),
@@ -536,14 +544,21 @@ DATA_CHECKS = {
         ),
         r"test split has targets of shape \(2, 4, 4\)": lambda: data(masks(12), masks(6, 100), masks(6, 200, planes=2)),
         "validation split has targets of shape .* torch.float32, training of .* torch.int64": lambda: data(
-            validation=masks(6, 100)
+            set_later={"validation": masks(6, 100)}
         ),
     },
     "test_inputs_are_finite_numbers": {
         "test split has inputs that are not finite": lambda: changed(math.nan, 0),
         "test split has inputs that are not": lambda: changed(math.inf, 0),
     },
-    "test_targets_are_classes_from_0_or_masks_of_0_and_1": {
+    "test_targets_are_of_their_kind": {
+        "validation split has labels with 0.5": lambda: numbers("labels", 0.5),
+        "validation split has values with nan": lambda: numbers("values", math.nan),
+        r"train split has labels of torch.float64 and shape \(12, 2\)": lambda: data(
+            *((examples(12)[0], torch.ones(12, 2)),) * 3,
+            kind="labels",
+            set_later={"train": (examples(12)[0], torch.ones(12, 2).double())},
+        ),
         r"classes in training are \[0, 2\]": lambda: data((examples(12)[0], 2 * examples(12, classes=2)[1])),
         r"classes in training are \[1, 2\]": lambda: data((examples(12)[0], 1 + examples(12, classes=2)[1])),
         "validation split has the class 3, which is not": lambda: data(validation=examples(6, 100, classes=4)),

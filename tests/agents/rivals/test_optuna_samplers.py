@@ -38,13 +38,16 @@ def objectives(design):
     return {"validation_accuracy": accuracy, "model_size_mb / original": width * units / 1000}
 
 
+DIRECTIONS = {"validation_accuracy": +1, "model_size_mb": -1, "model_size_mb / original": -1}
+
+
 def outcome(design):
     """Every design with a 1x1 kernel and without a bias is terminated."""
     values = SPACE.hyperparameters(design)
     found = objectives(design)
     if values["conv1"]["kernel_size"] == (1, 1) and not values["fc"]["bias"]:
-        return Episode(design, -2.0, dict.fromkeys(found, math.nan), True)
-    return Episode(design, found["validation_accuracy"] - found["model_size_mb / original"], found, False)
+        return Episode(design, -2.0, dict.fromkeys(found, math.nan), True, DIRECTIONS)
+    return Episode(design, found["validation_accuracy"] - found["model_size_mb / original"], found, False, DIRECTIONS)
 
 
 def run(learner, seed, batches, tell=outcome, space=SPACE):
@@ -147,7 +150,7 @@ def test_designs_are_legal_on_any_graph(name, search_spaces, data):
     def tell(design):
         terminated = data.draw(st.booleans())
         value = math.nan if terminated else sum(design) / 10
-        return Episode(design, -2.0 if terminated else value, {"validation_accuracy": value}, terminated)
+        return Episode(design, -2.0 if terminated else value, {"validation_accuracy": value}, terminated, DIRECTIONS)
 
     designs = run(LEARNERS[name](), data.draw(st.integers(0, 2**40)), [1, 12, 1, 1], tell, space)
     assert all(space.check(design) == design for design in designs)
@@ -176,7 +179,7 @@ def test_a_design_that_it_never_asked_for_is_taken_in(make):
 
 def test_it_begins_with_terminated_designs_only(make):
     names = ("validation_accuracy", "model_size_mb")
-    designs = run(make(), 0, [3] * 5, lambda design: Episode(design, -2.0, dict.fromkeys(names, math.nan), True))
+    designs = run(make(), 0, [3] * 5, lambda d: Episode(d, -2.0, dict.fromkeys(names, math.nan), True, DIRECTIONS))
     assert len(designs) == 15
 
 

@@ -76,6 +76,7 @@ def test_no_number_is_broken_in_two_in_a_narrow_terminal(marl_hpo, chain, tmp_pa
         (["--task", "nowhere"], "There is no task or table 'nowhere'"),
         (["--task", "digits-convnt"], "There is no task or table 'digits-convnt'; did you mean 'digits-convnet'"),
         (["--device", "cpu"], "Nothing is trained on tables; leave out --device."),
+        (["--strict"], "Nothing is trained on tables; leave out --strict."),
         (["--task", "nowhere.npz"], "The table 'nowhere.npz' cannot be read: No such file"),
         (["--weight", "accuracy=1"], "There is no metric 'accuracy'"),
         (["--weight", "validation_accuracy"], "The weight 'validation_accuracy' cannot be read"),

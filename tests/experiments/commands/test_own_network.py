@@ -1,14 +1,16 @@
+import dataclasses
 import os
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from experiments.commands import main as command_line
-from experiments.commands.own_network import own_task, read_choices
+from experiments.commands.own_network import own_task, read_choices, read_recipe
 from marl_hpo_env import InputError, Store, load_network
 
 NETS = """
@@ -26,6 +28,16 @@ class Small(nn.Module):
         x = self.conv(x).relu()
         x = (x + self.middle(x)).relu()
         return self.head(x.mean((2, 3)))
+
+
+class PerPixel(nn.Module):
+    def __init__(self, num_classes=1):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.head = nn.Conv2d(8, num_classes, 1)
+
+    def forward(self, x):
+        return self.head(self.conv(x).relu())
 
 
 def one_output():
@@ -144,6 +156,48 @@ def test_torchvisions_resnet18_and_a_folder_end_in_a_smaller_network(place):
         load_network(place / "out" / "random-seed0" / "network.safetensors", resnet18())
 
 
+def test_a_folder_of_images_and_one_of_masks_end_in_a_smaller_network(capsys, place):
+    for name in ("images", "masks"):
+        (place / "cells" / name).mkdir(parents=True)
+    noise = np.random.default_rng(0)
+    for i in range(30):
+        inside = np.zeros((8, 8), dtype=bool)
+        inside[i % 4 : i % 4 + 4, i % 3 : i % 3 + 4] = True
+        pixels = noise.integers(0, 50, (8, 8, 3), dtype=np.uint8) + np.uint8(200) * inside[..., None]
+        Image.fromarray(pixels).save(place / "cells" / "images" / f"{i}.png")
+        Image.fromarray(inside).save(place / "cells" / "masks" / f"{i}_mask.png")
+    options = "--data cells --image-size 8 --epochs 5 --batch-size 4 --learning-rate 0.05 --learner random --episodes 1"
+    command_line.app(
+        ["tune", "--model", "own_nets:PerPixel", *options.split(), "--workers", "1"], standalone_mode=False
+    )
+    said = capsys.readouterr()
+    assert "Read 30 images with 1 plane of masks: foreground; 22 for training, 4 for validation and 4 for" in said.err
+    assert "is the Dice coefficient" in said.out
+    folder = place / "runs" / "PerPixel-cells" / "random-seed0"
+    assert (folder / "masks.png").exists()
+    import own_nets
+
+    assert load_network(folder / "network.safetensors", own_nets.PerPixel())(torch.zeros(1, 3, 8, 8)).shape == (
+        1,
+        1,
+        8,
+        8,
+    )
+
+
+def test_a_table_says_what_is_wanted_and_the_run_what_was_read(capsys, place):
+    for path in list((place / "photos").rglob("*.png")):
+        path.rename(place / "photos" / f"{path.parent.name}{path.stem}.png")
+    lines = ["name,colour,patient"]
+    lines += [f"{colour}{i},{colour},{i // 2}" for i in range(20) for colour in ("red", "blue")]
+    (place / "table.csv").write_text("\n".join(lines))
+    options = "--labels table.csv --groups patient --learner random --episodes 1 --workers 1 --learning-rate 0.05"
+    command_line.app([*TUNE, *options.split()], standalone_mode=False)
+    said = capsys.readouterr().err
+    assert "Read 40 images of 2 classes, blue 20, red 20; 32 for training, " in said
+    assert "In table.csv, 'name' names the images and 'colour' their classes." in said
+
+
 @pytest.fixture
 def refusal(marl_hpo):
     """The one sentence with which the command ends."""
@@ -187,6 +241,15 @@ def test_a_model_that_cannot_be_used_is_one_sentence_and_nothing_is_written(refu
         (("--task", "digits-convnet", "--model", "own_nets:Small"), "Say what to tune"),
         (("--model", "own_nets:Small"), "needs --data"),
         (("--model", "own_nets:Small", "--data", "nowhere"), "There is no folder 'nowhere'"),
+        (
+            ("--model", "own_nets:PerPixel", "--data", "photos"),
+            "are with classes, and the task 'PerPixel-photos' takes masks",
+        ),
+        (
+            ("--model", "own_nets:Small", "--data", "photos", "--kind", "values"),
+            "The option --kind is for the columns of a table",
+        ),
+        (("--task", "digits-convnet", "--masks", "photos"), "are for --images with a folder, or for --model"),
         (("--task", "digits-convnet", "--data", "photos"), "brings its own data; leave out data_dir"),
         (("--task", "digits-convnet", "--image-size", "8"), "The option --image-size is for --images, or for --model"),
         (("--task", "digits-convnet", "--within", "1", "--weight", "parameters=1"), "Both --within and --weight"),
@@ -266,3 +329,55 @@ def test_choices_that_cannot_be_read_are_one_sentence(tmp_path, content, sentenc
         read_choices(tmp_path / "c.toml")
     with pytest.raises(InputError, match="cannot be read"):
         read_choices(tmp_path / "nowhere.toml")
+
+
+def test_the_recipe_in_a_file_of_choices_has_values_and_lists_for_its_agent(place):
+    (place / "c.toml").write_text('[recipe]\noptimizer = "adamw"\nlearning_rate = [1e-4, 1e-3]\n')
+    assert read_recipe(place / "c.toml") == ({"optimizer": "adamw"}, {"learning_rate": [1e-4, 1e-3]})
+    assert read_choices(place / "c.toml") == {}
+    task = own_task("own_nets:Small", place / "photos", 8, place / "c.toml", {"batch_size": 4})
+    assert (task.recipe.optimizer, task.recipe.batch_size) == ("adamw", 4)
+    assert task.space.layers[0].choices == {"learning_rate": (1e-4, 1e-3)}
+    assert task.space.layers[1:] == tuple(
+        dataclasses.replace(layer, inputs=layer.inputs or ("recipe",))
+        for layer in own_task("own_nets:Small", place / "photos", 8, None, {}).space.layers
+    )
+    (place / "c.toml").write_text('[recipe]\noptimizer = "adamw"\n')
+    task = own_task("own_nets:Small", place / "photos", 8, place / "c.toml", {"optimizer": "sgd"})
+    assert (task.recipe.optimizer, task.recipe_choices) == ("sgd", None)  # an option says more than a file
+    (place / "c.toml").write_text("")
+    with pytest.raises(InputError, match="Nothing is left to choose"):
+        _ = own_task("own_nets:Small", place / "photos", 8, place / "c.toml", {}).space
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("recipe = false", "write a table"),
+        ("[recipe]\nlearning_rat = 3", "There is no setting of a recipe 'learning_rat'; did you mean 'learning_rate'"),
+        ("[recipe]\nlearning_rate = -3", "learning_rate is -3"),
+        ("[recipe]\nlearning_rate = [1e-3, -3]", "cannot be chosen as learning_rate=-3"),
+    ],
+)
+def test_a_recipe_that_cannot_be_read_is_one_sentence_and_nothing_is_written(refusal, place, content, sentence):
+    (place / "c.toml").write_text(content)
+    assert sentence in refusal(*TUNE, "--choices", "c.toml", "--out", "out")
+    assert not (place / "out").exists()
+
+
+def test_a_run_whose_recipe_is_chosen_shows_it_beside_the_original_s(place, marl_hpo):
+    (place / "c.toml").write_text("[recipe]\nlearning_rate = [1e-3, 1e-2]\n[Conv2d]\nout_channels = [2, 4]\n")
+
+    def command(*arguments):
+        code, out, errors = marl_hpo(*arguments)
+        assert code == 0, errors
+        return out
+
+    choices = ("--choices", "c.toml")
+    command(*TUNE, *choices, "--episodes", "2", "--learner", "random", "--out", "out")
+    report = next((place / "out").glob("*/report.md")).read_text()
+    assert "| recipe | learning_rate 0.001 | learning_rate 0.0" in report
+    assert "Guessing the largest class of the training images, class 0, would give 50.00% of the validation's" in report
+    assert "| recipe | learning_rate 0.001 |" in command("report", "out")
+    shown = command("show", *TUNE[1:7], *choices)
+    assert re.search(r"1 +recipe +Recipe +learning_rate 0.001 +A +-", shown), shown

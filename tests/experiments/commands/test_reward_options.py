@@ -19,6 +19,17 @@ def test_eq_2_takes_another_weight_and_score_and_keeps_the_rest():
     assert read_reward([], [])(vgg16) is None
 
 
+def test_within_is_a_bound_on_the_task_s_score_in_points_or_in_its_own_units():
+    digits = task("digits-convnet")
+
+    def bound(of):
+        (constraint,) = read_reward(["parameters=1"], [], within=0.5)(of).constraints
+        return constraint
+
+    assert bound(digits) == "validation_accuracy >= original - 0.005"
+    assert bound(replace(digits, score="validation_loss")) == "validation_loss <= original + 0.5"
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

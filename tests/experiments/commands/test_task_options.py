@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from experiments.commands.task_options import TaskOptions, check_images, read_width
+from experiments.commands.task_options import TaskOptions, Wanted, check_images, read_width
 from marl_hpo_env import InputError, Limits, PaperReward, Recipe, Store, Task
 from marl_hpo_env import task as named_task
 from marl_hpo_env.catalog import registry
@@ -169,3 +171,91 @@ def test_the_paper_s_tasks_take_images_and_tolerate_as_many_steps_above_the_loss
         assert task.limits.loss_epochs == math.ceil(2 * trained_on / 40)
         assert task.name == f"{name}-1-4"
         assert task.input_shape == named_task(name).input_shape
+
+
+# Images in a folder, and what is wanted of them.
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Thirty pictures in two folders of classes, a table of them, and masks."""
+    noise = np.random.default_rng(0)
+    lines = ["file,colour,bright,age,patient"]
+    for i in range(30):
+        name = ("red", "blue")[i % 2]
+        for place in ("photos/red", "photos/blue", "masks"):
+            (tmp_path / place).mkdir(parents=True, exist_ok=True)
+        pixels = noise.integers(0, 50, (12, 12, 3), dtype=np.uint8)
+        pixels[..., 2 * (i % 2)] += 150
+        Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+        Image.fromarray((pixels[..., 1] > 25).astype(np.uint8) * 255).save(tmp_path / "masks" / f"{i}.png")
+        lines.append(f"{i}.png,{name},{i % 3 % 2},{i}.5,{i // 5}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def test_a_folder_of_images_stands_for_a_tasks_data(photos, folder):
+    task = TaskOptions(images=folder / "photos").task("photos")
+    assert (task.splits.class_names, task.splits.train[0].shape) == (("blue", "red"), (22, 3, 8, 8))
+    check_images(task)
+    wanted = Wanted(folder / "table.csv", "classes", ("bright",), "patient")
+    task = TaskOptions(images=folder / "photos", image_size=6, wanted=wanted).task("photos")
+    assert (task.splits.kind, task.splits.class_names, task.input_shape) == ("classes", ("0", "1"), (3, 6, 6))
+    assert [len(x) for x, _ in task.splits.splits().values()] == [20, 5, 5]
+
+
+def test_what_is_wanted_is_read_from_folders_tables_or_masks(folder, monkeypatch):
+    photos, table, masks = folder / "photos", folder / "table.csv", folder / "masks"
+    assert Wanted().read(photos, 8).class_names == ("blue", "red")
+    assert Wanted(table, "values", ("age", "bright")).read(photos, 8).class_names == ("age", "bright")
+    assert Wanted(table, None, ("colour",)).read(photos, 8).kind == "classes"
+    assert Wanted(masks=masks).read(photos, 8).kind == "masks"
+    (folder / "own_groups.py").write_text("def hundred(path):\n    return int(path.stem) // 5\n")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    grouped = Wanted(groups="own_groups:hundred").read(photos, 8)
+    assert [len(x) for x, _ in grouped.splits().values()] == [20, 5, 5]
+    whole = folder / "whole"
+    whole.mkdir()
+    photos.rename(whole / "images")
+    masks.rename(whole / "masks")
+    assert Wanted().read(whole, 8).kind == "masks"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({"kind": "values"}, "The option --kind is for the columns of a table; give that with --labels."),
+        ({"columns": ("age",)}, "The option --column is for the columns of a table"),
+        ({"labels": Path("table.csv"), "masks": Path("masks")}, "Both --labels and --masks say what is wanted"),
+        ({"groups": "patient"}, "The function of groups 'patient' cannot be read"),
+        ({"masks": Path("nowhere")}, "There is no folder 'nowhere'"),
+    ],
+)
+def test_what_does_not_fit_together_is_one_sentence(folder, monkeypatch, wanted, sentence, refused):
+    monkeypatch.chdir(folder)
+    with refused(sentence):
+        Wanted(**wanted).read(folder / "photos", 8)
+
+
+def test_what_is_wanted_needs_a_folder(photos, folder, refused):
+    wanted = Wanted(folder / "table.csv")
+    with refused("are for --images with a folder, or for --model"):
+        TaskOptions(wanted=wanted).task("photos")
+    with refused("photos.npz' stands in that file; leave out"):
+        TaskOptions(images=photos, wanted=wanted).task("photos")
+    with refused("The option --examples is for --images with a file"):
+        TaskOptions(images=folder / "photos", examples=5).task("photos")
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "sentence"),
+    [
+        ("values", ("age",), "The images have 1 values, and the network of 'photos' 3 outputs; give others."),
+        ("labels", ("bright",), "The images have 1 labels, and the network of 'photos' 3 outputs; give others."),
+    ],
+)
+def test_a_network_has_an_output_for_each_value_or_label(photos, folder, refused, kind, columns, sentence):
+    wanted = Wanted(folder / "table.csv", kind, columns)
+    with refused(sentence):
+        check_images(TaskOptions(images=folder / "photos", wanted=wanted).task("photos"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -209,3 +211,14 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, refused):
     (tmp_path / "file").write_text("precious")
     with refused("file", "--out"):
         Runs(tmp_path / "file", basis)
+
+
+def named(name, contest):
+    return replace(run(contest), played_with=name)
+
+
+def test_on_several_devices_each_plays_its_share(chain, tmp_path):
+    wanted = contests(chain, "random")
+    players = [partial(named, name) for name in ("first", "second")]
+    finished = list(run_all(players[0], wanted, Runs(tmp_path, basis), 2, players[1:]))
+    assert {played.played_with for played in finished} == {"first", "second"}

@@ -112,6 +112,20 @@ def test_two_jobs_come_to_the_same_as_one(marl_hpo, tmp_path):
     assert rewards[0][0][0] == "digits-convnet-1-2"
 
 
+def test_each_device_has_a_job_and_other_vector_instructions_are_refused_by_who_is_strict(marl_hpo, tmp_path):
+    given = ["compare", "--task", "digits-convnet", "--width", "1/2", "--learners", "random", "--seeds", 2]
+    given += ["--out", tmp_path]
+    rewarded = ["--weight", "inference_ms_per_batch=1"]
+    code, _, err = marl_hpo(*given, "--device", "cpu,cpu:0", "--jobs", 2, "--episodes", 1, *rewarded)
+    assert code == 0, err  # with one job per device times are measured alone
+    store = Store(tmp_path / "trials.sqlite")
+    for fingerprint, trial in list(store.trials()):
+        store.put(fingerprint, replace(trial, machine="NEON"))
+    store.close()
+    code, _, err = marl_hpo(*given, "--jobs", 1, "--device", "cpu", "--episodes", 2, "--strict")
+    assert (code, "made with NEON, and a new one with" in err) == (2, True)
+
+
 @pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),

@@ -8,8 +8,15 @@ from matplotlib import pyplot as plt
 from torch import nn
 
 from agents import Episode
-from experiments.tuning.pictures import improvement_bars, pareto_front, predicted_masks, rewards_per_episode
+from experiments.tuning.pictures import (
+    improvement_bars,
+    parallel_coordinates,
+    pareto_front,
+    predicted_masks,
+    rewards_per_episode,
+)
 from experiments.tuning.tuning import Play
+from marl_hpo_env import Layer, SearchSpace
 
 
 @pytest.fixture
@@ -90,3 +97,22 @@ def test_improvements_are_bars_in_times_and_in_points(tmp_path, drawn):
     assert [bar.get_height() for bar in times.patches] == [40.0, 2.0, 1.5, 2.0, 0.9, 1.0]
     assert [bar.get_height() for bar in points.patches] == [0.5, -1.0]
     assert [text.get_text() for text in times.get_legend().get_texts()] == ["pairwise-q", "random"]
+
+
+def test_designs_are_lines_through_their_values_and_the_one_taken_home_lies_on_top(tmp_path, drawn):
+    space = SearchSpace([Layer("conv", "Conv2d", {"out_channels": (8, 2, 4), "kernel_size": ((1, 1), (3, 3))})])
+    shown = [("conv", "out_channels"), ("conv", "kernel_size")]
+    designs = [space.design({"conv": {"out_channels": n, "kernel_size": (k, k)}}) for n, k in ((8, 3), (2, 1), (4, 3))]
+    figures = dict(zip(designs, (0.5, 0.9, 0.7), strict=True))
+    parallel_coordinates(space, shown, figures, "validation_accuracy", designs[2], tmp_path / "designs.png")
+    assert (tmp_path / "designs.png").read_bytes().startswith(b"\x89PNG")
+    (axis,) = drawn[0].axes
+    lines = [list(line.get_ydata()) for line in axis.lines if len(line.get_ydata()) == 3]
+    # The values in ascending order from 0 to 1, then the figure likewise; the best is drawn last.
+    assert lines == [[1, 1, 0], [0.5, 1, pytest.approx(0.5)], [0, 0, 1], [0.5, 1, pytest.approx(0.5)]]
+    assert [text.get_text().strip() for text in axis.texts] == ["2", "4", "8", "1", "3", "0.5", "0.9"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == [
+        "conv kernels",
+        "conv size",
+        "validation_accuracy",
+    ]

@@ -74,7 +74,7 @@ def test_inputs_of_another_type_than_networks_take_are_refused(refused, kind):
 def test_targets_that_are_neither_classes_nor_masks_are_refused(refused):
     examples = torch.zeros(3, 2), torch.zeros(3, 2)
     task = Task("regression", torch.nn.Linear(2, 2), lambda: Data(examples, examples, examples))
-    with refused("train split", "torch.float32", "class indices"):
+    with refused("torch.float32", "kind='values'", "class indices"):
         _ = task.splits
 
 
@@ -128,3 +128,17 @@ def test_the_fingerprint_tells_apart_what_a_trial_depends_on_and_no_more():
         dataclasses.replace(task, data=lambda: data, model=lambda: model, choices=lambda: task.choices),
     ]
     assert {other.fingerprint for other in same} == {task.fingerprint}
+
+
+def test_what_guessing_the_largest_class_of_training_would_give():
+    x = torch.zeros(4, 2)
+    train, validation, test = (
+        (x, torch.tensor([2, 2, 0, 1])),
+        (x, torch.tensor([0, 0, 0, 2])),
+        (x, torch.tensor([2, 1, 2, 0])),
+    )
+    task = Task("guessed", torch.nn.Linear(2, 3), Data(train, validation, test))
+    assert task.largest_class == ("class 2", 0.25, 0.5)
+    named = Data(train, validation, test, class_names=("ant", "bee", "cow"))
+    assert dataclasses.replace(task, data=named).largest_class.name == "cow"
+    assert marl_hpo_env.task("digits-unet").largest_class is None

@@ -213,7 +213,7 @@ def not_finite(volume):
         ("t2", lambda v: v[..., None], r"_103_1_t2.nii.gz' has shape \(40, 30, 12, 1\); a volume has three dimensions"),
         ("t1ce", np.zeros_like, r"_103_1_t1ce.nii.gz' has no two different voxels in the brain"),
         ("flair", not_finite, r"_103_1_flair.nii.gz' has voxels that are not finite"),
-        ("seg", label_3, r"_103_1_seg.nii.gz' has label 3; labels are 0, 1, 2 and 4"),
+        ("seg", label_3, r"_103_1_seg.nii.gz' has label 3; labels are 0, 1, 2 and 4; BraTS 2023 has 3 where"),
         ("seg", lambda v: v * 0.5, r"_103_1_seg.nii.gz' has label 0.5; labels are 0, 1, 2 and 4"),
     ],
 )
@@ -221,6 +221,46 @@ def test_wrong_volumes_name_the_file(root, kind, function, sentence):
     change(root, kind, function)
     with pytest.raises(InputError, match=sentence):
         brats18(root, 8)
+
+
+def lay(root, kind, affine, turn=lambda volume: volume, patient="Brats18_TCIA01_103_1"):
+    """Writes a volume anew, its voxels in another order and its header accordingly."""
+    path = scan(root, kind, patient)
+    array = turn(np.asarray(nibabel.load(path).dataobj)).copy()
+    nibabel.save(nibabel.Nifti1Image(array, np.array(affine, dtype=float)), path)
+
+
+def test_volumes_whose_axes_are_in_another_order_are_brought_into_line(root):
+    expected = brats18(root, 8, cache=root / "first")
+    x, y, _ = SHAPE
+    # The same voxels at the same places: x from left to right, and x and z exchanged.
+    lay(root, "t1", [[1, 0, 0, 1 - x], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], lambda volume: volume[::-1])
+    lay(
+        root,
+        "seg",
+        [[0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]],
+        lambda volume: volume.transpose(2, 1, 0),
+    )
+    # A whole patient from right to left and from back to front.
+    for kind in (*MODALITIES, "seg"):
+        flipped = [[1, 0, 0, 1 - x], [0, 1, 0, 1 - y], [0, 0, 1, 0], [0, 0, 0, 1]]
+        lay(root, kind, flipped, lambda volume: volume[::-1, ::-1], "Brats18_2013_0_1")
+    assert brats18(root, 8, cache=root / "second").digest() == expected.digest()
+
+
+@pytest.mark.parametrize("kind", ["t2", "seg"])
+def test_volumes_that_lie_elsewhere_are_refused_by_name(root, refused, kind):
+    lay(root, kind, [[-1, 0, 0, 0.05], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # rounded
+    brats18(root, 8)
+    lay(root, kind, [[-1, 0, 0, 3], [0, -1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    with refused(f"_103_1_{kind}.nii.gz' lies up to 3 mm from Brats18_TCIA01_103_1_flair.nii.gz", "register"):
+        brats18(root, 8)
+
+
+def test_labels_that_were_scaled_are_the_nearest_whole_numbers(root):
+    expected = brats18(root, 8)
+    change(root, "seg", lambda labels: labels.astype(np.float32) + 4e-4 * (labels == 4) - 4e-4 * (labels == 2))
+    assert brats18(root, 8).digest() == expected.digest()
 
 
 @pytest.mark.parametrize("length", [0, 10, 100, -1, -9])
@@ -309,10 +349,11 @@ def test_real_volumes_of_the_same_file_format_are_read():
     assert images
     dtypes = set()
     for path in images:
-        volume, labels = read_volume(path), read_labels(HIPPOCAMPUS / "labels" / path.name, (0, 1, 2))
+        volume, labels = read_volume(path).voxels, read_labels(HIPPOCAMPUS / "labels" / path.name, (0, 1, 2)).voxels
         expected = nibabel.load(path)
         dtypes.add(str(expected.get_data_dtype()))
-        np.testing.assert_array_equal(volume, expected.get_fdata(dtype=np.float32))
+        assert nibabel.aff2axcodes(expected.affine) == ("R", "A", "S")
+        np.testing.assert_array_equal(volume, np.flip(expected.get_fdata(dtype=np.float32), (0, 1)))
         assert volume.shape == labels.shape
         assert set(np.unique(labels)) == {0, 1, 2}
     assert len(dtypes) > 1  # they come as bytes and as floats

@@ -13,7 +13,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from marl_hpo_env import InputError
 from marl_hpo_env.data.cifar import VALIDATION_FRACTION, cifar
-from marl_hpo_env.data.splits import divided
+from marl_hpo_env.data.parts import divided
 from marl_hpo_env.testing import DataConformance
 
 TEN = [f"data_batch_{i}" for i in range(1, 6)], "test_batch", "batches.meta", "cifar-10-batches-py"

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from marl_hpo_env.data.digits import digits, digits_on_ground
-from marl_hpo_env.data.splits import Data, as_data, split
+from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError
 
 
@@ -106,72 +106,6 @@ def test_masks_that_are_not_0_or_1_or_of_another_size_are_refused():
     for wrong in (masks * 0.5, masks[..., :2], masks.long()):
         with pytest.raises(InputError, match="The validation split has"):
             Data((images, masks), (images, wrong), (images, masks))
-
-
-class Pairs(torch.utils.data.Dataset):
-    """Inputs with their classes, one by one."""
-
-    def __init__(self, inputs, classes):
-        self.pairs = list(zip(inputs, classes, strict=True))
-
-    def __len__(self):
-        return len(self.pairs)
-
-    def __getitem__(self, index):
-        return self.pairs[index]
-
-
-def test_a_dataset_and_a_tuple_are_split_alike_by_class_without_overlap():
-    inputs, classes = torch.arange(100.0).view(100, 1), torch.arange(100) % 4
-    data, same = as_data((inputs, classes)), as_data(Pairs(inputs, classes))
-    assert data.digest() == same.digest() == as_data((inputs, classes)).digest()
-    assert [len(x) for x, _ in data.splits().values()] == [68, 16, 16]
-    for x, y in data.splits().values():
-        assert torch.equal(x[:, 0].long() % 4, y)
-        assert y.unique().tolist() == [0, 1, 2, 3]
-    assert sorted(torch.cat([x for x, _ in data.splits().values()])[:, 0].tolist()) == list(range(100))
-
-
-def test_pixels_from_0_to_255_are_scaled_and_doubles_become_floats():
-    classes = torch.arange(12) % 2
-    pixels = torch.full((12, 1, 2, 2), 255, dtype=torch.uint8)
-    assert as_data((pixels, classes)).train[0].unique().tolist() == [1.0]
-    assert as_data((np.zeros((12, 3)), classes.numpy())).train[0].dtype == torch.float32
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ((torch.zeros(5, 1), torch.zeros(4)), "There are 5 inputs and 4 targets"),
-        ((torch.zeros(5, 1), torch.tensor([0, 0, 0, 1, 1])), "class 1 has 2"),
-        ((torch.zeros(0, 1), torch.zeros(0)), "there are none"),
-        ("photos", "The data are a str"),
-        (Pairs([torch.zeros(1), torch.zeros(2)], [0, 1]), "cannot be read as tensors of one shape"),
-    ],
-)
-def test_data_that_cannot_be_used_are_one_sentence(given, sentence, refused):
-    with refused(sentence):
-        as_data(given)
-
-
-def test_masks_are_drawn_without_classes():
-    images, masks = torch.rand(20, 3, 4, 4), (torch.rand(20, 1, 4, 4) > 0.5)
-    for given in (masks, masks.float(), masks.to(torch.uint8)):
-        data = as_data((images, given))
-        assert [len(x) for x, _ in data.splits().values()] == [14, 3, 3]
-        assert data.train[1].dtype == torch.float32
-        for x, y in data.splits().values():
-            for image, mask in zip(x, y, strict=True):
-                (number,) = [i for i in range(20) if torch.equal(images[i], image)]
-                assert torch.equal(mask, masks[number].float())
-
-
-def test_targets_that_are_no_whole_numbers_are_refused_and_not_floored(refused):
-    with refused("A target is 0.25; class indices are whole numbers from 0"):
-        split(torch.rand(60, 3, 8, 8), torch.tensor([0.25, 1.0, 0.0]).repeat(20))
-    with refused("A target is nan"):
-        split(torch.rand(60, 3, 8, 8), torch.tensor([float("nan"), 1.0, 0.0]).repeat(20))
-    assert split(torch.rand(60, 3, 8, 8), torch.tensor([2.0, 1.0, 0.0]).repeat(20)).number_of_classes == 3
 
 
 X = torch.rand(4, 3, 8, 8)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import marl_hpo_env
 from marl_hpo_env import METRICS, InputError, Request, Store, StoredEvaluator, TrainingEvaluator, Trial
 from marl_hpo_env.evaluators.evaluator import evaluate_one
-from marl_hpo_env.trial import CLOCK_METRICS, TIME_METRICS
+from marl_hpo_env.trial import CLOCK_METRICS, TIME_METRICS, VALUE_METRICS
 
 A, B, C = Request((0, 0, 0), 0, 4), Request((1, 2, 3), 0, 4), Request((3, 3, 3), 0, 4)
 
@@ -289,6 +289,7 @@ def test_training_answers_every_request_in_order_with_every_metric(training):
         assert trial.status == "completed"
         assert set(trial.metrics) == set(METRICS)
         assert [name for name in METRICS if trial.metrics[name] is None] == [
+            *VALUE_METRICS,
             "peak_memory_mb",
             "epochs_to_threshold",  # the environment's to say
         ]

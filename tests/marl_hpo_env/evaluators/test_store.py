@@ -95,10 +95,11 @@ def test_numbers_come_back_to_the_last_bit(metrics, design, seed, epochs, reason
 def test_what_was_not_stored_is_none():
     store = Store()
     store.put("task", COMPLETED)
-    design, seed, epochs = COMPLETED.request
+    design, seed, epochs, _ = COMPLETED.request
     assert store.get("other task", COMPLETED.request) is None
     for request in (Request(None, seed, epochs), Request(design, seed + 1, epochs), Request(design, seed, None)):
         assert store.get("task", request) is None
+    assert store.get("task", Request(design, seed, epochs, fold=0)) is None
     assert store.get("task", Request(design[:-1], seed, epochs)) is None
     assert store.get("task", COMPLETED.request) is not None
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from marl_hpo_env import InputError, TunableNetwork, load_network, save_network
 from marl_hpo_env.catalog.models.unet import UNet
+from marl_hpo_env.networks.saved import About, read_about
 
 
 class Residual(nn.Module):
@@ -147,6 +148,65 @@ def test_what_a_saved_network_cannot_say_is_one_sentence(network, tmp_path, refu
     save_file(network.state_dict(), str(tmp_path / "hostile"), told)
     with refused():
         load_network(tmp_path / "hostile", Residual())
+
+
+ABOUT = About("torchvision:resnet18", {"num_classes": 3}, "classes", ("a", "b", "c"), 8, 12, (0.5,), (0.25,))
+
+
+def test_what_is_said_about_a_network_is_read_back_and_covered_by_the_checksum(network, tmp_path, refused):
+    save_network(network, tmp_path / "net", ABOUT)
+    about, (example,) = read_about(tmp_path / "net")
+    assert about == ABOUT
+    assert (tuple(example.shape), example.device.type) == ((2, 1, 8, 8), "meta")
+    x = torch.randn(3, 1, 8, 8)
+    assert torch.equal(load_network(tmp_path / "net", Residual())(x), network(x))
+    with safe_open(str(tmp_path / "net"), framework="pt") as file:
+        metadata = file.metadata()
+    changed = {**metadata, "about": metadata["about"].replace('"b"', '"x"')}
+    save_file(network.state_dict(), str(tmp_path / "changed"), changed)
+    with refused("is damaged: its checksum does not fit"):
+        read_about(tmp_path / "changed")
+    save_network(network, tmp_path / "silent")
+    assert read_about(tmp_path / "silent")[0] == About()
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        "{",
+        "[]",
+        "3",
+        "null",
+        "[" * 100_000,
+        '{"nonsense": 1}',
+        '{"model": 3}',
+        '{"arguments": [3]}',
+        '{"arguments": {"num_classes": "3"}}',
+        '{"arguments": {"num_classes": 1000000000000}}',
+        '{"arguments": {"num_classes": -1}}',
+        '{"kind": "boxes"}',
+        '{"kind": ["classes"]}',
+        '{"class_names": "cat"}',
+        '{"class_names": [3]}',
+        '{"image_size": 0}',
+        '{"image_size": 1000000000}',
+        '{"image_size": 8.5}',
+        '{"bits": 1000}',
+        '{"mean": [0.5]}',
+        '{"mean": [0.5], "deviation": [0]}',
+        '{"mean": [NaN], "deviation": [1]}',
+        '{"mean": 0.5, "deviation": 0.5}',
+        '{"value_mean": ["1"], "value_deviation": [1]}',
+    ],
+)
+def test_what_a_file_cannot_say_about_its_network_is_one_sentence(network, tmp_path, refused, about):
+    save_network(network, tmp_path / "net")
+    with safe_open(str(tmp_path / "net"), framework="pt") as file:
+        metadata = {**file.metadata(), "about": about}
+    del metadata["checksum"]
+    save_file(network.state_dict(), str(tmp_path / "hostile"), metadata)
+    with refused():
+        read_about(tmp_path / "hostile")
 
 
 def test_a_file_of_before_checksums_loads(network, tmp_path):

@@ -76,9 +76,14 @@ def same(found: Trial, trial: Trial) -> bool:
 
 # --- the file --------------------------------------------------------------------------------------------------------
 
-NUMBERS = st.floats(allow_nan=False) | st.integers(0, 2**40) | st.integers(0, 400).map(lambda n: n / 400)
+FRACTIONS = st.floats(0, 1) | st.integers(0, 400).map(lambda n: n / 400)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 2**40) | FRACTIONS
 CLOCK = st.floats(0, 1e6, width=32)
 STORED = [name for name, metric in METRICS.items() if metric.of != "history"]
+
+
+def figures(name):
+    return FRACTIONS if name.endswith("_accuracy") else NUMBERS
 
 
 @st.composite
@@ -90,13 +95,13 @@ def tables(draw, search_spaces):
     epochs = draw(st.integers(1, 3))
     keys = draw(st.sets(st.sampled_from(["train_loss", "validation_accuracy", "own"])))
     metrics = st.fixed_dictionaries(
-        {}, optional={name: st.none() | (CLOCK if name in CLOCK_METRICS else NUMBERS) for name in STORED}
+        {}, optional={name: st.none() | (CLOCK if name in CLOCK_METRICS else figures(name)) for name in STORED}
     )
     trials = []
     for number, seed in itertools.product((*range(space.size), None), seeds):
         request = Request(None if number is None else space.design_at(number), seed, epochs)
         length = draw(st.integers(0, epochs)) if keys else 0
-        history = tuple({key: draw(NUMBERS) for key in keys} for _ in range(length))
+        history = tuple({key: draw(figures(key)) for key in keys} for _ in range(length))
         status = draw(st.sampled_from(["completed", "terminated", "failed"]))
         reason = None if status == "completed" else draw(st.text(max_size=3))
         trials.append(Trial(request, status, reason, draw(metrics), history))
@@ -413,6 +418,39 @@ def test_an_unknown_metric_is_refused(refused):
         Table.from_trials("small", SMALL, (0,), 3, [Trial(Request((0, 0), 0, 3), "completed", None, {"accuracy": 1.0})])
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"metrics": {"test_accuracy": 90.0}}, ("[1, 0] under seed 1", "test_accuracy 90", "so 0.9 for 90%")),
+        ({"metrics": {"validation_accuracy": -0.1}}, ("validation_accuracy -0.1", "a fraction of 0 to 1.")),
+        ({"metrics": {"parameters": float("nan")}}, ("parameters nan", "finite numbers, or None")),
+        ({"metrics": {"train_loss": float("inf")}}, ("train_loss inf",)),
+        ({"history": ({"train_loss": float("nan")},)}, ("train_loss nan",)),
+        ({"history": ({"validation_accuracy": 55.0},)}, ("so 0.55 for 55%",)),
+    ],
+)
+def test_figures_that_cannot_be_measured_are_refused_with_their_trial(refused, changes, words):
+    trials = [trained(n, seed) for n in range(6) for seed in (0, 1)]
+    trials[3] = replace(trials[3], **changes)
+    with refused(*words):
+        Table.from_trials("small", SMALL, (0, 1), 3, trials)
+
+
+def test_a_loss_that_is_no_number_may_stand_in_a_trial_that_failed():
+    trials = [trained(n, seed) for n in range(6) for seed in (0, 1)]
+    trials[3] = Trial(trials[3].request, "failed", "The loss is no number.", {}, ({"train_loss": float("nan")},))
+    assert Table.from_trials("small", SMALL, (0, 1), 3, trials).trial(trials[3].request).status == "failed"
+
+
+def test_a_second_trial_of_a_design_with_other_figures_is_refused(refused):
+    trials = [trained(n, seed) for n in range(6) for seed in (0, 1)]
+    same_again = Table.from_trials("small", SMALL, (0, 1), 3, [*trials, trained(2, 1)])
+    assert same_again.digest == Table.from_trials("small", SMALL, (0, 1), 3, trials).digest
+    other = replace(trained(2, 1), metrics={**trained(2, 1).metrics, "parameters": 7})
+    with refused("The trial of the design [0, 1] under seed 1 is there twice"):
+        Table.from_trials("small", SMALL, (0, 1), 3, [*trials, other])
+
+
 def test_a_table_may_lack_the_original_network():
     made = Table.from_trials("small", SMALL, (0, 1), 3, [trained(n, seed) for n in range(6) for seed in (0, 1)])
     original = made.trial(Request(None, 0, 3))
@@ -618,7 +656,10 @@ def test_objectives_that_the_table_lacks_are_refused(refused):
 
 @given(points=st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=6, max_size=6))
 def test_the_front_is_what_nothing_dominates(points):
-    made, objectives = two_objectives(points), ("test_accuracy", "parameters")
+    made, objectives = (
+        two_objectives([(accuracy / 5, size) for accuracy, size in points]),
+        ("test_accuracy", "parameters"),
+    )
     front = made.pareto_front(objectives).tolist()
     for n, (accuracy, size) in enumerate(points):
         dominated = any(a >= accuracy and s <= size and (a, s) != (accuracy, size) for a, s in points)

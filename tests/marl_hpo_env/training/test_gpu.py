@@ -41,6 +41,16 @@ def test_cpu_and_gpu_agree_within_what_rounding_makes_of_three_epochs():
         assert on_gpu.metrics[name] == on_cpu.metrics[name]
 
 
+def test_bf16_learns_what_float32_does():
+    task = marl_hpo_env.task("digits-convnet")
+    task = dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, precision="bf16"))
+    network, trial = task.trainer(torch.device("cuda")).train(Request(DESIGN, 0, 3))
+    exact = train("cuda")[1]
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert trial.history != exact.history
+    assert trial.metrics["test_accuracy"] == pytest.approx(exact.metrics["test_accuracy"], abs=0.1)
+
+
 def test_a_network_comes_home_from_the_gpu(tmp_path):
     network, _ = train("cuda", epochs=1)
     marl_hpo_env.save_network(network, tmp_path / "network.safetensors")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import marl_hpo_env
-from marl_hpo_env import InputError, SharedNetwork, TunableNetwork
+from marl_hpo_env import Data, InputError, SharedNetwork, TunableNetwork
 from marl_hpo_env.training.shared_training import SharedTraining
 
 CPU = torch.device("cpu")
@@ -148,3 +148,25 @@ def test_the_caller_s_random_numbers_stay():
     torch.manual_seed(0)
     SharedTraining(task.trainer(CPU), 1, 0)
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("change", [{"imbalance": "weights"}, {"imbalance": "sampling"}, {"max_gradient_norm": 1e-9}])
+def test_shared_weights_are_trained_by_all_of_the_recipe(change):
+    def trained(**settings):
+        task = marl_hpo_env.task("digits-convnet")
+        few = Data(*((x[:150], y[:150].clamp(max=2)) for x, y in task.splits.splits().values()))
+        recipe = replace(task.recipe, optimizer="sgd", batch_size=50, **settings)
+        training = SharedTraining(replace(task, data=few, recipe=recipe).trainer(CPU), 1, 0)
+        begun = training.digest
+        training.train_epoch()
+        return begun, training
+
+    (begun, plain), (same, other) = trained(), trained(**change)
+    assert begun == same
+    assert plain.digest != other.digest
+    if "max_gradient_norm" in change:
+        (start,) = (trained(learning_rate=1e-30)[1],)
+        moved = [
+            (a - b).abs().max() for a, b in zip(other.network.parameters(), start.network.parameters(), strict=True)
+        ]
+        assert max(moved) < 1e-6

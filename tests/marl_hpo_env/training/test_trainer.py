@@ -20,8 +20,11 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.reward import PaperReward
 from marl_hpo_env.training import trainer as trainer_module
 from marl_hpo_env.training.augmentation import Augmentation
+from marl_hpo_env.training.devices import choose_device
+from marl_hpo_env.training.imbalance import class_weights
 from marl_hpo_env.training.recipe import Limits, Recipe
-from marl_hpo_env.training.trainer import Trainer, choose_device
+from marl_hpo_env.training.scoring import losses
+from marl_hpo_env.training.trainer import Trainer
 from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Trial
 
 CPU = torch.device("cpu")
@@ -330,7 +333,7 @@ def scripted_accuracies(monkeypatch: pytest.MonkeyPatch, accuracies: list[float]
 
     def evaluated(trainer, network, examples):
         figures = evaluate(trainer, network, examples)
-        return (next(remaining), figures[1]) if examples is trainer.data.validation else figures
+        return {**figures, "accuracy": next(remaining)} if examples is trainer.data.validation else figures
 
     monkeypatch.setattr(Trainer, "evaluate", evaluated)
 
@@ -501,8 +504,8 @@ def test_final_training_keeps_its_best_epoch_where_validation_alone_stops_being_
     evaluate, losses = Trainer.evaluate, iter([1.0, 1.0, math.nan])
 
     def evaluated(trainer, network, examples):
-        accuracy, loss = evaluate(trainer, network, examples)
-        return (accuracy, next(losses)) if examples is trainer.data.validation else (accuracy, loss)
+        figures = evaluate(trainer, network, examples)
+        return {**figures, "loss": next(losses)} if examples is trainer.data.validation else figures
 
     monkeypatch.setattr(Trainer, "evaluate", evaluated)
     trial = train(make_task(), Request(None, 0, None))
@@ -584,7 +587,7 @@ def test_a_batch_is_slow_beside_the_original_s_median_and_the_first_three_do_not
     kernels = {"conv": {"out_channels": (4, 8)}, Watched: {"kind": ("good",)}}
     task = make_task(choices=lambda: kernels, limits=Limits(batch_ratio=5.0, batches=3))
     said = iter([900.0, 900.0, 900.0] + [10.0] * 20 + [900.0, 900.0, 900.0] + [100.0] * 3 + [900.0] * 3 + [49.0] * 99)
-    monkeypatch.setattr(trainer_module._Clock, "ms", lambda clock: next(said))
+    monkeypatch.setattr(trainer_module.Clock, "ms", lambda clock: next(said))
     trainer = task.trainer(CPU, measure_time=False)
     slow, fast = (trainer.train(Request(design, 0, 2))[1] for design in ((1, 0), (0, 0)))
     assert slow.status == "terminated"
@@ -710,7 +713,7 @@ def test_only_kernels_decay_where_asked(optimizer):
 def test_patience_counts_from_the_last_change_of_the_rate(monkeypatch):
     # Accuracy never improves after the first epoch, so patience alone decides. The rate changes after epochs 4 and 8.
     def evaluate(self, network, examples):
-        return 0.5, 1.0
+        return {"loss": 1.0, "accuracy": 0.5}
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
 
@@ -763,3 +766,128 @@ def test_every_metric_is_measured_and_those_of_the_network_need_no_training():
         assert (trial.metrics[name] is None) == (name in unmeasured or metric.of == "history"), name
     assert {METRICS[name].of for name in trainer.sizes(trainer._fresh((0, 0)))} == {"network"}
     assert {METRICS[name].of for name in trial.history[0]} == {"epoch"}
+
+
+# Clipping, precision.
+
+
+@pytest.mark.parametrize("norm", [1e-3, 1e9])
+def test_a_gradient_is_no_longer_than_the_recipe_allows(monkeypatch, norm):
+    lengths = []
+    step = torch.optim.SGD.step
+
+    def noted(self, *more):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        lengths.append(float(torch.linalg.vector_norm(torch.cat([g.flatten() for g in gradients]))))
+        return step(self, *more)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", noted)
+    free = train(make_task(recipe={"optimizer": "sgd"}), Request(None, 0, 1))
+    unclipped, lengths[:] = list(lengths), []
+    clipped = train(make_task(recipe={"optimizer": "sgd", "max_gradient_norm": norm}), Request(None, 0, 1))
+    assert min(unclipped) > 1e-2
+    assert lengths == pytest.approx(unclipped if norm > 1 else [norm] * len(unclipped), rel=1e-2)
+    assert (clipped.history == free.history) == (norm > 1)
+
+
+def test_adamw_s_decay_does_not_enter_the_gradient():
+    kinds = {
+        name: type(make_task(recipe={"optimizer": name}).trainer(CPU).optimizer(Net())) for name in ("adam", "adamw")
+    }
+    assert kinds == {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def test_bf16_without_a_gpu_that_can_is_one_sentence_before_anything_is_trained(refused):
+    task = make_task(recipe={"precision": "bf16"})
+    with refused("'bf16'", "'cpu'", "float32"):
+        task.fit(None, "cpu")
+    with refused("'bf16'", "'cpu'"):
+        TrainingEvaluator(task, "cpu")
+    with refused("'bf16'", "'cpu'"):
+        TrainingEvaluator(make_task(recipe_choices={"precision": ("float32", "bf16")}), "cpu")
+
+
+def test_bf16_computes_in_training_alone_and_keeps_float32_weights(monkeypatch):
+    monkeypatch.setattr(trainer_module, "check_precision", lambda *_: None)  # the CPU can, slowly
+    task = make_task(
+        model=nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.Linear(8, 10)),
+        choices=None,
+        recipe={"precision": "bf16"},
+    )
+    trainer = task.trainer(CPU)
+    seen = set()
+
+    def noted(output, targets, *more):
+        seen.add((torch.is_inference_mode_enabled(), output.dtype))
+        result = losses(output, targets, *more)
+        assert result[0].dtype == torch.float32
+        return result
+
+    monkeypatch.setattr(trainer_module, "losses", noted)
+    network, trial = trainer.train(Request(None, 0, 2))
+    assert seen == {(False, torch.bfloat16), (True, torch.float32)}
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert trial.history[1]["train_loss"] < trial.history[0]["train_loss"]
+
+
+# Classes of different sizes.
+
+
+def imbalanced() -> Data:
+    """Two classes, noise, four in five of the first; validation is balanced."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.tensor([0] * 160 + [1] * 40)
+    validation = torch.tensor([0, 1] * 50)
+    return Data(*((torch.randn(len(y), 4, generator=generator), y) for y in (targets, validation, validation)))
+
+
+def linear(**recipe) -> Task:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 3))  # one output more than there are classes
+    recipe = {"batch_size": 50, "optimizer": "adam", "learning_rate": 1e-2} | recipe
+    return make_task(model=model, data=imbalanced, choices={"0": {"out_features": (2, 4)}}, recipe=recipe)
+
+
+def guesses_of_the_first(task: Task) -> float:
+    network, _ = task.trainer(CPU).train(Request(None, 0, 20))
+    network.eval()
+    return float((network(task.splits.validation[0]).argmax(1) == 0).float().mean())
+
+
+def test_a_remedy_for_imbalance_keeps_noise_from_being_called_the_largest_class():
+    assert guesses_of_the_first(linear()) > 0.95
+    for remedy in ("weights", "sampling"):
+        assert 0.2 < guesses_of_the_first(linear(imbalance=remedy)) < 0.8, remedy
+
+
+def test_weights_are_those_of_torch_s_cross_entropy():
+    weights = class_weights(torch.tensor([0, 0, 0, 2]))
+    torch.testing.assert_close(weights, torch.tensor([2 / 3, 2.0, 2.0]))  # of a class that is not there, any
+    scores, targets = torch.randn(6, 3), torch.tensor([0, 2, 0, 0, 2, 0])
+    torch.testing.assert_close(losses(scores, targets, weights)[0], functional.cross_entropy(scores, targets, weights))
+    assert losses(torch.zeros(6, 3), targets, weights)[0] == pytest.approx(math.log(3))  # the loss of guessing
+
+
+def test_sampling_draws_every_class_equally_often_and_as_many_examples():
+    trainer = linear(imbalance="sampling").trainer(CPU)
+    batches = [y for _, y in trainer.batches(torch.Generator().manual_seed(0), torch.arange(200))]
+    assert sum(map(len, batches)) == 200
+    assert 70 < int((torch.cat(batches) == 1).sum()) < 130
+    few = torch.cat([torch.arange(20), torch.arange(190, 200)])  # the examples of an episode
+    drawn = torch.cat([x for x, _ in trainer.batches(torch.Generator().manual_seed(0), few)])
+    assert len(drawn) == 30
+    inputs = trainer.data.train[0]
+    assert all(any(torch.equal(x, inputs[i]) for i in few) for x in drawn)
+
+
+def test_validation_is_neither_weighed_nor_drawn():
+    plain, remedied = (linear(learning_rate=1e-30, imbalance=each).trainer(CPU) for each in (None, "weights"))
+    ours, theirs = (trainer.train(Request(None, 0, 1))[1].history[0] for trainer in (remedied, plain))
+    assert ours["validation_loss"] == theirs["validation_loss"]
+    assert ours["train_loss"] != theirs["train_loss"]
+
+
+def test_masks_have_no_classes_to_balance(refused):
+    task = marl_hpo_env.task("digits-unet")
+    task = dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, imbalance="weights"))
+    with refused("'weights'", "for classes", "masks"):
+        _ = task.splits

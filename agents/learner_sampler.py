@@ -73,8 +73,8 @@ class LearnerSampler(BaseSampler):
     `coordination-graph(multi_objective=True)` searches. For all others they are weighed anew for each trial, with weights drawn
     uniformly (ParEGO; Knowles, 2006): the reward is the greatest weighted distance from the best, by ranks, with a minus.
 
-    A learner that repeats no design, such as `coordination-graph`, repeats none here, with as many processes as there are. When
-    it has no more designs, values are drawn as those before the first completed trial.
+    A learner that repeats no design, such as `coordination-graph`, repeats none here, with as many processes as there are, once a
+    trial has completed. When it has no more designs, values are drawn as those before the first completed trial.
 
     Args:
         learner: is copied for each trial and stays as it is.

@@ -85,7 +85,7 @@ def regrets(table: str, seed: int) -> dict[str, Array]:
     benchmark = open_benchmark(table, ACCURACY, ())
     rewards, space, most = benchmark.rewards(benchmark.table_seed(seed)), benchmark.table.space, max(EVALUATIONS)
     played = {
-        ITSELF: play_contest(Contest(LEARNER, table, ACCURACY, (), seed, most)).designs,
+        ITSELF: play_contest(Contest(LEARNER, table, ACCURACY, (), seed, most)).numbers,
         ALL: sampled(benchmark, None, seed, most),
         GIVEN: sampled(benchmark, connected_as_layers(space), seed, most),
     }

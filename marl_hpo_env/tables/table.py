@@ -15,7 +15,7 @@ training that was restarted or terminated by a limit (V-E) counts as such, howev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -103,6 +103,11 @@ class Table:
             for kind in ("metric/", "history/")
         )
         self._cached: dict[tuple[int, int], dict[str, Column]] = {}
+        self._shipped_as: str | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., Table], tuple[Any, ...]]:
+        """A table of the package is sent to other processes by its name and digest, any other with its content."""
+        return (_again, (self._shipped_as, self.digest)) if self._shipped_as else (Table, (self.content,))
 
     @classmethod
     def open(cls, table: Path | str) -> Table:
@@ -130,7 +135,9 @@ class Table:
                     f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "
                     "name ends in .npz, a benchmark's of others in .json."
                 )
-            return cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
+            opened = cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
+            opened._shipped_as = str(table)
+            return opened
         try:
             return cls(path.read_bytes(), str(table))
         except OSError as error:
@@ -558,6 +565,16 @@ def _reference(points: npt.NDArray[np.float64], reference: Reference) -> npt.NDA
     if reference not in get_args(Reference):
         raise InputError.unknown("reference", reference, get_args(Reference))
     return nadir(points) if reference == "nadir" else np.asarray(points.max(axis=0))
+
+
+def _again(name: str, digest: str) -> Table:
+    """The package's table of this name, where it is the one that was sent."""
+    table = Table.open(name)
+    if table.digest != digest:
+        raise InputError(
+            f"The table {name!r} is another one here than where it was sent from; use one version of marl-hpo-env."
+        )
+    return table
 
 
 def _last(by_epoch: Column, length: npt.NDArray[Any]) -> Column:

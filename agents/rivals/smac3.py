@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -58,7 +59,7 @@ class Smac:
             deterministic=True,
             n_trials=self.expected_episodes,
             seed=seed,
-            output_directory=self._folder.name,
+            output_directory=Path(self._folder.name),
         )
         self._smac = HyperparameterOptimizationFacade(
             scenario, lambda configuration, seed: 0.0, logging_level=False, overwrite=True

@@ -11,8 +11,6 @@ import torch
 from experiments.provenance import cores
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import Evaluator, InputError, RayEvaluator, StoredEvaluator, Task, TrainingEvaluator
-from marl_hpo_env.catalog.synthetic import SyntheticTask
-from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 from marl_hpo_env.training.devices import choose_devices
 
 
@@ -55,7 +53,7 @@ class Machines:
 
 def evaluator_of(
     task: Task, machines: Machines, timed: bool, output: Path | None = None
-) -> TrainingEvaluator | RayEvaluator | SyntheticEvaluator:
+) -> TrainingEvaluator | RayEvaluator:
     """What turns a task's designs into trials.
 
     Args:
@@ -67,8 +65,6 @@ def evaluator_of(
     Raises:
         InputError: if there is no such device or cluster, or times are limited and several workers or a cluster asked for.
     """
-    if isinstance(task, SyntheticTask):
-        return SyntheticEvaluator(task)
     if machines.ray is not None:
         return RayEvaluator(
             task,

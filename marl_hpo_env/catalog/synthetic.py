@@ -32,7 +32,7 @@ class SyntheticTask(Task):
     """A task whose trials are computed: `SyntheticEvaluator` answers for it. Its seed says which drawing it is."""
 
     @property
-    def space(self) -> SearchSpace:  # type: ignore[override]
+    def space(self) -> SearchSpace:
         return drawing(self.name, 0).space
 
     @property
@@ -40,7 +40,7 @@ class SyntheticTask(Task):
         return {}
 
     @property
-    def fingerprint(self) -> str:  # type: ignore[override]
+    def fingerprint(self) -> str:
         """A digest of the formula's settings."""
         return hashlib.sha256(json.dumps([self.name, SYNTHETIC[self.name]]).encode()).hexdigest()[:16]
 

@@ -13,10 +13,12 @@ import typer
 
 from agents import Learner, learner
 from experiments.command_line import Stopped
+from experiments.tuning.callbacks import PHASES
 from experiments.tuning.candidates import Settled, candidates_table, constrained, settle
 from experiments.tuning.designs import Designs
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
+from experiments.tuning.logs import Log
 from experiments.tuning.overview import report_so_far, write_overview
 from experiments.tuning.pictures import (
     improvement_bars,
@@ -47,7 +49,7 @@ from experiments.tuning.sentences import (
     resolution,
     time_taken,
 )
-from experiments.tuning.tuning import PHASES, Play, Tuning
+from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, InputError, Limits, Reward, Task, Trial
 from marl_hpo_env.networks.saved import About
 
@@ -55,7 +57,12 @@ _STARTED = time.perf_counter()
 
 
 def prepare(
-    task: Task, out: Path | None, machines: Machines, reward: Reward | None = None, about: About | None = None
+    task: Task,
+    out: Path | None,
+    machines: Machines,
+    reward: Reward | None = None,
+    about: About | None = None,
+    logs: Sequence[Log] = (),
 ) -> Tuning:
     """The run of a task in its folder, having said what the user should know of it; its arguments are those of `Tuning`.
 
@@ -66,7 +73,7 @@ def prepare(
         where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
         typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
-    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines, about=about)
+    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines, about=about, logs=logs)
     for note in task.splits.notes:
         typer.echo(note, err=True)
     for line in inheritance(task):
@@ -139,7 +146,7 @@ def _play_both(
         seconds=limits.search_seconds(1 if baseline is None else 2),
         target=limits.target,
         start=start,
-        record=run.episodes(label),
+        run=run,
     )
     if found_nothing(tuning, played):
         typer.echo(
@@ -159,7 +166,7 @@ def _play_both(
             played.evaluations,
             seconds=limits.search_seconds(1),
             start=start,
-            record=run.episodes(other),
+            run=run,
         )
     close(tuning, run, played, beside, limits)
     run.update(ended=played.ended)

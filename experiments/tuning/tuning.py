@@ -15,7 +15,7 @@ from torch import nn
 
 from agents import Episode, Learner, PairwiseQ, play
 from agents.playing import EPISODES_PER_EVALUATION, begin
-from experiments.progress import progress_bar
+from experiments.progress import at_work, progress_bar
 from experiments.provenance import command
 from experiments.tuning.callbacks import Kept, Shown
 from experiments.tuning.episodes import EpisodesFile
@@ -196,8 +196,8 @@ class Tuning:
         # Each play begins with the task's own epochs, also where an earlier one has lowered them.
         evaluator = evaluator or self._stored
         self.env = env(self.task, evaluator=evaluator, reward=self.reward).unwrapped
-        with self.console.status(
-            "training the original network, and finding out the epoch budget where it is not given"
+        with at_work(
+            self.console, "training the original network, and finding out the epoch budget where it is not given"
         ):
             self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
         begin(self.env, learner, seed)
@@ -306,7 +306,7 @@ class Tuning:
         return self._alone.stored(request)
 
     def _fit(self, label: str, design: Design | None, seconds: float) -> tuple[nn.Module | None, Trial]:
-        with self.console.status(f"training {label} to convergence"):
+        with at_work(self.console, f"training {label} to convergence"):
             network, trial = self._trains_alone.fit(design, seconds)
         if not trial.accidental and not (trial.cut and self._alone.stored(trial.request)):
             self.folder.store.put(self._alone.fingerprint, trial)

@@ -34,8 +34,12 @@ def best_design(episodes: Sequence[Episode]) -> str | None:
     return None if best is None else ",".join(map(str, best.design))
 
 
-def check_installed(package: str) -> None:
-    """Nothing, if a log's package is there, whose name is that of the extra.
+def check_installed(package: str, extra: str | None = None) -> None:
+    """Nothing, if a package that shows runs is there.
+
+    Args:
+        package: its name.
+        extra: that installs it; of the same name where None.
 
     Raises:
         InputError: if it is not.
@@ -43,5 +47,6 @@ def check_installed(package: str) -> None:
     spec = find_spec(package)
     if spec is None or spec.origin is None:  # a folder of logs in the current one, such as `wandb`, is no package
         raise InputError(
-            f"This log needs the package {package!r}; install it with: pip install 'marl-hpo-env[{package}]'."
+            f"What was asked for needs the package {package!r}; install it with: "
+            f"pip install 'marl-hpo-env[{extra or package}]'."
         )

@@ -194,7 +194,7 @@ def opened(folder: Path) -> Iterator[tuple[list[Run], Store]]:
     Raises:
         InputError: if there is no run.
     """
-    runs = [Run(folder)] if is_run(folder) else list(runs_in(folder))
+    runs = runs_of(folder)
     stored = _top(folder) / "trials.sqlite"
     if not stored.is_file() or not (runs or _of_before(folder)):
         raise InputError(f"The folder {str(folder)!r} holds no run; name the one that `marl-hpo tune` named.")
@@ -203,6 +203,11 @@ def opened(folder: Path) -> Iterator[tuple[list[Run], Store]]:
         yield runs, store
     finally:
         store.close()
+
+
+def runs_of(folder: Path) -> list[Run]:
+    """The runs of a folder by name, or the one that it is."""
+    return [Run(folder)] if is_run(folder) else list(runs_in(folder))
 
 
 def _top(folder: Path) -> Path:

@@ -161,6 +161,8 @@ class Tuning:
             learners=[],
             taken={},
             ended=None,
+            directions=self.env.directions,
+            constraints=[str(constraint) for constraint in getattr(self.reward, "constraints", ())],
         )
 
     def play(

@@ -20,6 +20,7 @@ from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.logs import Log
 from experiments.tuning.overview import report_so_far, write_overview
+from experiments.tuning.page import write_page
 from experiments.tuning.pictures import (
     improvement_bars,
     predicted_masks,
@@ -272,7 +273,7 @@ def write_report(
     lines: Sequence[str] = (),
     more: Mapping[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
-    """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
+    """Shows the tables and sentences of a run; writes them to `report.md` and `report.html`, with what they were measured on."""
     task = tuning.task
     tables = {
         "Trained to convergence": comparison(trials, task.measures),
@@ -280,5 +281,8 @@ def write_report(
         **(more or {}),
     }
     took = time_taken(device_seconds(tuning.folder.store), time.perf_counter() - _STARTED)
-    publish(run / "report.md", task.name, tables, lines, measured_alone(tuning.device, took))
+    last = measured_alone(tuning.device, took)
+    publish(run / "report.md", task.name, tables, lines, last)
+    write_page(run, tuning.folder.store, task.name, tables, lines, last, designs)
     typer.echo(f"{took[0].upper()}{took[1:]}.")
+    typer.echo(f"The report, for a browser: {run / 'report.html'}")

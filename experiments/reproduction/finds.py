@@ -18,7 +18,7 @@ from experiments.reproduction.trainings import Trainings, the_papers_learner
 from experiments.tuning.callbacks import PHASES
 from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, Trial
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.devices import choose_device
 
 ORIGINAL, TEAM, RANDOM = "original", "pairwise-q", "random"
 

@@ -61,7 +61,10 @@ def test_an_error_within_ends_the_lines():
     def lines():  # rich has a thread of its own, whose end it does not wait for
         return [thread for thread in threading.enumerate() if thread.name == "a line a minute"]
 
-    with pytest.raises(KeyError), progress_bar(Console(file=io.StringIO())):
+    def fail():
         assert lines()
         raise KeyError
+
+    with pytest.raises(KeyError), progress_bar(Console(file=io.StringIO())):
+        fail()
     assert not lines()

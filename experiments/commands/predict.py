@@ -64,10 +64,11 @@ def _scores(network: nn.Module, image: torch.Tensor, about: About) -> torch.Tens
     """
     import torch
 
+    from marl_hpo_env.training.scoring import own_output
+
     try:
         with torch.inference_mode():
-            outputs = network(image)
-        (scores,) = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+            (scores,) = own_output(network(image))
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"The network cannot take images of shape {tuple(image.shape[1:])}: {first_line(error)}."

@@ -83,7 +83,12 @@ def image_table(
         [path for path in images if path not in used], root, f"{str(table)!r} has no line with targets for them"
     )
     notes += no_images([path for path in others if path != table], root)
-    notes = [f"In {table.name}, {files!r} names the images and {_listed(wanted)} their {kind}.", *read.notes, *notes]
+    of_groups = f", {groups!r} their groups" if groups else ""
+    notes = [
+        f"In {table.name}, {files!r} names the images and {_listed(wanted)} their {kind}{of_groups}.",
+        *read.notes,
+        *notes,
+    ]
     kept = torch.tensor(pictures.kept)
     return pictures.data(
         read.values[kept],
@@ -219,7 +224,7 @@ class _Columns:
             return "classes" if all(sum(map(bool, row)) == 1 for row in numbers) else "labels"
         raise InputError(
             f"The columns {_listed(self._names)} of {str(self._table)!r} hold {self._cells[0][0]!r} and the like, which may "
-            "be classes, labels or values; say which kind, and which columns are the target."
+            "be classes, labels or values; say which kind (--kind), and which columns are the target (--column)."
         )
 
     def targets(self, kind: Kind) -> Targets:
@@ -245,7 +250,10 @@ class _Columns:
         number = _number(cell)
         if number is None or not math.isfinite(number) or (kind != "values" and number not in (0, 1)):
             right = "numbers" if kind == "values" else "0 and 1"
-            raise InputError(f"The column {name!r} of {str(self._table)!r} holds {cell!r}; {kind} are {right}.")
+            raise InputError(
+                f"The column {name!r} of {str(self._table)!r} holds {cell!r}; {kind} are {right}, and columns that are no target "
+                "are left out by naming the others (--column)."
+            )
         return number
 
     def _tags(self) -> Targets:

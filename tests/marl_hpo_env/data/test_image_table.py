@@ -171,7 +171,11 @@ def test_what_is_lacking_is_left_out_and_counted(folder):
         (["file,a", "p1,x"], {"kind": "masks"}, ("There is no kind of targets in a table 'masks'",)),
         (["file,a", "p1,x", "p2,y", "p3,x", "p4,x"], {}, ("three examples of every class; class y has 1",)),
         (["file,split", "p1,train"], {}, ("has no column but file, split",)),
-        (["file,a,g", *(f"p{i},x,{i % 2}" for i in range(6))], {"groups": "g"}, ("There are 2 groups", "3 parts")),
+        (
+            ["file,a,g", *(f"p{i},{'xy'[i % 2]},{i % 2}" for i in range(6))],
+            {"groups": "g"},
+            ("There are 2 groups", "3 parts"),
+        ),
     ],
 )
 def test_tables_that_cannot_be_used_are_one_sentence(folder, refused, lines, settings, words):

@@ -221,12 +221,12 @@ def _made(make: Callable[..., nn.Module], model: str, arguments: Mapping[str, in
     return network
 
 
-def about(model: str, task: Task) -> About:
-    """What is written beside the networks of a task that `own_task` made of this model."""
+def about(model: str | None, task: Task) -> About:
+    """What is written beside the networks of a task that `own_task` made of this model; of another where it is None."""
     from marl_hpo_env.networks.saved import About
 
     data = task.splits
-    arguments = _arguments(_maker(model), model, data.number_of_classes)
+    arguments = {} if model is None else _arguments(_maker(model), model, data.number_of_classes)
     read = {} if data.reading is None else data.reading._asdict()
     return About(model, arguments, data.kind, data.class_names, **read)
 
@@ -254,4 +254,6 @@ def load_saved(path: Path, model: str | None) -> tuple[nn.Module, About]:
             f"--model {said.model}."
         )
     name = str(model or said.model)
-    return load_network(path, _made(_maker(name), name, said.arguments)), said
+    make = _maker(name)
+    arguments = said.arguments if said.model else _arguments(make, name, len(said.class_names))
+    return load_network(path, _made(make, name, arguments)), said

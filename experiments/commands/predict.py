@@ -44,8 +44,8 @@ def predict(
     loaded, about = load_saved(expanded(network), model)
     if about.image_size is None or about.kind is None:
         raise InputError(
-            f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune --model` and "
-            "`fit --model` do."
+            f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune` and `fit` "
+            "do, where these read photos from a folder."
         )
     reading = ImageReading(about.image_size, about.bits, about.mean, about.deviation)
     for photo in map(expanded, photos):

@@ -20,6 +20,7 @@ benchmark: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.tables
 	$(BIN)/python -m experiments.benchmarks.coordination_graph
 	$(BIN)/python -m experiments.benchmarks.depth
+	$(BIN)/python -m experiments.benchmarks.vectorised
 	$(BIN)/python -m experiments.benchmarks.isolation
 
 # On a machine with CUDA; on another one the first command says so in a sentence.

@@ -166,7 +166,6 @@ class PairwiseQ(TurnBasedLearner):
         super().reset(space, seed)
         self._space = space
         self._random = random.Random(whole_number("seed", seed, 0))
-        self._position = {name: position for position, name in enumerate(space.names)}
         self.tables = {(i, j): QTable(space.sizes[i], space.sizes[j]) for i, j in space.pairs}
         # A layer that neither feeds nor is fed has no table in the paper; it gets one of a single row (ours).
         self._alone = {j for j in range(len(space)) if not space.feeding[j] and not space.fed[j]}
@@ -226,7 +225,7 @@ class PairwiseQ(TurnBasedLearner):
 
     def act(self, agent: str, observation: Mapping[str, Any]) -> int:
         """The agent's action: Algorithm 1, Algorithm 3 or random, by phase and epsilon."""
-        layer = self._position[agent]
+        layer = self._space.position(agent)
         if layer == 0:
             self._picks = []
             self._begin_episode()

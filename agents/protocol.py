@@ -96,7 +96,7 @@ class TurnBasedLearner:
         """The action of `agent`, whose turn it is.
 
         Args:
-            agent: the name of its layer.
+            agent: its name, one of `space.agents`; `space.position` says which layer it has.
             observation: what the turn-based environment shows it: `"observation"`, its feeding layers' picks plus one,
                 and `"action_mask"`.
         """
@@ -112,11 +112,10 @@ class TurnBasedLearner:
                 f"The learner {type(self).__name__!r} has no game; its `reset` first calls `super().reset(space, seed)`."
             )
         game = self._game
-        names = game.space.names
         designs: list[Design] = []
         while len(designs) < n and not self.finished and not (designs and self.waits_for_rewards):
             game.reset()
-            for position, name in enumerate(names):
+            for position, name in enumerate(game.space.agents):
                 observation = {"observation": game.observe(position), "action_mask": self._masks[position]}
                 game.pick(self.act(name, observation))
             assert game.design is not None

@@ -559,6 +559,11 @@ PARTS: Mapping[str, Callable[[], str]] = {
             for what in ("slices and trainings", "regret in points of mean test accuracy")
         ),
     ),
+    "learner-sampler": partial(
+        _once_measured,
+        "learner-sampler",
+        *(f"## {table}: regret in points of validation accuracy" for table in ("digits-convnet", "digits-branches")),
+    ),
     "shared-search": partial(_once_measured, "shared-search", "## Found at equal cost"),
     "pruning": partial(_once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(_copied, "zoo", "## By zoo"),

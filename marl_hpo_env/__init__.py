@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from marl_hpo_env.catalog.registry import task, tasks
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
-from marl_hpo_env.environments.padded import PaddedObservations
+from marl_hpo_env.environments.recording import RecordEpisodes
 from marl_hpo_env.environments.registration import env, parallel_env, register, register_task
 from marl_hpo_env.errors import InputError, first_line, import_object, is_number, whole_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
@@ -68,10 +68,10 @@ __all__ = [
     "Loss",
     "Metric",
     "Objective",
-    "PaddedObservations",
     "PaperReward",
     "RayEvaluator",
     "Recipe",
+    "RecordEpisodes",
     "Replacement",
     "Request",
     "Reward",

@@ -27,7 +27,7 @@ MOST_ACTIONS = 1_000_000
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One tunable module of a network; it has one agent of the same name.
+    """One tunable module of a network; it has one agent.
 
     Args:
         name: the module's name in its network, such as `"features.0"`.
@@ -143,7 +143,9 @@ class SearchSpace:
 
     Attributes:
         layers: the layers, in network order.
-        names: their names, which are also the agents'.
+        names: their names, as files and stores have them.
+        agents: the agents' names: the layers', with `_` for every dot, as `torch.nn.ModuleDict` takes them (`features_0` for
+            `features.0`). Where that is another layer's or agent's name, `_2`, `_3` and so on follow.
         sizes: the number of actions of each layer.
         feeding: for each layer, the indices of the layers that feed it, ascending.
         fed: for each layer, the indices of the layers that it feeds, ascending.
@@ -168,6 +170,14 @@ class SearchSpace:
                     raise InputError(f"Layer {layer.name!r} is fed by {name!r}, which is not a layer before it.")
             feeding.append(tuple(sorted({self._position[name] for name in layer.inputs})))
             self._position[layer.name] = position
+        # No agent bears the name of another's layer, so that a name says which layer is meant.
+        for position, name in enumerate(self.names):
+            if "." in name:
+                plain = name.replace(".", "_")
+                numbered = itertools.chain([plain], (f"{plain}_{n}" for n in itertools.count(2)))
+                self._position[next(agent for agent in numbered if agent not in self._position)] = position
+        agents = {position: name for name, position in self._position.items()}  # the last of a layer's names
+        self.agents = tuple(agents[position] for position in range(len(self.layers)))
         self.feeding = tuple(feeding)
         self.pairs = tuple(sorted((i, j) for j, producers in enumerate(feeding) for i in producers))
         fed: list[list[int]] = [[] for _ in self.layers]
@@ -199,7 +209,7 @@ class SearchSpace:
         return f"SearchSpace({len(self)} layers, {len(self.pairs)} pairs, {self.size_text} designs)"
 
     def position(self, name: str) -> int:
-        """The index of the layer with this name.
+        """The index of the layer, or of the agent, with this name.
 
         Raises:
             InputError: if there is none.
@@ -247,8 +257,10 @@ class SearchSpace:
         Raises:
             InputError: if a layer is missing or unknown, or has no such action.
         """
+        known = set(self.names)
         for name in hyperparameters:
-            self.position(name)
+            if name not in known:
+                raise InputError.unknown("layer", name, self.names)
         missing = [name for name in self.names if name not in hyperparameters]
         if missing:
             raise InputError(f"The hyperparameters of layer {missing[0]!r} are missing; a design has every layer's.")

@@ -62,7 +62,6 @@ class Reinforce(TurnBasedLearner):
         super().reset(space, seed)
         seed = whole_number("seed", seed, 0)
         self._rng = np.random.default_rng(seed)
-        self._position = {name: position for position, name in enumerate(space.names)}
         layers, actions = len(space), max(space.sizes)
         self._lstm = nn.LSTM(UNITS, UNITS, device="meta").to_empty(device="cpu")
         self._embedding = torch.empty(1 + layers * actions, UNITS)  # of the start, and of every layer's actions
@@ -81,7 +80,7 @@ class Reinforce(TurnBasedLearner):
         """Draws from the layer's softmax."""
         import torch
 
-        layer = self._position[agent]
+        layer = self._game.space.position(agent)
         if layer == 0:
             self._token, self._state = 0, None
         size = len(observation["action_mask"])

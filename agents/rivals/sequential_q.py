@@ -65,7 +65,6 @@ class SequentialQ(TurnBasedLearner):
         super().reset(space, seed)
         self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._sizes = space.sizes
-        self._position = {name: position for position, name in enumerate(space.names)}
         # Empty until the first reward says where values start.
         self.q: list[list[list[float]]] = []
         self._memory: dict[Design, float] = {}
@@ -80,7 +79,7 @@ class SequentialQ(TurnBasedLearner):
 
     def act(self, agent: str, observation: Mapping[str, Any]) -> int:
         """Epsilon-greedy on the row of the previous pick; ties at random."""
-        layer = self._position[agent]
+        layer = self._game.space.position(agent)
         row = 0 if layer == 0 else self._previous
         if not self.q or self._rng.random() < self.epsilon:
             action = int(self._rng.integers(self._sizes[layer]))

@@ -69,7 +69,6 @@ class ValueDecomposition(TurnBasedLearner):
         seed = whole_number("seed", seed, 0)
         self._rng = np.random.default_rng(seed)
         self._space = space
-        self._position = {name: position for position, name in enumerate(space.names)}
         layers, actions = len(space), max(space.sizes)
         kinds = sorted({layer.kind for layer in space.layers})
         # What an agent sees is a list of ones: who it is, its layer's kind, and the picks of the layers that feed its own.
@@ -103,7 +102,7 @@ class ValueDecomposition(TurnBasedLearner):
         """The agent's share of the team's value for each of its actions; shape (actions,), in standardised rewards."""
         import torch
 
-        layer = self._position[agent]
+        layer = self._space.position(agent)
         feeding = list(self._space.feeding[layer])
         picks = torch.as_tensor(observation["observation"][: len(feeding)]) - 1
         with one_thread(), torch.no_grad():

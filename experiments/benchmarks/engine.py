@@ -91,7 +91,7 @@ def main(
 ) -> None:
     """Train one design by the engine and by a plain loop, in turn."""
     from marl_hpo_env import Request
-    from marl_hpo_env.training.trainer import choose_device
+    from marl_hpo_env.training.devices import choose_device
 
     where = choose_device(device)
     task = random_images(images)

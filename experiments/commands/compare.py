@@ -42,6 +42,7 @@ from marl_hpo_env import tasks as known_tasks
 
 if TYPE_CHECKING:
     from experiments.comparison.contest import Benchmark, Contest, Run
+    from experiments.comparison.recorded import RecordedRun, Recording
     from experiments.text_tables import TextTable
 
 
@@ -92,6 +93,14 @@ def compare(
     more_learners: Annotated[
         list[str] | None,
         typer.Option("--learner", help="One more, such as your own: package.module:Class; repeat for more."),
+    ] = None,
+    recorded: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FILES",
+            help="Runs that any other training recorded with RecordEpisodes, as in 'my PPO=ppo-*.jsonl': each file, or folder of "
+            "files, is one; repeat for more.",
+        ),
     ] = None,
     weight: Annotated[
         list[str] | None,
@@ -159,6 +168,7 @@ def compare(
         episodes or settings.episodes,
         jobs,
         out or Path(folder),
+        tuple(recorded or ()),
     )
 
     def players(several_objectives: bool) -> list[str]:
@@ -183,6 +193,7 @@ class Chosen(NamedTuple):
     episodes: int
     jobs: int | None
     out: Path
+    recorded: tuple[str, ...]
 
     def contest(self, learner: str, task: str, seed: int) -> Contest:
         """One run of them."""
@@ -201,6 +212,12 @@ class Chosen(NamedTuple):
         runs = {one.contest: one for one in finished}
         return {name: [runs[self.contest(name, task, seed)] for seed in range(self.seeds)] for name in learners}
 
+    def recordings(self, tasks: Sequence[str], learners: Sequence[str]) -> dict[str, dict[str, list[Recording]]]:
+        """Of each task, as it calls itself, the recorded runs by name."""
+        from experiments.comparison.recorded import of_tasks, recordings
+
+        return of_tasks(recordings(self.recorded), tasks, learners)
+
 
 def _on_tables(chosen: Chosen, players: Callable[[bool], list[str]]) -> None:
     """Learners on tables, where the best design is known."""
@@ -210,13 +227,37 @@ def _on_tables(chosen: Chosen, players: Callable[[bool], list[str]]) -> None:
 
     benchmarks = _benchmarks(chosen)
     names = players(any(len(benchmark.reward.objectives) > 1 for benchmark in benchmarks.values()))
+    found = chosen.recordings([benchmark.name for benchmark in benchmarks.values()], names)
+    recorded = {
+        table: {
+            name: [_recorded_on(chosen, benchmark, table, name, *one) for one in enumerate(of_name)]
+            for name, of_name in found[benchmark.name].items()
+        }
+        for table, benchmark in benchmarks.items()
+    }
     runs = Runs(chosen.out, basis)
     finished = gather(run, chosen.contests(names), runs, chosen.jobs, _best_regret(benchmarks))
     all_curves = [
-        Curves(benchmark, chosen.by_learner(table, names, finished), chosen.episodes)
+        Curves(benchmark, {**chosen.by_learner(table, names, finished), **recorded[table]}, chosen.episodes)
         for table, benchmark in benchmarks.items()
     ]
     _say(write(all_curves, chosen.out), chosen.out)
+
+
+def _recorded_on(
+    chosen: Chosen, benchmark: Benchmark, table: str, name: str, index: int, recording: Recording
+) -> RecordedRun:
+    """A recorded run on a table; its seed is one of those that are rewarded on the table's seed that it was played on."""
+    seeds = benchmark.table.seeds
+    recording.check(
+        task=benchmark.name,
+        fingerprint=benchmark.evaluator.fingerprint,
+        reward=str(benchmark.reward),
+        epochs=benchmark.table.epochs,
+        seed=seeds,
+    )
+    seed = seeds.index(recording.header["seed"]) + index * len(seeds)
+    return recording.run(chosen.contest(name, table, seed), benchmark.table.space)
 
 
 def _on_trainings(
@@ -235,7 +276,7 @@ def _on_trainings(
     from experiments.tuning.evaluators import default_workers
     from experiments.tuning.sentences import device_seconds, time_taken
     from marl_hpo_env import Store, WeightedReward
-    from marl_hpo_env.training.trainer import choose_devices
+    from marl_hpo_env.training.devices import choose_devices
 
     started = time.perf_counter()
     reward = WeightedReward(dict(chosen.weights), chosen.constraints) if chosen.weights else None
@@ -258,6 +299,16 @@ def _on_trainings(
         trainings.check(name)
         if options.images is not None:
             check_images(trainings.task(name))
+    found = chosen.recordings([task.name for task in made.values()], names)
+    recorded: dict[str, dict[str, list[RecordedRun]]] = {name: {} for name in chosen.tasks}
+    for name in chosen.tasks if chosen.recorded else ():
+        task, reward_here = trainings.task(name), str(trainings.reward(name))
+        expected = {"task": task.name, "fingerprint": trainings.fingerprint(name), "epochs": task.recipe.epochs}
+        for whose, of_name in found[task.name].items():
+            for recording in of_name:
+                recording.check(**expected, reward=reward_here, seed=range(chosen.seeds))
+                contest = chosen.contest(whose, name, recording.header["seed"])
+                recorded[name].setdefault(whose, []).append(recording.run(contest, task.space))
     runs = Runs(chosen.out, trainings.basis)
     finished = gather(
         trainings.run,
@@ -268,7 +319,7 @@ def _on_trainings(
         [each.run for each in others],
     )
     all_curves = [
-        RewardCurves(trainings, name, chosen.by_learner(name, names, finished), chosen.episodes)
+        RewardCurves(trainings, name, {**chosen.by_learner(name, names, finished), **recorded[name]}, chosen.episodes)
         for name in chosen.tasks
     ]
     store = Store(chosen.out / "trials.sqlite")
@@ -390,7 +441,7 @@ def _best_regret(benchmarks: Mapping[str, Benchmark]) -> Callable[[Run], str]:
         nonlocal lowest
         benchmark = benchmarks[finished.contest.table]
         rewards = benchmark.rewards(benchmark.table_seed(finished.contest.seed))
-        lowest = min(lowest, 100 * float(rewards.max() - rewards[list(finished.designs)].max()))
+        lowest = min(lowest, 100 * float(rewards.max() - rewards[list(finished.numbers)].max()))
         return f"best regret {lowest:.3g}, last {finished.contest.learner}"
 
     return note

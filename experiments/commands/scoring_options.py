@@ -14,8 +14,8 @@ OwnMetrics = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
-        metavar="NAME=MODULE:FUNCTION",
-        help="A metric of outputs and targets of a whole split, such as f1=marl_hpo_env.metrics:macro_f1; trials then have "
+        metavar="NAME=FUNCTION",
+        help="A metric of outputs and targets of a whole split, such as f1=mymodule:f1 or f1=file.py:f1; trials then have "
         "validation_f1, which can be rewarded, and test_f1. Repeat for more.",
     ),
 ]
@@ -23,7 +23,7 @@ OwnLoss = Annotated[
     str | None,
     typer.Option(
         "--loss",
-        metavar="MODULE:FUNCTION",
+        metavar="FUNCTION",
         help="What networks are trained by, such as torch.nn:HuberLoss.",
         show_default="that of the kind of targets",
     ),

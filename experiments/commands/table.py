@@ -221,7 +221,7 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
 
 def _about(task: Task, evaluator: Evaluator, device: str | None, ray: str | None = None) -> dict[str, Any]:
     """What a table's header says of how its trials came about."""
-    from marl_hpo_env.training.trainer import choose_devices
+    from marl_hpo_env.training.devices import choose_devices
 
     versions = {name: version(name) for name in ("marl-hpo-env", "torch", "numpy")}
     return {

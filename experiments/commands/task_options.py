@@ -71,9 +71,9 @@ KindOption = Annotated[
     str | None,
     typer.Option(
         "--kind",
-        metavar="classes|labels|values",
-        help="With --labels, what the table's columns hold: one class; several labels that are there or not; numbers to be "
-        "predicted.",
+        metavar="KIND",
+        help="With --labels, what the table's columns hold: 'classes', one of several; 'labels', each there or not; or 'values', "
+        "numbers to be predicted.",
         show_default="where it is plain, what they are",
     ),
 ]

@@ -61,15 +61,20 @@ class Run:
 
     Args:
         contest: which run.
-        designs: the number of each episode's design (`SearchSpace.index`).
+        designs: the number of each episode's design (`SearchSpace.index`); None where a recorded one has none.
         ms_per_episode: of the learner alone, in milliseconds.
         played_with: versions and commit (`provenance.software`).
     """
 
     contest: Contest
-    designs: Sequence[int]
+    designs: Sequence[int | None]
     ms_per_episode: float
     played_with: str
+
+    @property
+    def numbers(self) -> list[int]:
+        """The designs of the episodes that have one."""
+        return [number for number in self.designs if number is not None]
 
 
 class Benchmark:

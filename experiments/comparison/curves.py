@@ -8,14 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.comparison.contest import Benchmark, Run
-from experiments.comparison.regret import first_episodes, incumbent_regret, noise_floor, simple_regret
+from experiments.comparison.recorded import RecordedRun
+from experiments.comparison.regret import best_by_episode, incumbent_regret, noise_floor, simple_regret
 
 Array = npt.NDArray[np.float64]
 
 
-def checkpoints(evaluations: int) -> list[int]:
-    """After how many evaluations a run of so many is reported."""
-    return [*(n for n in (25, 50, 100, 200) if n < evaluations), evaluations]
+def checkpoints(length: int, usual: Sequence[int] = (25, 50, 100, 200)) -> list[int]:
+    """After how many of its evaluations, or episodes, a run of so many is reported."""
+    return [*(n for n in usual if n < length), length]
+
+
+def longest(runs: Mapping[str, Sequence[Run]]) -> int:
+    """The episodes of the longest run, where some were recorded: then they are compared by episodes, too; else 0."""
+    played = [run for of_learner in runs.values() for run in of_learner]
+    return max(len(run.designs) for run in played) if any(isinstance(run, RecordedRun) for run in played) else 0
 
 
 class Curves:
@@ -27,6 +34,7 @@ class Curves:
         evaluations: the length of the curves.
 
     Attributes:
+        name: of the benchmark.
         regret: by learner, shape (seeds, evaluations), in the reward's unit: of the best design under the reward that the
             learner saw.
         worth: likewise, of the best design under the mean test figures: the regret of the incumbent, which was chosen by
@@ -37,10 +45,12 @@ class Curves:
         seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made. The run
             would have taken as long without it. NaN where the table does not say.
         covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
+        by_episode: by learner, shape (seeds, episodes): the regret after each episode; empty where no run was recorded.
     """
 
     def __init__(self, benchmark: Benchmark, runs: Mapping[str, Sequence[Run]], evaluations: int) -> None:
         self.benchmark, self.runs, self.evaluations = benchmark, runs, evaluations
+        self.name = benchmark.name
         self.checkpoints = checkpoints(evaluations)
         best = float(benchmark.worth.max())
         rewards = [benchmark.rewards(seed) for seed in benchmark.table.seeds]
@@ -50,24 +60,40 @@ class Curves:
         self.worth: dict[str, Array] = {}
         self.seconds: dict[str, Array] = {}
         self.covered: dict[str, Array] = {}
-        several = len(benchmark.reward.objectives) > 1
+        self.by_episode: dict[str, Array] = {}
+        several, episodes = len(benchmark.reward.objectives) > 1, longest(runs)
         for name, played in runs.items():
             regret, worth, seconds, share = zip(*(self._of(run, best, several) for run in played), strict=True)
             self.regret[name], self.worth[name] = np.array(regret), np.array(worth)
             self.seconds[name] = np.array(seconds)
             if several:
                 self.covered[name] = np.array(share)
+            if episodes:
+                self.by_episode[name] = np.array([self._by_episode(run, episodes) for run in played])
 
     def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[float]]:
         table_seed = self.benchmark.table_seed(run.contest.seed)
         of_all = self.benchmark.rewards(table_seed)
-        designs = [(number,) for number in run.designs]
-        rewards = of_all[list(run.designs)]
-        regret = simple_regret(designs, rewards, float(of_all.max()), self.evaluations)
-        worth = incumbent_regret(designs, rewards, self.benchmark.worth[list(run.designs)], best, self.evaluations)
-        new = [run.designs[i] for i in first_episodes(designs)][: self.evaluations]
+        rewards, worths = self._told(run, of_all), self._told(run, self.benchmark.worth)
+        regret = simple_regret(run.designs, rewards, float(of_all.max()), self.evaluations)
+        worth = incumbent_regret(run.designs, rewards, worths, best, self.evaluations)
+        new = new_designs(run)[: self.evaluations]
         share = [self.benchmark.covered(new[:n], table_seed) for n in self.checkpoints] if several else []
         return regret, worth, self.benchmark.seconds(new, table_seed), share
+
+    def _by_episode(self, run: Run, episodes: int) -> Array:
+        of_all = self.benchmark.rewards(self.benchmark.table_seed(run.contest.seed))
+        return float(of_all.max()) - best_by_episode(self._told(run, of_all), episodes)
+
+    def _told(self, run: Run, of_all: Array) -> Array:
+        """Of each episode what its design has; the penalty where there is none."""
+        penalty = self.benchmark.reward.penalty
+        return np.array([penalty if number is None else of_all[number] for number in run.designs])
+
+
+def new_designs(run: Run) -> list[int]:
+    """The numbers of a run's distinct designs, in the order of their first episodes."""
+    return list(dict.fromkeys(run.numbers))
 
 
 def normalised(all_curves: Sequence[Curves], name: str) -> Array:

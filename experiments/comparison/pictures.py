@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.comparison.curves import Curves, normalised
-from experiments.comparison.regret import first_episodes
+from experiments.comparison.curves import Curves, new_designs, normalised
 from experiments.comparison.statistics import bootstrap, interquartile_mean, median_attainment, performance_profile
 from experiments.figures import plt, save
 
@@ -20,11 +19,15 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
+EVALUATIONS = "evaluations (distinct designs)"
+EPISODES = "episodes"
 
-def draw_regret(curves: Curves, path: Path) -> None:
-    """The interquartile mean of the regret after each evaluation, with its 95% band."""
-    lowest = min(float(runs[runs > 0].min(initial=np.inf)) for runs in curves.regret.values())
-    figure, axis = _draw_means(curves.regret, 100)
+
+def draw_regret(curves: Curves, path: Path, by_episode: bool = False) -> None:
+    """The interquartile mean of the regret after each evaluation, or each episode, with its 95% band."""
+    regret = curves.by_episode if by_episode else curves.regret
+    lowest = min(float(runs[runs > 0].min(initial=np.inf)) for runs in regret.values())
+    figure, axis = _draw_means(regret, 100, EPISODES if by_episode else EVALUATIONS)
     axis.set_yscale("symlog", linthresh=max(100 * lowest, 1e-3) if np.isfinite(lowest) else 1e-3)
     axis.set_ylim(bottom=0)
     axis.set_ylabel("regret, hundredths of the reward")
@@ -32,15 +35,16 @@ def draw_regret(curves: Curves, path: Path) -> None:
     _save(figure, axis, path)
 
 
-def draw_rewards(curves: RewardCurves, factor: float, unit: str, path: Path) -> None:
+def draw_rewards(curves: RewardCurves, factor: float, unit: str, path: Path, by_episode: bool = False) -> None:
     """Likewise of the best reward, times a factor, in the unit that it then has."""
-    figure, axis = _draw_means(curves.best, factor)
+    best = curves.by_episode if by_episode else curves.best
+    figure, axis = _draw_means(best, factor, EPISODES if by_episode else EVALUATIONS)
     axis.set_ylabel(unit)
     axis.set_title(curves.name)
     _save(figure, axis, path)
 
 
-def _draw_means(by_learner: Mapping[str, Array], factor: float) -> tuple[Any, Any]:
+def _draw_means(by_learner: Mapping[str, Array], factor: float, along: str) -> tuple[Any, Any]:
     """A figure of interquartile means with their bands; by learner, shape (seeds, evaluations)."""
     figure, axis = plt.subplots(figsize=(7, 4.5))
     evaluations = next(iter(by_learner.values())).shape[1]
@@ -52,7 +56,7 @@ def _draw_means(by_learner: Mapping[str, Array], factor: float) -> tuple[Any, An
         axis.plot(drawn_at + 1, factor * estimate.value, style, color=colour, linewidth=1.2, label=name)
         band = factor * estimate.low, factor * estimate.high
         axis.fill_between(drawn_at + 1, *band, color=colour, alpha=0.12, linewidth=0)
-    axis.set_xlabel("evaluations (distinct designs)")
+    axis.set_xlabel(along)
     return figure, axis
 
 
@@ -73,10 +77,8 @@ def draw_attainment(curves: Curves, path: Path) -> None:
 
     draw(list(known.values()), "-", color="black", label="all designs")
     for (name, runs), (colour, style) in zip(curves.runs.items(), _styles(), strict=False):
-        first = [[run.designs[i] for i in first_episodes([(n,) for n in run.designs])] for run in runs]
         reached = [
-            known[benchmark.table_seed(run.contest.seed)][designs[: curves.evaluations]]
-            for run, designs in zip(runs, first, strict=True)
+            known[benchmark.table_seed(run.contest.seed)][new_designs(run)[: curves.evaluations]] for run in runs
         ]
         draw(reached, style, color=colour, label=name)
     # Fronts are steep at the best values of the first objective, and only there can learners be told apart by eye.

@@ -9,26 +9,27 @@ is cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from marl_hpo_env import Design, InputError, whole_number
+from marl_hpo_env import InputError, whole_number
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 
-def first_episodes(designs: Sequence[Design]) -> Indices:
-    """The indices of the episodes whose design is new, ascending; shape (distinct designs,)."""
-    first: dict[Design, int] = {}
+def first_episodes(designs: Sequence[Hashable]) -> Indices:
+    """The indices of the episodes whose design is new, ascending; shape (distinct designs,). None is no design."""
+    first: dict[Hashable, int] = {}
     for episode, design in enumerate(designs):
-        first.setdefault(design, episode)
+        if design is not None:
+            first.setdefault(design, episode)
     return np.array(list(first.values()), dtype=np.int64)
 
 
-def incumbents(designs: Sequence[Design], rewards: npt.ArrayLike, evaluations: int) -> Indices:
+def incumbents(designs: Sequence[Hashable], rewards: npt.ArrayLike, evaluations: int) -> Indices:
     """The index of the episode with the highest reward so far, the earliest on a tie.
 
     Args:
@@ -55,7 +56,7 @@ def incumbents(designs: Sequence[Design], rewards: npt.ArrayLike, evaluations: i
     return _fitted(first[latest], evaluations)
 
 
-def simple_regret(designs: Sequence[Design], rewards: npt.ArrayLike, best: float, evaluations: int) -> Array:
+def simple_regret(designs: Sequence[Hashable], rewards: npt.ArrayLike, best: float, evaluations: int) -> Array:
     """The known best reward minus the incumbent's.
 
     Args:
@@ -75,7 +76,7 @@ def simple_regret(designs: Sequence[Design], rewards: npt.ArrayLike, best: float
 
 
 def incumbent_regret(
-    designs: Sequence[Design], rewards: npt.ArrayLike, values: npt.ArrayLike, best: float, evaluations: int
+    designs: Sequence[Hashable], rewards: npt.ArrayLike, values: npt.ArrayLike, best: float, evaluations: int
 ) -> Array:
     """`best` minus what the incumbent, chosen by its reward, is worth by another measure that the learner never saw.
 
@@ -115,7 +116,7 @@ def noise_floor(rewards: Iterable[Array], worth: Array) -> float:
     return float(np.nanmax(worth) - np.mean(picked))
 
 
-def episodes_played(designs: Sequence[Design], evaluations: int) -> Indices:
+def episodes_played(designs: Sequence[Hashable], evaluations: int) -> Indices:
     """How many episodes a run took to each of its evaluations; shape (evaluations,).
 
     Where the run ended early, all its episodes.
@@ -128,6 +129,12 @@ def episodes_played(designs: Sequence[Design], evaluations: int) -> Indices:
     first = first_episodes(designs) + 1
     padding = np.full(max(0, evaluations - len(first)), len(designs), dtype=np.int64)
     return _fitted(np.concatenate([first, padding]), evaluations)
+
+
+def best_by_episode(rewards: npt.ArrayLike, episodes: int) -> Array:
+    """The highest reward so far after each episode, also those without a design; shape (episodes,)."""
+    best = np.maximum.accumulate(np.asarray(rewards, dtype=float))
+    return best[np.minimum(np.arange(episodes), len(best) - 1)]
 
 
 def _fitted(curve: Indices, evaluations: int) -> Indices:

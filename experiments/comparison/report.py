@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from agents.registry import settings_of
 from experiments.comparison.contest import Run, code_of
-from experiments.comparison.curves import Curves, normalised
+from experiments.comparison.curves import Curves, checkpoints, normalised
 from experiments.comparison.pictures import draw_attainment, draw_profiles, draw_regret, draw_rewards
-from experiments.comparison.regret import episodes_played
+from experiments.comparison.recorded import RecordedRun
+from experiments.comparison.regret import episodes_played, first_episodes
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean, probability_of_improvement
 from experiments.provenance import machine, measured_by
 from experiments.text_tables import TextTable, markdown_section
@@ -49,6 +50,13 @@ learners of a seed are rewarded by the same trainings, those of that seed.
 "trained" is what training these designs took, and "ms/episode" what the learner itself takes.
 "{BETTER}" is the probability of a higher reward at the end.
 """
+HOW_TO_READ_EPISODES = """By episodes, "at 500" is after 500 of them, repeated designs among them, and episodes that ended by an
+action that is not there and so are "without a design". Who stops early keeps the last figure. Recorded runs were played
+elsewhere, by loops of their own (`RecordEpisodes`); what their learners took is not known.
+"""
+EPISODES = (25, 100, 500, 1000, 2000)
+"""After how many episodes they are reported."""
+
 Array = npt.NDArray[np.float64]
 
 
@@ -74,14 +82,37 @@ def _unit(curves: RewardCurves) -> tuple[float, str]:
 
 def _cost(runs: Sequence[Run], last: int, seconds: Array | None) -> list[str]:
     """Distinct designs, episodes, minutes of training where they are known, and milliseconds of the learner: means over runs."""
-    counts = [episodes_played([(n,) for n in run.designs], last)[-1] for run in runs]
-    distinct = [len(set(run.designs)) for run in runs]
+    counts = [episodes_played(run.designs, last)[-1] for run in runs]
+    distinct = [_distinct(run) for run in runs]
+    ms = np.mean([run.ms_per_episode for run in runs])
     return [
         f"{np.mean(distinct):.0f}",
         f"{np.mean(counts):.0f}",
         *([] if seconds is None else [f"{seconds.mean() / 60:.1f}"]),
-        f"{np.mean([run.ms_per_episode for run in runs]):.3g}",
+        "-" if np.isnan(ms) else f"{ms:.3g}",
     ]
+
+
+def _distinct(run: Run) -> int:
+    return len(first_episodes(run.designs))
+
+
+def episodes_table(curves: Curves | RewardCurves, figure: str, factor: float, digits: int) -> list[TextTable]:
+    """The same after so many episodes, repeats and those without a design among them; none where no run was recorded."""
+    if not curves.by_episode:
+        return []
+    episodes = next(iter(curves.by_episode.values())).shape[1]
+    ends = checkpoints(episodes, EPISODES)
+    sign = 1 if isinstance(curves, Curves) else -1
+    rows = []
+    for name in sorted(curves.by_episode, key=lambda name: sign * interquartile_mean(curves.by_episode[name][:, -1:])):
+        reached = curves.by_episode[name]
+        estimates = [shown(bootstrap(interquartile_mean, reached[:, [n - 1]]), factor, digits) for n in ends]
+        lengths = [len(run.designs) for run in curves.runs[name]]
+        illegal = np.mean([sum(number is None for number in run.designs) for run in curves.runs[name]])
+        rows.append([name, *estimates, f"{np.mean(lengths):.0f}", f"{illegal:.0f}"])
+    header = ["learner", *(f"at {n}" for n in ends), "episodes", "without a design"]
+    return [(f"{curves.name}: {figure} by episodes {INTERVALS}", header, rows)]
 
 
 def regret_table(curves: Curves) -> TextTable:
@@ -168,6 +199,10 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
             tables.append(covered_table([curves]))
         pictures.append(f"regret-{title}.png")
         draw_regret(curves, folder / pictures[-1])
+        if curves.by_episode:
+            tables += episodes_table(curves, "regret in hundredths", 100, 2)
+            pictures.append(f"regret-{title}-episodes.png")
+            draw_regret(curves, folder / pictures[-1], by_episode=True)
         if len(curves.benchmark.reward.objectives) == 2:
             pictures.append(f"attainment-{title}.png")
             draw_attainment(curves, folder / pictures[-1])
@@ -190,10 +225,10 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
                     shares = curves.covered[name][i] if curves.covered else [""] * len(positions)
                     figures = [*curves.regret[name][i, positions], *curves.worth[name][i, positions], *shares]
                     seed = run.contest.seed
-                    counts = [len(set(run.designs)), len(run.designs), curves.seconds[name][i], run.ms_per_episode]
+                    counts = [_distinct(run), len(run.designs), curves.seconds[name][i], run.ms_per_episode]
                     cells = ["" if value == "" or np.isnan(value) else f"{value:.6g}" for value in (*counts, *figures)]
                     whose = [curves.benchmark.name, name, seed, curves.benchmark.table_seed(seed)]
-                    writer.writerow([*whose, *cells, code_of(name)[:7], run.played_with])
+                    writer.writerow([*whose, *cells, _code(run), run.played_with])
     by_learner = [curves.runs for curves in all_curves]
     _write_report(HOW_TO_READ, tables, pictures, by_learner, measured_side_by_side(_all(by_learner)), folder)
     return tables
@@ -217,6 +252,9 @@ def write_rewards(
         pictures.append(f"rewards-{curves.name}.png")
         factor, unit = _unit(curves)
         draw_rewards(curves, factor, f"best reward{unit}", folder / pictures[-1])
+        if curves.by_episode:
+            pictures.append(f"rewards-{curves.name}-episodes.png")
+            draw_rewards(curves, factor, f"best reward{unit}", folder / pictures[-1], by_episode=True)
     with (folder / "runs.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         ends = all_curves[0].checkpoints
@@ -226,15 +264,23 @@ def write_rewards(
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for run, best, seconds in zip(runs, curves.best[name], curves.seconds[name], strict=True):
-                    counts = [len(set(run.designs)), len(run.designs), seconds, run.ms_per_episode]
+                    counts = [_distinct(run), len(run.designs), seconds, run.ms_per_episode]
                     cells = [f"{value:.6g}" for value in (*counts, *(best[n - 1] for n in ends))]
                     whose = [curves.name, name, run.contest.seed]
-                    writer.writerow([*whose, *cells, code_of(name)[:7], run.played_with])
-    tables = [reward_table(curves) for curves in all_curves]
+                    writer.writerow([*whose, *cells, _code(run), run.played_with])
+    tables = []
+    for curves in all_curves:
+        factor, unit = _unit(curves)
+        tables += [reward_table(curves), *episodes_table(curves, f"best reward{unit}", factor, 4)]
     by_learner = [curves.runs for curves in all_curves]
     measured = f"{measured_side_by_side(_all(by_learner), device)} {time_taken}"
     _write_report(HOW_TO_READ_REWARDS, tables, pictures, by_learner, measured, folder)
     return tables
+
+
+def _code(run: Run) -> str:
+    """A learner's code; nothing is known of a recorded one's."""
+    return "" if isinstance(run, RecordedRun) else code_of(run.contest.learner)[:7]
 
 
 def _all(by_learner: Iterable[Mapping[str, Sequence[Run]]]) -> list[Run]:
@@ -249,10 +295,12 @@ def _write_report(
     measured: str,
     folder: Path,
 ) -> None:
+    ours = [name for name, runs in by_learner[0].items() if not isinstance(runs[0], RecordedRun)]
     text = ["# Comparison\n", how_to_read]
+    text += [] if len(ours) == len(by_learner[0]) else [HOW_TO_READ_EPISODES]
     text += [markdown_section(*table) for table in tables]
     text += [f"![{picture}]({picture})\n" for picture in pictures]
-    text.append(f"## Settings, where none stand behind a learner's name\n\n{listed_settings(by_learner[0])}")
+    text.append(f"## Settings, where none stand behind a learner's name\n\n{listed_settings(ours)}")
     text.append(measured)
     (folder / "report.md").write_text("\n".join(text) + "\n")
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.comparison.contest import Contest, Run, code_of, played
-from experiments.comparison.curves import checkpoints
-from experiments.comparison.regret import incumbents
+from experiments.comparison.curves import checkpoints, longest
+from experiments.comparison.recorded import RecordedRun
+from experiments.comparison.regret import best_by_episode, incumbents
 from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import Evaluator, InputError, Reward, Store, StoredEvaluator, Task, WeightedReward, env
 from marl_hpo_env.trial import CLOCK_METRICS
@@ -92,6 +93,10 @@ class Trainings:
             self._stored[name] = StoredEvaluator(self._evaluator(name), store, needs_time=timed, strict=strict)
         return env(self.task(name), evaluator=self._stored[name], reward=self.reward(name), seed=seed).unwrapped
 
+    def fingerprint(self, name: str) -> str:
+        """What its trainings hang on."""
+        return self._evaluator(name).fingerprint
+
     def run(self, contest: Contest) -> Run:
         """Plays a contest whose table is the name of a task."""
         return played(contest, self.environment(contest.table, contest.seed))
@@ -100,20 +105,22 @@ class Trainings:
         """What else the outcome of a contest hangs on: what its trainings and their rewards hang on, and the learner's code."""
         name = contest.table
         epochs = self.task(name).recipe.epochs
-        return f"{self._evaluator(name).fingerprint} {epochs} {self.reward(name)} {code_of(contest.learner)}"
+        return f"{self.fingerprint(name)} {epochs} {self.reward(name)} {code_of(contest.learner)}"
 
-    def replayed(self, finished: Run) -> tuple[list[tuple[int, ...]], Array, float]:
-        """The designs of a run's episodes, their rewards of shape (episodes,), and the seconds that its trainings took, each
-        counted once; all from what is kept."""
+    def replayed(self, finished: Run) -> tuple[Array, float]:
+        """The rewards of a run's episodes, shape (episodes,), and the seconds that its trainings took, each counted once; all
+        from what is kept or recorded."""
+        if isinstance(finished, RecordedRun):
+            return np.array(finished.rewards), finished.seconds
         game = self.environment(finished.contest.table, finished.contest.seed)
-        designs = list(map(game.space.design_at, finished.designs))
+        designs = list(map(game.space.design_at, finished.numbers))
         rewards, seconds = [], {}
         # One by one and with repeats, as they were played: the epochs of a running budget hang on what came before.
         for design in designs:
             (trial,) = game.evaluate([design])
             rewards.append(game.score(trial))
             seconds[trial.request] = float(trial.metrics.get("seconds") or 0.0)
-        return designs, np.array(rewards), sum(seconds.values())
+        return np.array(rewards), sum(seconds.values())
 
     def _evaluator(self, name: str) -> Evaluator:
         if name not in self._evaluators:
@@ -146,6 +153,7 @@ class RewardCurves:
         reward: what it was rewarded by.
         checkpoints: after how many evaluations it is reported.
         best: by learner, shape (seeds, evaluations).
+        by_episode: by learner, shape (seeds, episodes): likewise after each episode; empty where no run was recorded.
         seconds: by learner, shape (seeds,): what the trainings of a run took, those that it shares with others, too.
     """
 
@@ -154,11 +162,14 @@ class RewardCurves:
         self.name = trainings.task(name).name
         self.reward = trainings.environment(name, 0).reward
         self.best: dict[str, Array] = {}
+        self.by_episode: dict[str, Array] = {}
         self.seconds: dict[str, Array] = {}
         for learner, of_learner in runs.items():
-            best, seconds = [], []
-            for run in of_learner:
-                designs, rewards, took = trainings.replayed(run)
-                best.append(rewards[incumbents(designs, rewards, evaluations)])
-                seconds.append(took)
+            told, seconds = zip(*map(trainings.replayed, of_learner), strict=True)
+            best = [
+                rewards[incumbents(run.designs, rewards, evaluations)]
+                for run, rewards in zip(of_learner, told, strict=True)
+            ]
             self.best[learner], self.seconds[learner] = np.array(best), np.array(seconds)
+            if episodes := longest(runs):
+                self.by_episode[learner] = np.array([best_by_episode(rewards, episodes) for rewards in told])

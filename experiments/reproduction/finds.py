@@ -17,7 +17,7 @@ from experiments.reproduction.item import Settings
 from experiments.reproduction.trainings import Trainings, the_papers_learner
 from experiments.tuning.tuning import PHASES, Play, Tuning
 from marl_hpo_env import Design, Trial
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.devices import choose_device
 
 ORIGINAL, TEAM, RANDOM = "original", "pairwise-q", "random"
 

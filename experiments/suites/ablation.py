@@ -127,7 +127,7 @@ def regret(finished: Run) -> Array:
     design's; shape (evaluations,)."""
     contest = finished.contest
     table = _table(contest.table, contest.seed)
-    designs = [table.space.design_at(number) for number in finished.designs]
+    designs = [table.space.design_at(number) for number in finished.numbers]
     trials = SyntheticEnvironment(table, contest.seed).evaluate(designs)
     values = [table.value(design) for design in designs]
     best = table.value(table.best())

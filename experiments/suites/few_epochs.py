@@ -27,7 +27,7 @@ from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import InputError, Limits, Request, StoredEvaluator, Task, Trial
 from marl_hpo_env.evaluators import epoch_budget
 from marl_hpo_env.evaluators.store import Store
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.devices import choose_device
 
 app = new_app()
 

@@ -160,7 +160,7 @@ def peer_regrets(table_name: str, seed: int) -> list[float]:
     benchmark = open_benchmark(table_name, ACCURACY, ())
     rewards, worth = benchmark.rewards(benchmark.table_seed(seed)), benchmark.worth
     evaluations = max(WITH_CONFIRMED)
-    designs = play_contest(Contest(PEER, table_name, ACCURACY, (), seed, evaluations)).designs
+    designs = play_contest(Contest(PEER, table_name, ACCURACY, (), seed, evaluations)).numbers
     actions = [benchmark.table.space.design_at(number) for number in designs]
     numbers = list(designs)
     curve = incumbent_regret(actions, rewards[numbers], worth[numbers], float(worth.max()), evaluations)

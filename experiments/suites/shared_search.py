@@ -42,7 +42,7 @@ from experiments.tuning.evaluators import Machines
 from experiments.tuning.shared import to_confirm, trained
 from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, InputError, SharedEvaluator, Task
-from marl_hpo_env.training.trainer import choose_device
+from marl_hpo_env.training.devices import choose_device
 
 app = new_app()
 

@@ -11,7 +11,7 @@ import torch
 from experiments.provenance import cores
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import Evaluator, InputError, RayEvaluator, StoredEvaluator, Task, TrainingEvaluator
-from marl_hpo_env.training.trainer import choose_devices
+from marl_hpo_env.training.devices import choose_devices
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from experiments.tuning.run import NETWORK, Run
 from experiments.tuning.run_folder import RunFolder
 from marl_hpo_env import Design, InputError, PaperReward, Request, Reward, StoredEvaluator, Task, Trial, env
 from marl_hpo_env.networks.saved import About, load_network, save_network
-from marl_hpo_env.training.trainer import choose_devices
+from marl_hpo_env.training.devices import choose_devices
 from marl_hpo_env.trial import CLOCK_METRICS
 
 PHASES = ("exploration", "exploration-exploitation")

@@ -456,7 +456,8 @@ class Task:
         if self.inherited is not None:
             content.append(checksum({}, self.inherited))
         if self.folds is not None:
-            content.append({"folds": self.folds})
+            groups = self.splits.groups
+            content.append({"folds": self.folds, "groups": None if groups is None else groups.tolist()})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def trainer(self, device: torch.device, measure_time: bool = True, *, verified: bool = False) -> Trainer:
@@ -500,7 +501,7 @@ class Task:
         Raises:
             InputError: if the design is not one of the space, or cannot be trained.
         """
-        from marl_hpo_env.training.trainer import choose_device
+        from marl_hpo_env.training.devices import choose_device
 
         checked = None if design is None else self.space.check(design)
         network, trial = self.trainer(choose_device(device)).train(Request(checked, self.seed, None))

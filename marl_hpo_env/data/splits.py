@@ -109,8 +109,6 @@ class Data:
         digest = hashlib.sha256(b"" if self.episode_examples is None else self.episode_examples.numpy().tobytes())
         if self.kind in ("labels", "values"):  # which may be the same numbers
             digest.update(self.kind.encode())
-        if self.groups is not None:
-            digest.update(self.groups.numpy().tobytes())
         for inputs, targets in self.splits().values():
             for part in (inputs, targets):
                 if isinstance(part, ImageFiles):

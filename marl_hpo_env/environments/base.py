@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from gymnasium import spaces
+import numpy.typing as npt
 
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.game import Game
+from marl_hpo_env.environments.views import Kind, Masks
 from marl_hpo_env.errors import InputError, is_number, whole_number
 from marl_hpo_env.evaluators.epoch_budget import MOST_EPOCHS, calibrated, epochs_to, loss_threshold, lowered
 from marl_hpo_env.evaluators.evaluator import (
@@ -33,6 +34,16 @@ from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
 
+FloatArray = npt.NDArray[np.float64]
+
+
+class Recorder(Protocol):
+    """Is told of finished episodes."""
+
+    def record(self, design: Design | None, reward: float, trial: Trial | None) -> None:
+        """An episode has ended; by an action that its layer does not have where there is no design."""
+        ...
+
 
 class DesignEnvironment:
     """The part of an environment that knows nothing of turns.
@@ -45,6 +56,7 @@ class DesignEnvironment:
             `"calibrated"` or `"running"` (see `epoch_budget`). With `"running"` designs are evaluated one after the other, and
             Equation 2 divides A by the epochs (VI-A).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
+        observations, masks: how what is observed is shown, and the masks of actions: see `views`.
         render_mode: `"ansi"` makes `render` return the design so far.
 
     Attributes:
@@ -52,10 +64,13 @@ class DesignEnvironment:
         space: the layers and their actions.
         game: the picks of the current episode.
         trial: the finished episode's; None until then.
+        seed: of every trial.
+        budget: the epochs of an episode, as given: a number, `"calibrated"` or `"running"`.
+        recorders: are told of every finished episode (`RecordEpisodes`).
 
     Raises:
         InputError: if the reward needs what the evaluator does not measure, an unknown metric or a test figure; or if there is no
-            such seed or render mode.
+            such seed, render mode, or way to observe.
     """
 
     def __init__(
@@ -66,6 +81,8 @@ class DesignEnvironment:
         *,
         epochs: Budget | None = None,
         seed: int | None = None,
+        observations: Kind = "dict",
+        masks: Masks = "observation",
         render_mode: str | None = None,
     ) -> None:
         if render_mode not in (None, "ansi", "human"):
@@ -81,27 +98,28 @@ class DesignEnvironment:
         self._asked: Evaluator = evaluator if task.folds is None else FoldsEvaluator(evaluator, task.folds)
         self.reward = reward_of(task.reward if reward is None else reward, task.measures, task.score)
         own = own_epochs(evaluator)
-        self._budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
-        if own is not None and not isinstance(self._budget, int):
+        self.budget = check_budget(own or task.recipe.epochs if epochs is None else epochs)
+        if own is not None and not isinstance(self.budget, int):
             raise InputError(
-                f"The epochs are to be {self._budget}, and this evaluator answers for {own} alone; leave them out."
+                f"The epochs are to be {self.budget}, and this evaluator answers for {own} alone; leave them out."
             )
-        self._epochs = self._budget if isinstance(self._budget, int) else None
-        if self._budget == "running" and isinstance(self.reward, PaperReward):
+        self._epochs = self.budget if isinstance(self.budget, int) else None
+        if self.budget == "running" and isinstance(self.reward, PaperReward):
             self.reward = self.reward.per_epoch()
-        self._seed = task.seed if seed is None else whole_number("seed", seed, 0)
+        self.seed = task.seed if seed is None else whole_number("seed", seed, 0)
         if self._epochs is not None:
-            check_answers(evaluator, self._seed, self._epochs)
-        # By the number of epochs: the original's trial, the reward of the table's best design, and the best found.
+            check_answers(evaluator, self.seed, self._epochs)
+        # By the number of epochs: the original's trial, the answers of a table, and the best reward found.
         self._originals: dict[int, Trial] = {}
-        self._highest: dict[int, float] = {}
+        self._answers: dict[int, tuple[FloatArray, FloatArray]] = {}
         self._found: dict[int, float] = {}
         self._check_reward()
         self.space: SearchSpace = evaluator.space
         self.game = Game(self.space)
         self.trial: Trial | None = None
         self.render_mode = render_mode
-        self._make_spaces()
+        self.recorders: list[Recorder] = []
+        self._make_spaces(observations, masks)
 
     def _check_reward(self) -> None:
         """Whether the evaluator measures what the reward sees.
@@ -127,7 +145,7 @@ class DesignEnvironment:
                 "none on shared weights; put the original's values among the choices, or reward something else."
             )
 
-    def _make_spaces(self) -> None:
+    def _make_spaces(self, observations: Kind, masks: Masks) -> None:
         """Makes what the environment's own interface says of observations and actions."""
         raise NotImplementedError
 
@@ -140,8 +158,8 @@ class DesignEnvironment:
     def epochs(self) -> int:
         """How many epochs the next episode trains; a calibrated budget is found out when it is first asked for."""
         if self._epochs is None:
-            running = self._budget == "running"
-            self._epochs = MOST_EPOCHS if running else calibrated(self._asked, self._seed, self.threshold)
+            running = self.budget == "running"
+            self._epochs = MOST_EPOCHS if running else calibrated(self._asked, self.seed, self.threshold)
         return self._epochs
 
     @cached_property
@@ -152,7 +170,7 @@ class DesignEnvironment:
         Raises:
             InputError: if the original network cannot be trained.
         """
-        epochs = self._budget if isinstance(self._budget, int) else MOST_EPOCHS
+        epochs = self.budget if isinstance(self.budget, int) else MOST_EPOCHS
         return loss_threshold(self.task.guessing_loss, self._original_after(epochs))
 
     @property
@@ -166,7 +184,7 @@ class DesignEnvironment:
 
     def _original_after(self, epochs: int) -> Trial:
         if epochs not in self._originals:
-            trial = evaluate_one(self._asked, Request(None, self._seed, epochs))
+            trial = evaluate_one(self._asked, Request(None, self.seed, epochs))
             if trial.status != "completed":
                 raise InputError(f"The original network of {self.task.name!r} cannot be trained: {trial.reason}")
             self._originals[epochs] = trial
@@ -192,11 +210,22 @@ class DesignEnvironment:
                 "The best design is known on a table only; make the environment with evaluator='table'."
             )
         epochs = self.epochs
-        if epochs not in self._highest:
+        return float(self.answers(epochs)[0].max()) - self._found.get(epochs, -math.inf)
+
+    def answers(self, epochs: int) -> tuple[FloatArray, FloatArray]:
+        """What a table says of every design after so many epochs, by the design's number, asked once.
+
+        Returns:
+            The rewards, shape (designs,), and the infos, shape (designs, keys).
+        """
+        if epochs not in self._answers:
             designs = map(self.space.design_at, range(self.space.size))
-            trials = self.evaluator.evaluate([Request(design, self._seed, epochs) for design in designs])
-            self._highest[epochs] = max(map(self.score, trials))
-        return self._highest[epochs] - self._found.get(epochs, -math.inf)
+            trials = self.evaluator.evaluate([Request(design, self.seed, epochs) for design in designs])
+            of_all = {self.space.index(trial.design): trial for trial in trials if trial.design is not None}
+            in_order = [of_all[number] for number in range(self.space.size)]
+            told = [list(self.told(trial).values()) for trial in in_order]
+            self._answers[epochs] = np.array([self.score(trial) for trial in in_order]), np.array(told)
+        return self._answers[epochs]
 
     def evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
         """One trial per design, as they finish: many at once, beside the game. For learners that ask in batches.
@@ -206,18 +235,22 @@ class DesignEnvironment:
         """
         checked = [self.space.check(design) for design in designs]
         # Under a running budget every design may change the next one's epochs, so they are evaluated one by one.
-        batches = [[design] for design in checked] if self._budget == "running" else [checked]
+        batches = [[design] for design in checked] if self.budget == "running" else [checked]
         return (trial for batch in batches for trial in self._evaluate(batch))
 
     def _evaluate(self, designs: Sequence[Design]) -> Iterator[Trial]:
         epochs = self.epochs
-        for measured in self._asked.evaluate([Request(design, self._seed, epochs) for design in designs]):
+        for measured in self._asked.evaluate([Request(design, self.seed, epochs) for design in designs]):
             trial = self._with_threshold(measured)
             if is_exhaustive(self.evaluator):
-                self._found[epochs] = max(self._found.get(epochs, -math.inf), self.score(trial))
-            if self._budget == "running":
+                self._note(epochs, self.score(trial))
+            if self.budget == "running":
                 self._epochs = lowered(epochs, [trial], self.threshold)
             yield trial
+
+    def _note(self, epochs: int, reward: float) -> None:
+        """Notes a reward that was found on a table."""
+        self._found[epochs] = max(self._found.get(epochs, -math.inf), reward)
 
     def score(self, trial: Trial) -> float:
         """The reward that every agent gets for this trial; of one on several folds the mean of theirs.
@@ -279,48 +312,31 @@ class DesignEnvironment:
         design = self.game.design
         assert design is not None
         (self.trial,) = self.evaluate([design])
-        return self.score(self.trial), self._info()
+        reward = self.score(self.trial)
+        self._record(design, reward, self.trial)
+        return reward, self._info()
+
+    def _forfeit(self) -> tuple[float, dict[str, Any]]:
+        """Ends an episode by a pick that the layer does not have; returns the penalty and the info."""
+        penalty = float(self.reward.penalty)
+        self._record(None, penalty, None)
+        return penalty, {**self._info(), "terminated": np.float64(1)}
+
+    def _record(self, design: Design | None, reward: float, trial: Trial | None) -> None:
+        for recorder in self.recorders:
+            recorder.record(design, reward, trial)
 
     def _info(self) -> dict[str, Any]:
-        """Numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a trial,
-        and whether the trial was terminated or failed."""
-        info = {str(objective): 0.0 for objective in self.reward.objectives}
-        if self.trial is not None and self.trial.status == "completed":
-            info |= self.objectives(self.trial)
-        return {**info, "terminated": float(self.trial is not None and self.trial.status != "completed")}
+        return {key: np.float64(value) for key, value in self.told(self.trial).items()}
+
+    def told(self, trial: Trial | None) -> dict[str, float]:
+        """An info's numbers under fixed keys (strings break vectorised frameworks): what the reward sees, 0 until there is a
+        trial, and whether the trial was terminated or failed."""
+        told = dict.fromkeys(map(str, self.reward.objectives), 0.0)
+        if trial is not None and trial.status == "completed":
+            told |= self.objectives(trial)
+        return {**told, "terminated": float(trial is not None and trial.status != "completed")}
 
 
 def _no_mode(render_mode: object) -> InputError:
     return InputError(f"The render mode is {render_mode!r}; it is 'ansi' for the design so far as text, or None.")
-
-
-class TurnSpaces:
-    """Every agent's observation and action space, and the state's, made once so that they can be seeded.
-
-    An agent observes the paper's state (V-C): its feeding layers' picks plus one, 0 where not yet; an agent that nothing
-    feeds sees one constant 0. All its actions are always legal.
-
-    Args:
-        space: the layers and their actions.
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        self.action = {name: spaces.Discrete(size) for name, size in zip(space.names, space.sizes, strict=True)}
-        self.observation = {
-            name: spaces.Dict(
-                {
-                    "observation": spaces.MultiDiscrete([space.sizes[i] + 1 for i in feeding] or [1]),
-                    "action_mask": spaces.Box(0, 1, (size,), np.int8),
-                }
-            )
-            for name, size, feeding in zip(space.names, space.sizes, space.feeding, strict=True)
-        }
-        self.state = spaces.MultiDiscrete([size + 1 for size in space.sizes])
-        self.masks = [np.ones(size, dtype=np.int8) for size in space.sizes]
-
-    def seed(self, seed: int) -> None:
-        """Seeds every space, each with a seed of its own."""
-        self.state.seed(seed)
-        for offset, name in enumerate(self.action, start=1):
-            self.action[name].seed(seed + offset)
-            self.observation[name].seed(seed + offset)

@@ -42,7 +42,7 @@ class Game:
     @property
     def agent(self) -> str | None:
         """Name of the agent that picks next; None once the design is complete."""
-        return None if self.design_complete else self.space.names[self.turn]
+        return None if self.design_complete else self.space.agents[self.turn]
 
     @property
     def design_complete(self) -> bool:

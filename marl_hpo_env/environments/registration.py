@@ -14,6 +14,7 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.simultaneous import SimultaneousEnvironment
 from marl_hpo_env.environments.single_controller import SingleControllerEnvironment
 from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
+from marl_hpo_env.environments.vectorised import VectorisedEnvironment
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.evaluator import Evaluator
 from marl_hpo_env.evaluators.table import TableEvaluator
@@ -30,7 +31,8 @@ def env(
         evaluator: turns designs into trials; trains them, on the best device there is, where None. `"table"` looks them up in
             the task's table.
         **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
-            `data_dir` (of a named task's data), `render_mode` (None or `"ansi"`).
+            `data_dir` (of a named task's data), `observations` (`"dict"`, `"flat"` or `"padded"`) and `masks` (`"observation"`,
+            `"info"` or None; see `views`), `render_mode` (None or `"ansi"`).
 
     Raises:
         InputError: if there is no such task or table, or the settings do not fit together.
@@ -48,8 +50,18 @@ def parallel_env(
 def single_controller_env(
     task: Task | str, evaluator: Evaluator | str | None = None, **settings: Any
 ) -> SingleControllerEnvironment:
-    """The Gymnasium environment of a task, in which one controller makes all picks; arguments as for `env`."""
+    """The Gymnasium environment of a task, in which one controller makes all picks; arguments as for `env`, but for observations,
+    which are padded by default, and masks, which are in the info."""
+    settings = {"observations": "padded", "masks": "info", **settings}
     return SingleControllerEnvironment(*_found(task, evaluator, settings), **settings)
+
+
+def vector_env(
+    task: Task | str, evaluator: Evaluator | str | None = None, num_envs: int = 1, **settings: Any
+) -> VectorisedEnvironment:
+    """`num_envs` games of the Gymnasium environment side by side; arguments as for it."""
+    settings = {"observations": "padded", "masks": "info", **settings}
+    return VectorisedEnvironment(*_found(task, evaluator, settings), num_envs=num_envs, **settings)
 
 
 def register_task(name: str, factory: registry.Factory) -> None:
@@ -71,17 +83,20 @@ def register_task(name: str, factory: registry.Factory) -> None:
 
 
 def register() -> None:
-    """Registers every task of the package as `marl_hpo_env/<task>-v0` with PettingZoo (AEC and Parallel) and Gymnasium."""
+    """Registers every task of the package as `marl_hpo_env/<task>-v1` with PettingZoo (AEC and Parallel) and Gymnasium."""
     for name in registry.tasks():
         _register(name)
 
 
 def _register(name: str) -> None:
-    identifier = f"marl_hpo_env/{name}-v0"
+    identifier = f"marl_hpo_env/{name}-v1"
     pettingzoo.register("aec", identifier, env, kwargs={"task": name})
     pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
     gymnasium.register(
-        identifier, "marl_hpo_env.environments.registration:single_controller_env", kwargs={"task": name}
+        identifier,
+        "marl_hpo_env.environments.registration:single_controller_env",
+        vector_entry_point="marl_hpo_env.environments.registration:vector_env",
+        kwargs={"task": name},
     )
 
 

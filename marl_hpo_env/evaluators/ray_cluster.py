@@ -25,8 +25,8 @@ from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.evaluators.ray_worker import Weights, held, trained
 from marl_hpo_env.evaluators.surroundings import fingerprint, numeric_settings
 from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.devices import check_precision
 from marl_hpo_env.training.resource_limits import ResourceLimits
-from marl_hpo_env.training.trainer import check_precision
 from marl_hpo_env.trial import METRICS, Request, Trial
 
 if TYPE_CHECKING:

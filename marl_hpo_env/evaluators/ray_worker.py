@@ -27,8 +27,9 @@ from marl_hpo_env.data.lazy_images import ImageFiles
 from marl_hpo_env.data.splits import Data
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.evaluators.surroundings import Surroundings
+from marl_hpo_env.training.devices import choose_device
 from marl_hpo_env.training.resource_limits import ResourceLimits, memory_limited, train_within
-from marl_hpo_env.training.trainer import Trainer, choose_device
+from marl_hpo_env.training.trainer import Trainer
 from marl_hpo_env.trial import Request, Trial
 
 Weights = Mapping[str, torch.Tensor]

@@ -11,8 +11,8 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, truth_value, whole_number
 from marl_hpo_env.evaluators.surroundings import fingerprint
 from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.training.devices import choose_device
 from marl_hpo_env.training.shared_training import SharedTraining
-from marl_hpo_env.training.trainer import choose_device
 from marl_hpo_env.trial import Request, Trial
 
 _SIZES = frozenset({"model_size_mb", "parameters", "flops"})

@@ -14,8 +14,9 @@ from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.errors import InputError, warn, whole_number
 from marl_hpo_env.evaluators.surroundings import Surroundings, fingerprint
 from marl_hpo_env.space import Design, SearchSpace
+from marl_hpo_env.training.devices import check_precision, choose_device, choose_devices
 from marl_hpo_env.training.resource_limits import ResourceLimits, train_within
-from marl_hpo_env.training.trainer import Trainer, check_precision, choose_device, choose_devices
+from marl_hpo_env.training.trainer import Trainer
 from marl_hpo_env.training.workers import Death, Unsendable, Workers
 from marl_hpo_env.trial import METRICS, Request, Trial
 

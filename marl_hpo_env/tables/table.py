@@ -15,7 +15,7 @@ training that was restarted or terminated by a limit (V-E) counts as such, howev
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -29,7 +29,7 @@ from marl_hpo_env.files import whole_file
 from marl_hpo_env.pareto import hypervolume, non_dominated
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.tables.file import UNREADABLE, Column, no_content, pack, unpack
-from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Measure, Request, Status, Trial
+from marl_hpo_env.trial import ACCURACIES, CLOCK_METRICS, METRICS, Measure, Request, Status, Trial
 
 IntArray = npt.NDArray[np.int64]
 
@@ -102,6 +102,11 @@ class Table:
             for kind in ("metric/", "history/")
         )
         self._cached: dict[tuple[int, int], dict[str, Column]] = {}
+        self._shipped_as: str | None = None
+
+    def __reduce__(self) -> tuple[Callable[..., Table], tuple[Any, ...]]:
+        """A table of the package is sent to other processes by its name and digest, any other with its content."""
+        return (_again, (self._shipped_as, self.digest)) if self._shipped_as else (Table, (self.content,))
 
     @classmethod
     def open(cls, table: Path | str) -> Table:
@@ -120,7 +125,9 @@ class Table:
                     f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "
                     "name ends in .npz."
                 )
-            return cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
+            opened = cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
+            opened._shipped_as = str(table)
+            return opened
         try:
             return cls(path.read_bytes(), str(table))
         except OSError as error:
@@ -514,7 +521,7 @@ def _check_figures(trial: Trial) -> None:
                 continue  # a training that failed may have had a loss that is no number
             if not math.isfinite(value):
                 raise InputError(f"{_called(trial)} has the {name} {value}; figures are finite numbers, or None.")
-            if name in METRICS and METRICS[name].unit.startswith("fraction") and not 0 <= value <= 1:
+            if name in ACCURACIES and not 0 <= value <= 1:
                 percent = f", so {value / 100:g} for {value:g}%" if 1 < value <= 100 else ""
                 raise InputError(f"{_called(trial)} has the {name} {value:g}; it is a fraction of 0 to 1{percent}.")
 
@@ -528,6 +535,16 @@ def shipped() -> list[str]:
     """The names of the tables that come with the package."""
     found = [Path(entry.name) for entry in _SHIPPED.iterdir()] if _SHIPPED.is_dir() else []
     return sorted(path.stem for path in found if path.suffix == ".npz")
+
+
+def _again(name: str, digest: str) -> Table:
+    """The package's table of this name, where it is the one that was sent."""
+    table = Table.open(name)
+    if table.digest != digest:
+        raise InputError(
+            f"The table {name!r} is another one here than where it was sent from; use one version of marl-hpo-env."
+        )
+    return table
 
 
 def _last(by_epoch: Column, length: npt.NDArray[Any]) -> Column:

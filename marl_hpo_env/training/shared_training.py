@@ -21,8 +21,9 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.files import whole_file
 from marl_hpo_env.networks.trials import extreme
 from marl_hpo_env.space import Design
+from marl_hpo_env.training.devices import training_on
 from marl_hpo_env.training.shared_network import SharedNetwork
-from marl_hpo_env.training.trainer import Trainer, training_on
+from marl_hpo_env.training.trainer import Trainer
 
 DESIGNS = 300
 """Random designs that are trained, drawn at first, or as many as are kept planned: to plan a design takes longer than to train a

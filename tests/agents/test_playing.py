@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import marl_hpo_env
 from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
 from agents.playing import EPISODES_PER_EVALUATION
 from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
@@ -175,18 +174,18 @@ def test_what_a_wrapper_changes_is_never_played_past(outer, refused):
         play(outer(Changes(OrderEnforcingWrapper(FakeEnvironment(chain(2, 2))))), Scripted((0, 0), (1, 1)))
 
 
-def test_padded_observations_are_refused_and_plain_environments_of_all_three_kinds_are_played(refused):
+def test_environments_of_all_three_kinds_are_played_however_they_are_observed():
     import gymnasium
     import pettingzoo
 
-    name = "marl_hpo_env/digits-convnet-v0"
+    name = "marl_hpo_env/digits-convnet-v1"
     table = {"evaluator": "table"}
-    with refused("PaddedObservations"):
-        play(marl_hpo_env.PaddedObservations(marl_hpo_env.env("digits-convnet", **table)), RandomSearch(), 1)
+    padded = {**table, "observations": "padded", "masks": None}
     for made in (
         pettingzoo.make("aec", name, **table),
         pettingzoo.make("parallel", name, **table),
         gymnasium.make(name, **table),
+        pettingzoo.make("aec", name, **padded),
     ):
         assert len(play(made, RandomSearch(), 3)) == 3
 

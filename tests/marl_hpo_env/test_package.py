@@ -159,6 +159,6 @@ def test_every_task_is_registered_under_its_name():
     assert marl_hpo_env.tasks()
     for name in marl_hpo_env.tasks():
         assert marl_hpo_env.task(name).name == name
-        assert gymnasium.spec(f"marl_hpo_env/{name}-v0").kwargs == {"task": name}
+        assert gymnasium.spec(f"marl_hpo_env/{name}-v1").kwargs == {"task": name}
         for kind in ("aec", "parallel"):
-            assert pettingzoo.spec(kind, f"marl_hpo_env/{name}-v0").kwargs == {"task": name}
+            assert pettingzoo.spec(kind, f"marl_hpo_env/{name}-v1").kwargs == {"task": name}

@@ -244,6 +244,25 @@ def test_an_unknown_layer_is_refused_with_the_names_nearest_to_it(spaces, refuse
         spaces["chain"].design({"conv3": {}})
 
 
+def test_agents_are_named_as_layers_without_dots(refused):
+    names = ["features.0", "fc", "a.b_c", "a_b.c", "head", "head.1", "head_1", "head_1_2"]
+    space = SearchSpace(Layer(name, "Linear", {"out_features": (1, 2)}) for name in names)
+    assert space.names == tuple(names)
+    assert space.agents == ("features_0", "fc", "a_b_c", "a_b_c_2", "head", "head_1_3", "head_1", "head_1_2")
+    for position, (name, agent) in enumerate(zip(space.names, space.agents, strict=True)):
+        assert space.position(name) == space.position(agent) == position
+    with refused("'features_0'"):
+        space.design({"features_0": {"out_features": 1}})  # files have the layers' names
+
+
+@given(data=st.data())
+def test_every_name_is_of_one_layer_and_torch_takes_every_agents(search_spaces, data):
+    space = data.draw(search_spaces)
+    assert len(set(space.agents)) == len(space)
+    assert not any("." in agent for agent in space.agents)
+    assert [*map(space.position, space.names)] == [*map(space.position, space.agents)] == list(range(len(space)))
+
+
 def test_hyperparameters_of_every_layer_are_needed(spaces, refused):
     hyperparameters = spaces["chain"].hyperparameters((0, 1, 2))
     del hyperparameters["conv2"]

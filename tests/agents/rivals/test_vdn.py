@@ -21,7 +21,7 @@ def started(space, seed=0, **settings):
 def values_by_turns(learner, space, design):
     """Each agent's values, as it sees the design being made."""
     game = Game(space)
-    for position, (name, action) in enumerate(zip(space.names, design, strict=True)):
+    for position, (name, action) in enumerate(zip(space.agents, design, strict=True)):
         mask = np.ones(space.sizes[position], dtype=np.int8)
         yield learner.values(name, {"observation": game.observe(position), "action_mask": mask})
         game.pick(action)

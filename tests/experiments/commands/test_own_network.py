@@ -399,7 +399,7 @@ def test_a_run_whose_recipe_is_chosen_shows_it_beside_the_original_s(place, marl
     command(*TUNE, *choices, "--episodes", "2", "--learner", "random", "--out", "out")
     report = next((place / "out").glob("*/report.md")).read_text()
     assert "| recipe | learning_rate 0.001 | learning_rate 0.0" in report
-    assert "Guessing the largest class of the training images, class 0, would give 50.00% of the validation's" in report
+    assert "Guessing the largest class of the training images, blue, would give 50.00% of the validation's" in report
     assert "| recipe | learning_rate 0.001 |" in command("report", "out")
     shown = command("show", *TUNE[1:7], *choices)
     assert re.search(r"1 +recipe +Recipe +learning_rate 0.001 +A +-", shown), shown

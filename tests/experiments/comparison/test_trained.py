@@ -17,7 +17,16 @@ from experiments.comparison import trained
 from experiments.comparison.contest import Contest, Run
 from experiments.comparison.report import BETTER, reward_table
 from experiments.comparison.trained import RewardCurves, Trainings, is_timed
-from marl_hpo_env import InputError, PaperReward, Store, Task, WeightedReward
+from marl_hpo_env import (
+    InputError,
+    PaperReward,
+    RecordEpisodes,
+    Store,
+    Task,
+    TrainingEvaluator,
+    WeightedReward,
+    parallel_env,
+)
 from marl_hpo_env import task as named_task
 from marl_hpo_env.catalog import registry
 
@@ -37,6 +46,7 @@ def curves_of(reward: object, best: dict[str, list[list[float]]]) -> RewardCurve
     made = RewardCurves.__new__(RewardCurves)
     made.name, made.reward, made.evaluations, made.checkpoints = "tiny", reward, 2, [1, 2]
     made.best = {name: np.array(rewards) for name, rewards in best.items()}
+    made.by_episode = {}
     made.seconds = {name: np.array([60.0, 180.0]) for name in best}
     contests = [Contest("random", "tiny", (), (), seed, 2) for seed in (0, 1)]
     made.runs = {name: [Run(contest, [4, 4, 5], 0.5, "these versions") for contest in contests] for name in best}
@@ -197,6 +207,35 @@ def test_trainings_can_be_sent_to_another_process_and_load_there(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_training_that_was_recorded_elsewhere_stands_beside_learners_whose_networks_are_trained(
+    marl_hpo, tiny, tmp_path
+):
+    trains = TrainingEvaluator(tiny, device="cpu")
+    for seed in (0, 1):
+        env = parallel_env(tiny, trains, seed=seed)
+        env = RecordEpisodes(env, tmp_path / f"ppo-{seed}.jsonl")
+        for action in (0, 1):
+            env.reset()
+            env.step(dict.fromkeys(env.agents, action))
+    out = tmp_path / "out"
+    code, said, err = marl_hpo(*BOTH, "--task", "tiny", "--recorded", f"my PPO={tmp_path}/ppo-*.jsonl", "--out", out)
+    assert code == 0, err
+    assert "my PPO" in said
+    assert (out / "rewards-tiny-episodes.png").exists()
+    with (out / "runs.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["learner"] == "my PPO"]
+    for seed, row in enumerate(rows):
+        lines = (tmp_path / f"ppo-{seed}.jsonl").read_text().splitlines()
+        episodes = [json.loads(line) for line in lines[1:]]
+        assert float(row["reward_3"]) == pytest.approx(max(episode["reward"] for episode in episodes), rel=1e-5)
+        assert float(row["training_seconds"]) == pytest.approx(sum(one["seconds"] for one in episodes), rel=1e-5)
+        assert (row["seed"], row["distinct"], row["episodes"]) == (str(seed), "2", "2")
+    code, _, err = marl_hpo(
+        *BOTH, "--task", "tiny", "--weight", "flops=1", "--recorded", f"my PPO={tmp_path}/ppo-*.jsonl", "--out", out
+    )
+    assert (code, "has the reward" in err) == (2, True)
+
+
 def test_a_run_is_replayed_in_its_order_with_repeats(tmp_path):
     # The reward of an episode hangs on how many came before, as under a running budget.
     class Falling:
@@ -214,8 +253,7 @@ def test_a_run_is_replayed_in_its_order_with_repeats(tmp_path):
     made = Trainings(tmp_path, lambda name: None, "cpu", True)
     made.environment = lambda name, seed: Falling()  # type: ignore[method-assign]
     run = Run(Contest("random", "tiny", (), (), 0, 2), [7, 7, 3], 0.5, "these versions")
-    designs, rewards, seconds = made.replayed(run)
-    assert designs == [(7,), (7,), (3,)]
+    rewards, seconds = made.replayed(run)
     assert rewards.tolist() == pytest.approx([1, 1 / 2, 1 / 3])
     assert seconds == 6.0
 

@@ -80,9 +80,9 @@ def test_a_registered_task_is_known_everywhere(no_lasting_names):
     assert marl_hpo_env.task("own-digits").name == "own"
     for env in (
         marl_hpo_env.env("own-digits"),
-        pettingzoo.make("aec", "marl_hpo_env/own-digits-v0"),
-        pettingzoo.make("parallel", "marl_hpo_env/own-digits-v0"),
-        gymnasium.make("marl_hpo_env/own-digits-v0"),
+        pettingzoo.make("aec", "marl_hpo_env/own-digits-v1"),
+        pettingzoo.make("parallel", "marl_hpo_env/own-digits-v1"),
+        gymnasium.make("marl_hpo_env/own-digits-v1"),
     ):
         assert env.unwrapped.task.name == "own"
 

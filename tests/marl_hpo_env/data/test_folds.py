@@ -61,7 +61,6 @@ def test_what_cannot_be_divided_is_one_sentence(refused):
 def test_the_groups_that_data_were_divided_by_are_those_of_their_folds():
     groups = [f"patient {i // 5}" for i in range(100)]
     data = split(torch.arange(100.0).view(100, 1, 1, 1), torch.arange(100) % 2, groups=groups)
-    assert data.digest() != Data(data.train, data.validation, data.test).digest()
     for number in range(3):
         part = fold(data, 3, number)
         sides = [{groups[int(x)] for x in inputs} for inputs, _ in (part.train, part.validation)]

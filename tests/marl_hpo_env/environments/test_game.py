@@ -20,7 +20,7 @@ def test_a_game_ends_with_the_design_that_was_picked_in_network_order(search_spa
     design = space.design_at(data.draw(st.integers(0, space.size - 1)))
     game = Game(space)
     for turn, action in enumerate(design):
-        assert (game.turn, game.agent, game.design, game.design_complete) == (turn, space.names[turn], None, False)
+        assert (game.turn, game.agent, game.design, game.design_complete) == (turn, space.agents[turn], None, False)
         assert game.picks == design[:turn]
         game.pick(action)
     assert (game.turn, game.agent, game.design, game.design_complete) == (len(space), None, design, True)

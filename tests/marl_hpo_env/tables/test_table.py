@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import math
+import pickle
 import time
 import zipfile
 from dataclasses import replace
@@ -18,6 +19,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+import marl_hpo_env
 from marl_hpo_env import METRICS, InputError, Layer, Request, SearchSpace, Trial
 from marl_hpo_env.tables import table
 from marl_hpo_env.tables.file import pack, unpack
@@ -684,3 +686,23 @@ def test_what_an_environment_reads_off_the_history_is_neither_stored_nor_answere
     assert made.digest == small_table().digest
     shipped_table = Table.open("digits-convnet")  # of version 0.1, which stored epochs to another threshold
     assert "epochs_to_threshold" not in shipped_table.measured
+
+
+def test_a_table_of_the_package_is_sent_by_its_name_and_digest(refused, monkeypatch):
+    env = marl_hpo_env.parallel_env("digits-convnet", evaluator="table")
+    env.reset()
+    sent = pickle.dumps(env)
+    assert len(sent) < 20_000
+    received = pickle.loads(sent)
+    design = dict.fromkeys(env.possible_agents, 0)
+    assert received.step(design)[1] == env.step(design)[1]
+    assert received.evaluator.table.digest == env.evaluator.table.digest
+    monkeypatch.setattr(Table, "open", lambda name: small_table())
+    with refused("'digits-convnet'", "version"):
+        pickle.loads(sent)
+
+
+def test_any_other_table_is_sent_with_its_content():
+    table = small_table()
+    received = pickle.loads(pickle.dumps(table))
+    assert (received.digest, received.space, received.about) == (table.digest, table.space, table.about)

@@ -20,10 +20,11 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.reward import PaperReward
 from marl_hpo_env.training import trainer as trainer_module
 from marl_hpo_env.training.augmentation import Augmentation
+from marl_hpo_env.training.devices import choose_device
 from marl_hpo_env.training.imbalance import class_weights
 from marl_hpo_env.training.recipe import Limits, Recipe
 from marl_hpo_env.training.scoring import losses
-from marl_hpo_env.training.trainer import Trainer, choose_device
+from marl_hpo_env.training.trainer import Trainer
 from marl_hpo_env.trial import CLOCK_METRICS, METRICS, Request, Trial
 
 CPU = torch.device("cpu")
@@ -586,7 +587,7 @@ def test_a_batch_is_slow_beside_the_original_s_median_and_the_first_three_do_not
     kernels = {"conv": {"out_channels": (4, 8)}, Watched: {"kind": ("good",)}}
     task = make_task(choices=lambda: kernels, limits=Limits(batch_ratio=5.0, batches=3))
     said = iter([900.0, 900.0, 900.0] + [10.0] * 20 + [900.0, 900.0, 900.0] + [100.0] * 3 + [900.0] * 3 + [49.0] * 99)
-    monkeypatch.setattr(trainer_module._Clock, "ms", lambda clock: next(said))
+    monkeypatch.setattr(trainer_module.Clock, "ms", lambda clock: next(said))
     trainer = task.trainer(CPU, measure_time=False)
     slow, fast = (trainer.train(Request(design, 0, 2))[1] for design in ((1, 0), (0, 0)))
     assert slow.status == "terminated"

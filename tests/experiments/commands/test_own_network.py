@@ -217,7 +217,7 @@ def test_a_table_says_what_is_wanted_and_the_run_what_was_read(capsys, place):
     command_line.app([*TUNE, *options.split()], standalone_mode=False)
     said = capsys.readouterr().err
     assert "Read 40 images of 2 classes, blue 20, red 20; 32 for training, " in said
-    assert "In table.csv, 'name' names the images and 'colour' their classes." in said
+    assert "In table.csv, 'name' names the images and 'colour' their classes, 'patient' their groups." in said
 
 
 @pytest.fixture

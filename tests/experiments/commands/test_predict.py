@@ -42,6 +42,11 @@ class Where(nn.Module):
 
     def forward(self, x):
         return self.conv(x)
+
+
+class Named(Where):
+    def forward(self, x):
+        return {"out": self.conv(x)}
 """
 
 SIZE = 8
@@ -103,9 +108,10 @@ def test_labels_values_and_what_has_no_name(place):
     assert said(scores, about("classes")).startswith("class 2 ")
 
 
-def test_masks_are_pngs_of_the_photo_s_size(place, marl_hpo):
-    save("Where", about("masks", ("sea", "rose"), "nets:Where"))
-    code, out, err = marl_hpo("predict", "net", "half.png", "--model", "nets:Where", "--out", place / "masks")
+@pytest.mark.parametrize("model", ["Where", "Named"])
+def test_masks_are_pngs_of_the_photo_s_size(place, marl_hpo, model):
+    save(model, about("masks", ("sea", "rose"), f"nets:{model}"))
+    code, out, err = marl_hpo("predict", "net", "half.png", "--model", f"nets:{model}", "--out", place / "masks")
     assert code == 0, err
     assert out == f"half.png: {place / 'masks' / 'half-mask.png'}\n"
     mask = Image.open(place / "masks" / "half-mask.png")
@@ -113,7 +119,7 @@ def test_masks_are_pngs_of_the_photo_s_size(place, marl_hpo):
     pixels = np.asarray(mask)
     assert (pixels[:, :9] == 2).all()
     assert (pixels[:, 11:] == 1).all()
-    code, out, _ = marl_hpo("predict", "net", "half.png", "--model", "nets:Where")
+    code, out, _ = marl_hpo("predict", "net", "half.png", "--model", f"nets:{model}")
     assert (code, out) == (0, "half.png: half-mask.png\n")
 
 

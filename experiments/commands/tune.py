@@ -193,6 +193,22 @@ def tune(
         ),
     ] = BATCH,
     strict: Strict = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard", help="Write curves for TensorBoard, too: tensorboard --logdir FOLDER, that of --out."
+        ),
+    ] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log to MLflow, too: where MLFLOW_TRACKING_URI says, or in ./mlflow.db.")
+    ] = False,
+    wandb: Annotated[
+        bool,
+        typer.Option(
+            "--wandb",
+            help="Log to Weights & Biases, too; with WANDB_MODE=offline in the run's folder, for `wandb sync`.",
+        ),
+    ] = False,
     out: Out = None,
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped, and a larger limit one that
@@ -200,6 +216,7 @@ def tune(
     from agents import learner as make_learner
     from experiments.tuning.evaluators import Machines
     from experiments.tuning.limits import RunLimits, positive
+    from experiments.tuning.logs import logs
     from experiments.tuning.session import play_both, prepare
 
     limits = RunLimits(episodes, evaluations, hours, target)
@@ -213,6 +230,7 @@ def tune(
         batch,
         strict,
     )
+    told = logs(tensorboard, mlflow, wandb)
     player = make_learner(learner)
     if baseline is not None:
         make_learner(baseline)
@@ -241,7 +259,7 @@ def tune(
         task.original_design if design == "original" else task.space.check(read_design(design))
         for design in start or ()
     ]
-    tuning = prepare(task, out, machines, reward(task), said_about(model, task))
+    tuning = prepare(task, out, machines, reward(task), said_about(model, task), told)
     if shared:
         from experiments.tuning.shared import Shared, play_shared
 

@@ -44,8 +44,8 @@ def predict(
     loaded, about = load_saved(expanded(network), model)
     if about.image_size is None or about.kind is None:
         raise InputError(
-            f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune --model` and "
-            "`fit --model` do."
+            f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune` and `fit` "
+            "do, where these read photos from a folder."
         )
     reading = ImageReading(about.image_size, about.bits, about.mean, about.deviation)
     for photo in map(expanded, photos):
@@ -64,10 +64,11 @@ def _scores(network: nn.Module, image: torch.Tensor, about: About) -> torch.Tens
     """
     import torch
 
+    from marl_hpo_env.training.scoring import own_output
+
     try:
         with torch.inference_mode():
-            outputs = network(image)
-        (scores,) = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+            (scores,) = own_output(network(image))
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"The network cannot take images of shape {tuple(image.shape[1:])}: {first_line(error)}."

@@ -63,7 +63,7 @@ def _a_line_a_minute(console: Console, line: Callable[[], str]) -> Iterator[None
         while not over.wait(BETWEEN_LINES):
             console.print(line(), markup=False, highlight=False, soft_wrap=True)
 
-    thread = threading.Thread(target=lines, daemon=True)
+    thread = threading.Thread(target=lines, name="a line a minute", daemon=True)
     thread.start()
     try:
         yield

@@ -22,7 +22,8 @@ class Kept(Callback):
         env: of the play, without wrappers.
         exploration: episodes of the learner's first phase; None for one without phases.
         printed: an episode's reward as the paper prints it, or None where it is none of the paper's.
-        files: for the distinct designs as their trials end, and for the episodes; none where it is nobody's run.
+        tried: a file for the distinct designs as their trials end.
+        played: one for the episodes.
 
     Attributes:
         trials: by design.
@@ -34,24 +35,26 @@ class Kept(Callback):
         env: Any,
         exploration: int | None,
         printed: Callable[[Episode, Trial], float | None],
-        files: tuple[EpisodesFile, EpisodesFile] | None = None,
+        tried: EpisodesFile | None = None,
+        played: EpisodesFile | None = None,
     ) -> None:
         self.trials: dict[Design | None, Trial] = {}
         self.phases: list[str] = []
-        self._env, self._exploration, self._printed, self._files = env, exploration, printed, files
+        self._env, self._exploration, self._printed = env, exploration, printed
+        self._tried, self._played = tried, played
 
     def on_trial(self, trial: Trial) -> None:
         new = trial.design not in self.trials
         self.trials[trial.design] = trial
-        if self._files is not None and new:
+        if self._tried is not None and new:
             episode = episode_of(self._env, trial)
-            self._files[0].write(episode, "", self._printed(episode, trial))
+            self._tried.write(episode, "", self._printed(episode, trial))
 
     def on_episode(self, episode: Episode, trial: Trial) -> None:
         phase = "" if self._exploration is None else PHASES[len(self.phases) >= self._exploration]
         self.phases.append(phase)
-        if self._files is not None:
-            self._files[1].write(episode, phase, self._printed(episode, trial))
+        if self._played is not None:
+            self._played.write(episode, phase, self._printed(episode, trial))
 
 
 class Shown(Callback):

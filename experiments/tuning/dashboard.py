@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -15,7 +15,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import typer
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from experiments.tuning.export import plain_value
@@ -83,7 +84,7 @@ class Studies:
                 seen.add(one.design)
 
     def _new(self, run: Run, names: dict[str, int]) -> optuna.Study:
-        ways = ["maximize", *("maximize" if better > 0 else "minimize" for better in names.values())]
+        ways = [StudyDirection.MAXIMIZE if better > 0 else StudyDirection.MINIMIZE for better in (1, *names.values())]
         with _quiet():
             study = optuna.create_study(storage=self.storage, study_name=run.path.name, directions=ways)
             study.set_metric_names(["reward", *names])
@@ -98,7 +99,8 @@ def _trial(
 ) -> FrozenTrial:
     """A design that was tried, as one of Optuna's trials."""
     chosen = space.hyperparameters(one.design)
-    parameters, distributions = {}, {}
+    parameters: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
     for layer in space.layers:
         for name, choices in layer.choices.items():
             key = f"{layer.name} {short_name(name)}"
@@ -131,6 +133,7 @@ def _trial(
         else {},
         intermediate_values=curve,
     )
+    trial.datetime_complete = datetime.now()
     trial.datetime_start = trial.datetime_complete - timedelta(seconds=told.get("seconds", 0.0))
     return trial
 

@@ -210,11 +210,9 @@ class Tuning:
         total = min(n for n in most if n is not None)
         exploration = getattr(learner, "exploration_length", None)
         with ExitStack() as closing:
-            files = None
-            if run is not None:
-                paths = run.trials(name), run.episodes(name)
-                files = tuple(closing.enter_context(self._file_of_episodes(path)) for path in paths)
-            kept = Kept(self.env, exploration, self._printed, files)
+            paths = [] if run is None else [run.trials(name), run.episodes(name)]
+            files = [closing.enter_context(self._file_of_episodes(path)) for path in paths]
+            kept = Kept(self.env, exploration, self._printed, *files)
 
             def more() -> str:
                 left = max(0, deadline - time.monotonic()) / 60

@@ -106,6 +106,11 @@ class SyntheticEnvironment:
         """None."""
         return {}
 
+    @property
+    def directions(self) -> dict[str, int]:
+        """None."""
+        return {}
+
 
 @cache
 def _table(name: str, seed: int) -> SyntheticTable:

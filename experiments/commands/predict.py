@@ -90,6 +90,8 @@ def said(scores: torch.Tensor, about: About) -> str:
     """
     import torch
 
+    from marl_hpo_env.training.scoring import Units
+
     names = _names(about, len(scores))
     if about.kind == "classes":
         shares = scores.softmax(0)
@@ -99,7 +101,7 @@ def said(scores: torch.Tensor, about: About) -> str:
         there = [f"{name} {share:.1%}" for name, share in zip(names, scores.sigmoid(), strict=True) if share >= 0.5]
         return ", ".join(there) or "none of the labels"
     if about.value_mean:
-        scores = scores * torch.tensor(about.value_deviation) + torch.tensor(about.value_mean)
+        scores = Units(torch.tensor(about.value_mean), torch.tensor(about.value_deviation)).own(scores)
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, scores.tolist(), strict=True))
 
 

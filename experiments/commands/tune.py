@@ -35,10 +35,8 @@ from experiments.commands.task_options import (
     KindOption,
     Labels,
     Masks,
-    TaskOptions,
-    Wanted,
     Width,
-    read_width,
+    read_options,
 )
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import InputError
@@ -252,8 +250,7 @@ def tune(
         weights = ["model_size_mb / original=1"]
     scored = read_scoring(metric or [], loss, score)
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score, within)
-    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
-    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
+    options = read_options(data, images, image_size, examples, width, labels, kind, column, groups, masks)
     task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     known = [
         task.original_design if design == "original" else task.space.check(read_design(design))

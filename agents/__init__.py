@@ -3,6 +3,7 @@
 They use only the environment's public names, so that a stranger's learner has all that these have.
 """
 
+from agents.callbacks import Callback
 from agents.coordination_graph import CoordinationGraph
 from agents.independent_q import IndependentQ
 from agents.pairwise_q import PairwiseQ
@@ -20,6 +21,7 @@ from agents.rivals.sequential_q import SequentialQ
 from agents.rivals.vdn import ValueDecomposition
 
 __all__ = [
+    "Callback",
     "CoordinationGraph",
     "Episode",
     "IndependentQ",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+from agents.callbacks import Callback
 from agents.protocol import Episode, Learner
 from marl_hpo_env import Design, InputError, SearchSpace, Trial, whole_number
 
@@ -18,8 +19,6 @@ EPISODES_PER_EVALUATION = 5
 
 _CHECKS_ONLY = {"OrderEnforcingWrapper", "OrderEnforcing", "PassiveEnvChecker"}
 """Wrappers of PettingZoo's and Gymnasium's that change nothing."""
-
-OnEpisode = Callable[[Episode, Trial], None]
 
 
 def play(
@@ -33,8 +32,7 @@ def play(
     start: Iterable[Sequence[int]] = (),
     seed: int = 0,
     batch: int = 1,
-    on_trial: Callable[[Trial], None] | None = None,
-    on_episode: OnEpisode | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[Episode]:
     """Lets a learner play from the beginning, until the first limit is met.
 
@@ -53,8 +51,7 @@ def play(
             asked for them. They are episodes as any others.
         seed: of the learner.
         batch: designs asked at a time. The result depends on it, not on how many workers evaluate a batch.
-        on_trial: is called with each distinct trial of a batch, as it finishes.
-        on_episode: is called with every episode and its trial, in the order asked, after its batch.
+        callbacks: are told, in this order, of every trial and episode, and of the end.
 
     Returns:
         Every episode, in the order asked.
@@ -66,13 +63,7 @@ def play(
     """
     whole_number("batch", batch, 1)
     seed = whole_number("seed", seed, 0)
-    for what, number in (("episodes", episodes), ("evaluations", evaluations)):
-        if number is not None:
-            whole_number(f"number of {what}", number, 1)
-    if seconds is not None and not _finite(seconds, above=0):
-        raise InputError(f"The number of seconds is {seconds!r}; it is a positive number.")
-    if target is not None and not _finite(target):
-        raise InputError(f"The target is {target!r}; it is a reward, a finite number.")
+    _check_limits(episodes, evaluations, seconds, target)
     if episodes is None and evaluations is not None:
         episodes = EPISODES_PER_EVALUATION * evaluations
     deadline = math.inf if seconds is None else time.monotonic() + seconds
@@ -81,23 +72,37 @@ def play(
     game = begin(env, learner, seed)
     played: list[Episode] = []
     seen: set[Design] = set()
-    while wanted := min(batch, limits.left(played, seen)):
-        designs, known = (known[:wanted], known[wanted:]) if known else (_asked(learner, wanted, game.space), known)
-        if not designs:
-            break
-        trials = _evaluated(game, designs, deadline, on_trial)
-        if time.monotonic() >= deadline:
-            designs = [design for design in designs if design in trials]
-        batch_episodes = [_episode(game, trials[design]) for design in designs]
-        learner.tell(batch_episodes)
-        played += batch_episodes
-        seen.update(trials)
-        if on_episode is not None:
+    try:
+        while wanted := min(batch, limits.left(played, seen)):
+            designs, known = (known[:wanted], known[wanted:]) if known else (_asked(learner, wanted, game.space), known)
+            if not designs:
+                break
+            trials = _evaluated(game, designs, deadline, callbacks)
+            if time.monotonic() >= deadline:
+                designs = [design for design in designs if design in trials]
+            batch_episodes = [episode_of(game, trials[design]) for design in designs]
+            learner.tell(batch_episodes)
+            played += batch_episodes
+            seen.update(trials)
             for episode in batch_episodes:
-                on_episode(episode, trials[episode.design])
-        if target is not None and max(episode.reward for episode in batch_episodes) >= target:
-            break
+                for callback in callbacks:
+                    callback.on_episode(episode, trials[episode.design])
+            if target is not None and max(episode.reward for episode in batch_episodes) >= target:
+                break
+    finally:
+        for callback in callbacks:
+            callback.on_end(played)
     return played
+
+
+def _check_limits(episodes: int | None, evaluations: int | None, seconds: float | None, target: float | None) -> None:
+    for what, number in (("episodes", episodes), ("evaluations", evaluations)):
+        if number is not None:
+            whole_number(f"number of {what}", number, 1)
+    if seconds is not None and not _finite(seconds, above=0):
+        raise InputError(f"The number of seconds is {seconds!r}; it is a positive number.")
+    if target is not None and not _finite(target):
+        raise InputError(f"The target is {target!r}; it is a reward, a finite number.")
 
 
 @dataclass(frozen=True)
@@ -124,20 +129,21 @@ class _Limits:
 
 
 def _evaluated(
-    game: Any, designs: Sequence[Design], deadline: float, on_trial: Callable[[Trial], None] | None
+    game: Any, designs: Sequence[Design], deadline: float, callbacks: Sequence[Callback]
 ) -> Mapping[Design, Trial]:
     """The trials of a batch by design; once the time is over, of those that have finished."""
     trials: dict[Design, Trial] = {}
     for trial in game.evaluate(list(dict.fromkeys(designs))):
         trials[trial.design] = trial
-        if on_trial is not None:
-            on_trial(trial)
+        for callback in callbacks:
+            callback.on_trial(trial)
         if time.monotonic() >= deadline:
             break
     return trials
 
 
-def _episode(game: Any, trial: Trial) -> Episode:
+def episode_of(game: Any, trial: Trial) -> Episode:
+    """The episode that a trial of a design is, in an environment without its wrappers."""
     assert trial.design is not None
     ended = trial.status != "completed"
     return Episode(trial.design, game.score(trial), game.objectives(trial), ended, game.directions)

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, Protocol
 
 from marl_hpo_env.errors import InputError, is_number, number
@@ -249,14 +248,18 @@ class Constraint(NamedTuple):
 
     def holds(self, trial: Trial, original: Trial | None) -> bool:
         """Whether a completed trial keeps the bound."""
+        return self.excess(self.objective.value(trial, original), original) <= 0
+
+    def excess(self, value: float, original: Trial | None) -> float:
+        """How far a value of the objective is beyond the bound; 0 or below where it keeps it."""
         bound = self.bound
         if self.from_original:
             if original is None:
                 raise InputError(f"The constraint '{self}' needs the original network's trial; give it.")
             bound += self.objective.value(original, original)
-        compare: Callable[[float, float], bool] = operator.le if self.relation == "<=" else operator.ge
-        value = self.objective.value(trial, original)
-        return compare(value, bound) or math.isclose(value, bound, rel_tol=1e-9)  # 0.8 - 0.1 is a little above 0.7
+        if math.isclose(value, bound, rel_tol=1e-9):  # 0.8 - 0.1 is a little above 0.7
+            return 0.0
+        return value - bound if self.relation == "<=" else bound - value
 
 
 class WeightedReward:

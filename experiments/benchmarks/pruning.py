@@ -155,7 +155,7 @@ def pruned(model: nn.Module, way: str, most: float, example: torch.Tensor) -> nn
     Raises:
         InputError: if it cannot have as few.
     """
-    import torch_pruning as tp  # type: ignore[import-untyped]
+    import torch_pruning as tp
 
     norm = way == "group norm"
     (output,) = (module for module in model.modules() if isinstance(module, nn.Linear))

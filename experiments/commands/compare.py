@@ -31,10 +31,9 @@ from experiments.commands.task_options import (
     Labels,
     Masks,
     TaskOptions,
-    Wanted,
     Width,
     check_images,
-    read_width,
+    read_options,
 )
 from experiments.comparison.suite import Suite, suite, suites
 from marl_hpo_env import InputError
@@ -154,8 +153,7 @@ def compare(
     constraints = tuple(constraint or [])
     if constraints and not weights:
         raise InputError("The --constraint needs a reward beside it; give it with --weight.")
-    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
-    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
+    options = read_options(data, images, image_size, examples, width, labels, kind, column, groups, masks)
     names = tasks or settings.tasks
     if not names:
         raise InputError(f"Say what to compare on: --task with a name, or --suite with one of {', '.join(suites())}.")

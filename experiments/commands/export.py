@@ -106,9 +106,10 @@ def compared(network: nn.Module, inputs: list[torch.Tensor], path: Path) -> tupl
     import onnx
     import torch
 
+    from marl_hpo_env.training.scoring import own_output
+
     with torch.inference_mode():
-        outputs = network(*inputs)
-    expected = (outputs if isinstance(outputs, torch.Tensor) else outputs[0]).numpy()
+        expected = own_output(network(*inputs)).numpy()
     named = [x.name for x in onnx.load(str(path)).graph.input]
     given = {name: x.numpy() for name, x in zip(named, inputs, strict=True)}
     try:

@@ -32,10 +32,8 @@ from experiments.commands.task_options import (
     KindOption,
     Labels,
     Masks,
-    TaskOptions,
-    Wanted,
     Width,
-    read_width,
+    read_options,
 )
 
 
@@ -81,8 +79,7 @@ def fit(
     )
     recipe = {"batch_size": batch_size, "learning_rate": learning_rate}
     scored = read_scoring(metric or [], loss, score)
-    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
-    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
+    options = read_options(data, images, image_size, examples, width, labels, kind, column, groups, masks)
     task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     checked = task.space.check(actions)
     tuning = prepare(task, out, machines, about=said_about(model, task))

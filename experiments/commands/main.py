@@ -11,6 +11,7 @@ import typer
 
 from experiments.command_line import Device, Workers, new_app, run_command
 from experiments.commands.compare import compare
+from experiments.commands.dashboard import dashboard
 from experiments.commands.export import export
 from experiments.commands.fit import fit
 from experiments.commands.predict import predict
@@ -50,6 +51,7 @@ app.command()(tune)
 app.command()(fit)
 app.command()(show)
 app.command()(report)
+app.command()(dashboard)
 app.command()(predict)
 app.command()(export)
 app.command()(compare)

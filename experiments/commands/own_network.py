@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -25,6 +26,9 @@ _IMAGENET_SIZE = 224
 
 _LIMITS = Limits(loss="guessing")
 """A design that learns nothing is stopped, and the epoch budget can be calibrated."""
+
+_FEWEST_STEPS = 32
+"""That a design may stay at the loss of guessing: two epochs of 1,024 images. Few images have more epochs for it."""
 
 
 FINE_TUNING_RATE = 1e-4
@@ -88,7 +92,9 @@ def own_task(
             note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
             images = replace(images, notes=(*images.notes, note))
     maker = partial(_make, make, model, classes)
-    task = Task(name, maker, images, read, chosen, limits=_LIMITS, weights=state, recipe_choices=recipe_choices)
+    steps = math.ceil(len(images.train[0]) / chosen.batch_size)
+    limits = replace(_LIMITS, loss_epochs=max(_LIMITS.loss_epochs, math.ceil(_FEWEST_STEPS / steps)))
+    task = Task(name, maker, images, read, chosen, limits=limits, weights=state, recipe_choices=recipe_choices)
     if data is not None:
         check_images(task)
     return task
@@ -175,10 +181,11 @@ def _maker(model: str) -> Callable[..., nn.Module]:
     if place == "torchvision":
         from torchvision import models
 
-        known = models.list_models(module=models)
-        if name not in known:
-            raise InputError.unknown("torchvision model", name, known)
-        return partial(models.get_model, name, weights=None)
+        known, per_pixel = (models.list_models(module=module) for module in (models, models.segmentation))
+        if name not in known and name not in per_pixel:
+            raise InputError.unknown("torchvision model", name, [*known, *per_pixel])
+        backbone = {"weights_backbone": None} if name in per_pixel else {}  # which torchvision would else download
+        return partial(models.get_model, name, weights=None, **backbone)
     found = import_object(model, "model")
     if not callable(found):
         raise InputError(
@@ -214,12 +221,12 @@ def _made(make: Callable[..., nn.Module], model: str, arguments: Mapping[str, in
     return network
 
 
-def about(model: str, task: Task) -> About:
-    """What is written beside the networks of a task that `own_task` made of this model."""
+def about(model: str | None, task: Task) -> About:
+    """What is written beside the networks of a task that `own_task` made of this model; of another where it is None."""
     from marl_hpo_env.networks.saved import About
 
     data = task.splits
-    arguments = _arguments(_maker(model), model, data.number_of_classes)
+    arguments = {} if model is None else _arguments(_maker(model), model, data.number_of_classes)
     read = {} if data.reading is None else data.reading._asdict()
     return About(model, arguments, data.kind, data.class_names, **read)
 
@@ -247,4 +254,6 @@ def load_saved(path: Path, model: str | None) -> tuple[nn.Module, About]:
             f"--model {said.model}."
         )
     name = str(model or said.model)
-    return load_network(path, _made(_maker(name), name, said.arguments)), said
+    make = _maker(name)
+    arguments = said.arguments if said.model else _arguments(make, name, len(said.class_names))
+    return load_network(path, _made(make, name, arguments)), said

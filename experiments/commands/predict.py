@@ -44,8 +44,8 @@ def predict(
     loaded, about = load_saved(expanded(network), model)
     if about.image_size is None or about.kind is None:
         raise InputError(
-            f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune --model` and "
-            "`fit --model` do."
+            f"The network in {str(network)!r} does not say how photos become its inputs; networks of `tune` and `fit` "
+            "do, where these read photos from a folder."
         )
     reading = ImageReading(about.image_size, about.bits, about.mean, about.deviation)
     for photo in map(expanded, photos):
@@ -64,10 +64,11 @@ def _scores(network: nn.Module, image: torch.Tensor, about: About) -> torch.Tens
     """
     import torch
 
+    from marl_hpo_env.training.scoring import own_output
+
     try:
         with torch.inference_mode():
-            outputs = network(image)
-        (scores,) = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+            (scores,) = own_output(network(image))
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"The network cannot take images of shape {tuple(image.shape[1:])}: {first_line(error)}."
@@ -89,6 +90,8 @@ def said(scores: torch.Tensor, about: About) -> str:
     """
     import torch
 
+    from marl_hpo_env.training.scoring import Units
+
     names = _names(about, len(scores))
     if about.kind == "classes":
         shares = scores.softmax(0)
@@ -98,7 +101,7 @@ def said(scores: torch.Tensor, about: About) -> str:
         there = [f"{name} {share:.1%}" for name, share in zip(names, scores.sigmoid(), strict=True) if share >= 0.5]
         return ", ".join(there) or "none of the labels"
     if about.value_mean:
-        scores = scores * torch.tensor(about.value_deviation) + torch.tensor(about.value_mean)
+        scores = Units(torch.tensor(about.value_mean), torch.tensor(about.value_deviation)).own(scores)
     return ", ".join(f"{name} {value:.4g}" for name, value in zip(names, scores.tolist(), strict=True))
 
 

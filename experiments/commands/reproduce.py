@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from experiments.command_line import MOST_EPISODES, MOST_SEEDS, Device, Workers, path_option
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, check_images, read_width
+from experiments.commands.task_options import (
+    Examples,
+    Images,
+    ImageSize,
+    TaskOptions,
+    Width,
+    check_images,
+    read_options,
+)
 from marl_hpo_env import InputError, Task
 
 if TYPE_CHECKING:
@@ -88,7 +96,7 @@ def reproduce(
         return
     wanted = item(name)
     _check_learners(wanted, learners or [])
-    options = TaskOptions(data, images, image_size, examples, read_width(width))
+    options = read_options(data, images, image_size, examples, width)
     names = list(tasks or wanted.tasks)
     _check_tasks(wanted, names)
     make = _maker(options, max_epochs, wanted.needs != "spaces")

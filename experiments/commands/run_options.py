@@ -148,8 +148,8 @@ def read_design(text: str) -> list[int]:
 
 
 def said_about(model: str | None, task: Task) -> About | None:
-    """What is written beside the networks of a `--model`; None with `--task`."""
-    if model is None:
+    """What is written beside the networks of a task; None where its data are no photos that were read from files."""
+    if model is None and task.splits.reading is None:
         return None
     from experiments.commands.own_network import about
 

@@ -18,10 +18,8 @@ from experiments.commands.task_options import (
     KindOption,
     Labels,
     Masks,
-    TaskOptions,
-    Wanted,
     Width,
-    read_width,
+    read_options,
 )
 from experiments.text_tables import print_table
 from marl_hpo_env import InputError
@@ -50,8 +48,7 @@ def show(
 
     if picture.suffix != ".png":
         raise InputError(f"The picture {str(picture)!r} is no PNG file; name it like layers.png.")
-    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
-    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
+    options = read_options(data, images, image_size, examples, width, labels, kind, column, groups, masks)
     task = chosen_task(task_name, model, options, choices, {}, weights_file, needs_data=False)
     layers, sets = search_space(task)
     print_table(*layers, one_line=True)

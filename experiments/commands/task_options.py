@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -231,6 +231,27 @@ class TaskOptions(NamedTuple):
                 f"The task {name!r} takes images of any size; say with --image-size to which they are scaled."
             )
         return self.wanted.read(folder, size)
+
+
+def read_options(
+    data: Path | None,
+    images: Path | None,
+    image_size: int | None,
+    examples: int | None,
+    width: str | None,
+    labels: Path | None = None,
+    kind: str | None = None,
+    column: Sequence[str] | None = None,
+    groups: str | None = None,
+    masks: Path | None = None,
+) -> TaskOptions:
+    """What a command's options of these names say.
+
+    Raises:
+        InputError: if the width cannot be read.
+    """
+    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
+    return TaskOptions(data, images, image_size, examples, read_width(width), wanted)
 
 
 def read_width(text: str | None) -> int:

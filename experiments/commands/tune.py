@@ -35,10 +35,8 @@ from experiments.commands.task_options import (
     KindOption,
     Labels,
     Masks,
-    TaskOptions,
-    Wanted,
     Width,
-    read_width,
+    read_options,
 )
 from experiments.tuning.limits import BATCH
 from marl_hpo_env import InputError
@@ -193,6 +191,22 @@ def tune(
         ),
     ] = BATCH,
     strict: Strict = False,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard", help="Write curves for TensorBoard, too: tensorboard --logdir FOLDER, that of --out."
+        ),
+    ] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log to MLflow, too: where MLFLOW_TRACKING_URI says, or in ./mlflow.db.")
+    ] = False,
+    wandb: Annotated[
+        bool,
+        typer.Option(
+            "--wandb",
+            help="Log to Weights & Biases, too; with WANDB_MODE=offline in the run's folder, for `wandb sync`.",
+        ),
+    ] = False,
     out: Out = None,
 ) -> None:
     """Tune a network, of a task or your own; the same command continues a run that was stopped, and a larger limit one that
@@ -200,6 +214,7 @@ def tune(
     from agents import learner as make_learner
     from experiments.tuning.evaluators import Machines
     from experiments.tuning.limits import RunLimits, positive
+    from experiments.tuning.logs import logs
     from experiments.tuning.session import play_both, prepare
 
     limits = RunLimits(episodes, evaluations, hours, target)
@@ -213,6 +228,7 @@ def tune(
         batch,
         strict,
     )
+    told = logs(tensorboard, mlflow, wandb)
     player = make_learner(learner)
     if baseline is not None:
         make_learner(baseline)
@@ -234,14 +250,13 @@ def tune(
         weights = ["model_size_mb / original=1"]
     scored = read_scoring(metric or [], loss, score)
     reward = read_reward(weights, constraints, accuracy_weight, accuracy_score, within)
-    wanted = Wanted(labels, kind, tuple(column or ()), groups, masks)
-    options = TaskOptions(data, images, image_size, examples, read_width(width), wanted)
+    options = read_options(data, images, image_size, examples, width, labels, kind, column, groups, masks)
     task = scored(chosen_task(task_name, model, options, choices, recipe, weights_file))
     known = [
         task.original_design if design == "original" else task.space.check(read_design(design))
         for design in start or ()
     ]
-    tuning = prepare(task, out, machines, reward(task), said_about(model, task))
+    tuning = prepare(task, out, machines, reward(task), said_about(model, task), told)
     if shared:
         from experiments.tuning.shared import Shared, play_shared
 

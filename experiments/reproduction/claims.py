@@ -25,7 +25,7 @@ from experiments.reproduction.fig13 import DECAYS, of_decay
 from experiments.reproduction.finds import ORIGINAL, RANDOM, TEAM
 from experiments.reproduction.overhead import PAPERS_KB, PAPERS_MS
 from experiments.text_tables import markdown_table
-from experiments.tuning.tuning import PHASES
+from experiments.tuning.callbacks import PHASES
 
 Rows = Sequence[Mapping[str, str]]
 

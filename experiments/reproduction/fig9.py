@@ -23,8 +23,9 @@ from experiments.reproduction.item import Findings, Item, Settings, Show
 from experiments.reproduction.playing import with_bar
 from experiments.reproduction.report import quartiles
 from experiments.reproduction.trainings import the_papers_learner
+from experiments.tuning.callbacks import PHASES
 from experiments.tuning.pictures import rewards_per_episode
-from experiments.tuning.tuning import PHASES, Play
+from experiments.tuning.tuning import Play
 
 
 def reproduce(settings: Settings, show: Show) -> None:

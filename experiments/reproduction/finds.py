@@ -15,7 +15,8 @@ from agents import learner
 from experiments.provenance import cores, machine
 from experiments.reproduction.item import Settings
 from experiments.reproduction.trainings import Trainings, the_papers_learner
-from experiments.tuning.tuning import PHASES, Play, Tuning
+from experiments.tuning.callbacks import PHASES
+from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, Trial
 from marl_hpo_env.training.devices import choose_device
 

@@ -28,7 +28,7 @@ from experiments.reproduction.item import Findings, Item, Settings, Show
 from experiments.reproduction.playing import with_bar
 from experiments.reproduction.report import over_seeds, with_interval
 from experiments.reproduction.trainings import the_papers_learner
-from experiments.tuning.tuning import PHASES
+from experiments.tuning.callbacks import PHASES
 from marl_hpo_env import Design, SearchSpace
 
 PAPERS_MS = 2.0

@@ -18,7 +18,7 @@ import numpy as np
 import typer
 
 from experiments.command_line import Device, new_app, path_option, run_command
-from experiments.commands.task_options import Examples, Images, ImageSize, TaskOptions, Width, read_width
+from experiments.commands.task_options import Examples, Images, ImageSize, Width, read_options
 from experiments.progress import progress_bar
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.reproduction.report import rank_correlation
@@ -136,7 +136,7 @@ def main(
     ] = Path("runs"),
 ) -> None:
     """How well a few epochs rank a task's designs, and whom the limits end."""
-    named = TaskOptions(data, images, image_size, examples, read_width(width)).task(task)
+    named = read_options(data, images, image_size, examples, width).task(task)
     unlimited = replace(
         named, limits=Limits(), seed=seed, recipe=replace(named.recipe, max_epochs=max_epochs, epochs=max_epochs)
     )

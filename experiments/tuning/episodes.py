@@ -54,15 +54,21 @@ class Line(NamedTuple):
         reward: of the episode.
         terminated: whether it did not complete.
         key: the text of its objectives and its design: the same for the same design.
+        header: what each part of the key is.
     """
 
     reward: float
     terminated: bool
     key: tuple[str, ...]
+    header: tuple[str, ...]
 
     def design(self, layers: int) -> tuple[int, ...]:
         """One action for each of as many layers."""
         return tuple(map(int, self.key[-layers:]))
+
+    def objectives(self, layers: int) -> dict[str, float]:
+        """What the reward sees of the design, by name; NaN where it did not complete."""
+        return dict(zip(self.header[:-layers], map(float, self.key[:-layers]), strict=True))
 
 
 def read_episodes(path: Path) -> list[Line]:
@@ -78,7 +84,7 @@ def read_episodes(path: Path) -> list[Line]:
             return []
         at = header.index("terminated")
         whole = (row for row in rows if len(row) == len(header))
-        return [Line(float(row[2]), row[at] == "1", tuple(row[at + 1 :])) for row in whole]
+        return [Line(float(row[2]), row[at] == "1", tuple(row[at + 1 :]), tuple(header[at + 1 :])) for row in whole]
     except (IndexError, ValueError, csv.Error) as error:
         raise InputError(
             f"The episodes in {str(path)!r} cannot be read ({first_line(error)}); the same command as before writes them anew."

@@ -70,15 +70,15 @@ def _rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
             **{
                 f"{layer.name} {short_name(name)}": None
                 if design is None
-                else _plain(hyperparameters[layer.name][name])
+                else plain_value(hyperparameters[layer.name][name])
                 for layer in space.layers
                 for name in layer.choices
             },
         }
 
 
-def _plain(value: Any) -> Any:
-    """A hyperparameter's value: a number where it is one in all dimensions, else its text."""
+def plain_value(value: Any) -> Any:
+    """A hyperparameter's value for other programs: a number where it is one in all dimensions, else its text."""
     if isinstance(value, tuple) and len(set(value)) == 1:
         value = value[0]
     return value if isinstance(value, int | float) else str(value)

@@ -11,6 +11,7 @@ import typer
 
 from experiments.text_tables import markdown_section, print_table
 from experiments.tuning.episodes import Line, best_of, read_episodes
+from experiments.tuning.page import write_page
 from experiments.tuning.report import COLUMNS, comparison, layers, publish
 from experiments.tuning.run import NETWORK, Run, is_run, replace_text, runs_in
 from marl_hpo_env import Design, InputError, Request, SearchSpace, Store, Trial
@@ -92,7 +93,7 @@ def _standing(run: Run, store: Store) -> Standing:
 
 
 def report_so_far(run: Run, store: Store) -> None:
-    """Shows what a run has come to, and writes it to its `report.md`; a run that has ended keeps the report it has.
+    """Shows what a run has come to, and writes it to its `report.md` and `report.html`; one that has ended keeps its own.
 
     Raises:
         InputError: if its files are damaged.
@@ -116,7 +117,9 @@ def _report_so_far(run: Run, store: Store) -> None:
     if stands.designs:
         space = SearchSpace.described(run.settings["space"])
         tables["Layer by layer"] = layers(space, run.settings["original"], stands.designs)
-    publish(path, f"{run.settings['task']}: so far", tables, _sentences(stands), "The run has not come to its end.")
+    title, lines, last = f"{run.settings['task']}: so far", _sentences(stands), "The run has not come to its end."
+    publish(path, title, tables, lines, last)
+    write_page(run, store, title, tables, lines, last, stands.designs)
 
 
 def _sentences(stands: Standing) -> list[str]:
@@ -194,7 +197,7 @@ def opened(folder: Path) -> Iterator[tuple[list[Run], Store]]:
     Raises:
         InputError: if there is no run.
     """
-    runs = [Run(folder)] if is_run(folder) else list(runs_in(folder))
+    runs = runs_of(folder)
     stored = _top(folder) / "trials.sqlite"
     if not stored.is_file() or not (runs or _of_before(folder)):
         raise InputError(f"The folder {str(folder)!r} holds no run; name the one that `marl-hpo tune` named.")
@@ -203,6 +206,11 @@ def opened(folder: Path) -> Iterator[tuple[list[Run], Store]]:
         yield runs, store
     finally:
         store.close()
+
+
+def runs_of(folder: Path) -> list[Run]:
+    """The runs of a folder by name, or the one that it is."""
+    return [Run(folder)] if is_run(folder) else list(runs_in(folder))
 
 
 def _top(folder: Path) -> Path:

@@ -192,6 +192,24 @@ _DEPTH_PER_ROW = 24
 _LONGEST_NAME = 24
 
 
+def columns_of(space: SearchSpace) -> list[list[int]]:
+    """The positions of the layers, in a column for each depth: how many layers a signal passes before at most."""
+    depth: list[int] = []
+    for producers in space.feeding:
+        depth.append(1 + max((depth[i] for i in producers), default=-1))
+    return [[i for i, d in enumerate(depth) if d == column] for column in range(max(depth) + 1)]
+
+
+def places(columns: Sequence[Sequence[int]], per_row: int) -> dict[int, tuple[float, float]]:
+    """Where each layer is drawn: to the right by depth, upward among those of its depth; after so many columns a row below."""
+    tallest = max(map(len, columns))
+    return {
+        i: (c % per_row, row - (len(column) - 1) / 2 - c // per_row * (tallest + 0.5))
+        for c, column in enumerate(columns)
+        for row, i in enumerate(column)
+    }
+
+
 def layer_graph(space: SearchSpace, path: Path) -> None:
     """The layers of a search space and what feeds what, from the input on the left to the output on the right; a deep network
     goes on in a row below.
@@ -200,17 +218,10 @@ def layer_graph(space: SearchSpace, path: Path) -> None:
         space: the layers.
         path: of the PNG file.
     """
-    depth: list[int] = []
-    for producers in space.feeding:
-        depth.append(1 + max((depth[i] for i in producers), default=-1))
-    columns = [[i for i, d in enumerate(depth) if d == column] for column in range(max(depth) + 1)]
-    tallest = max(map(len, columns))
-    places = {
-        i: (c % _DEPTH_PER_ROW, row - (len(column) - 1) / 2 - c // _DEPTH_PER_ROW * (tallest + 0.5))
-        for c, column in enumerate(columns)
-        for row, i in enumerate(column)
-    }
-    rows = -(-len(columns) // _DEPTH_PER_ROW)
+    columns = columns_of(space)
+    depth = {i: number for number, column in enumerate(columns) for i in column}
+    at = places(columns, _DEPTH_PER_ROW)
+    rows, tallest = -(-len(columns) // _DEPTH_PER_ROW), max(map(len, columns))
     height = 1.2 + (0.8 * tallest + 0.6) * rows
     figure, axis = plt.subplots(figsize=(2 + 0.9 * min(len(columns), _DEPTH_PER_ROW), min(120, height)))
     for i, j in space.pairs:
@@ -223,12 +234,12 @@ def layer_graph(space: SearchSpace, path: Path) -> None:
             "shrinkA": 6,
             "shrinkB": 6,
         }
-        axis.annotate("", places[j], places[i], arrowprops=style)
+        axis.annotate("", at[j], at[i], arrowprops=style)
     for i, layer in enumerate(space.layers):
-        axis.plot(*places[i], "o", color="tab:blue", markersize=12, zorder=3)
-        axis.annotate(str(i + 1), places[i], ha="center", va="center", fontsize=6, color="white", zorder=4)
+        axis.plot(*at[i], "o", color="tab:blue", markersize=12, zorder=3)
+        axis.annotate(str(i + 1), at[i], ha="center", va="center", fontsize=6, color="white", zorder=4)
         name = layer.name if len(layer.name) <= _LONGEST_NAME else f"…{layer.name[1 - _LONGEST_NAME :]}"
-        axis.annotate(name, places[i], (0, 8), textcoords="offset points", fontsize=6, rotation=30, zorder=5)
+        axis.annotate(name, at[i], (0, 8), textcoords="offset points", fontsize=6, rotation=30, zorder=5)
     axis.margins(0.05, 0.3)
     axis.axis("off")
     figure.savefig(path, dpi=100, bbox_inches="tight")

@@ -77,6 +77,10 @@ class Run:
         """Where a learner's episodes are, by its label."""
         return self.path / f"episodes-{file_name(label)}.csv"
 
+    def trials(self, label: str) -> Path:
+        """Where the distinct designs of a learner are, in the same form, each from the moment that its training ends."""
+        return self.path / f"trials-{file_name(label)}.csv"
+
     def __truediv__(self, name: str) -> Path:
         return self.path / name
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.tuning.callbacks import PHASES
 from experiments.tuning.candidates import Settled
-from experiments.tuning.tuning import PHASES, Play, Tuning
+from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import PaperReward, Reward, Store, Task, Trial, WeightedReward
 from marl_hpo_env.evaluators.epoch_budget import (
     CALIBRATION_DESIGNS,

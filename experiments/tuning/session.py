@@ -13,11 +13,14 @@ import typer
 
 from agents import Learner, learner
 from experiments.command_line import Stopped
+from experiments.tuning.callbacks import PHASES
 from experiments.tuning.candidates import Settled, candidates_table, constrained, settle
 from experiments.tuning.designs import Designs
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
+from experiments.tuning.logs import Log
 from experiments.tuning.overview import report_so_far, write_overview
+from experiments.tuning.page import write_page
 from experiments.tuning.pictures import (
     improvement_bars,
     predicted_masks,
@@ -47,7 +50,7 @@ from experiments.tuning.sentences import (
     resolution,
     time_taken,
 )
-from experiments.tuning.tuning import PHASES, Play, Tuning
+from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, InputError, Limits, Reward, Task, Trial
 from marl_hpo_env.networks.saved import About
 
@@ -55,7 +58,12 @@ _STARTED = time.perf_counter()
 
 
 def prepare(
-    task: Task, out: Path | None, machines: Machines, reward: Reward | None = None, about: About | None = None
+    task: Task,
+    out: Path | None,
+    machines: Machines,
+    reward: Reward | None = None,
+    about: About | None = None,
+    logs: Sequence[Log] = (),
 ) -> Tuning:
     """The run of a task in its folder, having said what the user should know of it; its arguments are those of `Tuning`.
 
@@ -66,7 +74,7 @@ def prepare(
         where = "on a cluster" if machines.ray else f"with {machines.workers} workers"
         typer.echo(f"The batch-time limit is off: {where} no training is alone.", err=True)
         task = replace(task, limits=replace(task.limits, batch_ratio=None))
-    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines, about=about)
+    tuning = Tuning(task, out or Path("runs") / task.name, reward=reward, machines=machines, about=about, logs=logs)
     for note in task.splits.notes:
         typer.echo(note, err=True)
     for line in inheritance(task):
@@ -139,7 +147,7 @@ def _play_both(
         seconds=limits.search_seconds(1 if baseline is None else 2),
         target=limits.target,
         start=start,
-        record=run.episodes(label),
+        run=run,
     )
     if found_nothing(tuning, played):
         typer.echo(
@@ -159,7 +167,7 @@ def _play_both(
             played.evaluations,
             seconds=limits.search_seconds(1),
             start=start,
-            record=run.episodes(other),
+            run=run,
         )
     close(tuning, run, played, beside, limits)
     run.update(ended=played.ended)
@@ -265,7 +273,7 @@ def write_report(
     lines: Sequence[str] = (),
     more: Mapping[str, tuple[list[str], list[list[str]]]] | None = None,
 ) -> None:
-    """Shows the tables and sentences of a run, and writes them to its `report.md` with what they were measured on."""
+    """Shows the tables and sentences of a run; writes them to `report.md` and `report.html`, with what they were measured on."""
     task = tuning.task
     tables = {
         "Trained to convergence": comparison(trials, task.measures),
@@ -273,5 +281,8 @@ def write_report(
         **(more or {}),
     }
     took = time_taken(device_seconds(tuning.folder.store), time.perf_counter() - _STARTED)
-    publish(run / "report.md", task.name, tables, lines, measured_alone(tuning.device, took))
+    last = measured_alone(tuning.device, took)
+    publish(run / "report.md", task.name, tables, lines, last)
+    write_page(run, tuning.folder.store, task.name, tables, lines, last, designs)
     typer.echo(f"{took[0].upper()}{took[1:]}.")
+    typer.echo(f"The report, for a browser: {run / 'report.html'}")

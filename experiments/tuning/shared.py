@@ -80,7 +80,7 @@ def _play_shared(
         limits.evaluations,
         seconds=limits.search_seconds(2),
         start=start,
-        record=run.episodes(on_shared),
+        run=run,
         evaluator=evaluator,
     )
     chosen = to_confirm(tuning, searched, shared.confirm)
@@ -97,7 +97,7 @@ def _play_shared(
         len(chosen),
         seconds=limits.search_seconds(1),
         start=chosen,
-        record=run.episodes(label),
+        run=run,
     )
     if found_nothing(tuning, confirmed):
         raise InputError(

@@ -15,11 +15,13 @@ from torch import nn
 
 from agents import Episode, Learner, PairwiseQ, play
 from agents.playing import EPISODES_PER_EVALUATION, begin
-from experiments.progress import progress_bar
+from experiments.progress import at_work, progress_bar
 from experiments.provenance import command
+from experiments.tuning.callbacks import Kept, Shown
 from experiments.tuning.episodes import EpisodesFile
 from experiments.tuning.evaluators import Machines, evaluator_of, pace
 from experiments.tuning.limits import BATCH
+from experiments.tuning.logs import Log
 from experiments.tuning.report import original_values
 from experiments.tuning.run import NETWORK, Run
 from experiments.tuning.run_folder import RunFolder
@@ -27,8 +29,6 @@ from marl_hpo_env import Design, InputError, PaperReward, Request, Reward, Store
 from marl_hpo_env.networks.saved import About, load_network, save_network
 from marl_hpo_env.training.devices import choose_devices
 from marl_hpo_env.trial import CLOCK_METRICS
-
-PHASES = ("exploration", "exploration-exploitation")
 
 OPEN_ENDED_EPISODES = 100
 """Episodes of a learner that has no end of its own, where none are asked for."""
@@ -91,6 +91,7 @@ class Tuning:
         machines: where and how designs are trained.
         console: where progress is shown.
         about: what is written beside networks, in place of the kind of targets and their names.
+        logs: who else is told of each play.
 
     Raises:
         InputError: if the original network cannot be trained, or the settings do not fit together.
@@ -105,9 +106,11 @@ class Tuning:
         machines: Machines = Machines(),  # noqa: B008  # it does not change
         console: Console | None = None,
         about: About | None = None,
+        logs: Sequence[Log] = (),
     ) -> None:
         self.task = task
         self._about = about
+        self._logs = logs
         self.console = console or Console(stderr=True)
         self.reward = reward or task.reward
         timed = any(objective.metric in CLOCK_METRICS for objective in self.reward.objectives)
@@ -158,6 +161,8 @@ class Tuning:
             learners=[],
             taken={},
             ended=None,
+            directions=self.env.directions,
+            constraints=[str(constraint) for constraint in getattr(self.reward, "constraints", ())],
         )
 
     def play(
@@ -171,7 +176,7 @@ class Tuning:
         seconds: float | None = None,
         target: float | None = None,
         start: Sequence[Design] = (),
-        record: Path | None = None,
+        run: Run | None = None,
         evaluator: StoredEvaluator | None = None,
     ) -> Play:
         """Lets a learner play; what is stored already is replayed, not trained again.
@@ -185,15 +190,16 @@ class Tuning:
             seconds: after which it ends.
             target: reward at which it ends.
             start: designs that are evaluated first.
-            record: a CSV file for the episodes, each written as it comes.
+            run: whose files and logs are written as trials and episodes come.
             evaluator: in place of the one that trains.
         """
         deadline = math.inf if seconds is None else time.monotonic() + seconds
+        callbacks = [] if run is None else [log(run, name) for log in self._logs]
         # Each play begins with the task's own epochs, also where an earlier one has lowered them.
         evaluator = evaluator or self._stored
         self.env = env(self.task, evaluator=evaluator, reward=self.reward).unwrapped
-        with self.console.status(
-            "training the original network, and finding out the epoch budget where it is not given"
+        with at_work(
+            self.console, "training the original network, and finding out the epoch budget where it is not given"
         ):
             self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
         begin(self.env, learner, seed)
@@ -203,31 +209,17 @@ class Tuning:
         most = (episodes, total, evaluations, self.env.space.size if total is None else None)
         total = min(n for n in most if n is not None)
         exploration = getattr(learner, "exploration_length", None)
-        phases: list[str] = []
-        trials: dict[Any, Trial] = {}
-        best = float("-inf")
         with ExitStack() as closing:
+            paths = [] if run is None else [run.trials(name), run.episodes(name)]
+            files = [closing.enter_context(self._file_of_episodes(path)) for path in paths]
+            kept = Kept(self.env, exploration, self._printed, *files)
+
+            def more() -> str:
+                left = max(0, deadline - time.monotonic()) / 60
+                return pace(evaluator) + (f", ends within {left:.0f} min" if left < math.inf else "")
+
             progress = closing.enter_context(progress_bar(self.console))
-            file = None if record is None else closing.enter_context(self._file_of_episodes(record))
-            bar = progress.add_task(name, total=total, note="")
-
-            def on_trial(trial: Trial) -> None:
-                trials[trial.design] = trial
-                progress.update(bar, completed=min(total, progress.tasks[0].completed + 1))
-
-            def on_episode(episode: Episode, trial: Trial) -> None:
-                nonlocal best
-                phase = "" if exploration is None else PHASES[len(phases) >= exploration]
-                phases.append(phase)
-                if file is not None:
-                    file.write(episode, phase, self._printed(episode, trial))
-                best = max(best, episode.reward)
-                description = f"{name} {phase}".strip()
-                note = f"best {best:.4g} {pace(evaluator)}".rstrip()
-                if deadline < math.inf:
-                    note += f", ends within {max(0, deadline - time.monotonic()) / 60:.0f} min"
-                progress.update(bar, completed=len(phases), description=description, note=note)
-
+            shown = Shown(progress, name, total, kept.phases, more)
             played = play(
                 self.env,
                 learner,
@@ -238,18 +230,16 @@ class Tuning:
                 start=start,
                 seed=seed,
                 batch=self._batch,
-                on_trial=on_trial,
-                on_episode=on_episode,
+                callbacks=[kept, shown, *callbacks],
             )
             late = time.monotonic() >= deadline
-            progress.update(bar, total=len(played))
-        if all(trial.status != "completed" for trial in trials.values()):
-            reasons = next(iter(trials.values())).reason
+        if all(trial.status != "completed" for trial in kept.trials.values()):
+            reasons = next(iter(kept.trials.values())).reason
             raise InputError(f"No design of {self.task.name!r} could be trained, the first because: {reasons}")
         answer = learner.greedy_design if getattr(learner, "converged", False) else None  # type: ignore[attr-defined]
         pairs = learner.tables.items() if isinstance(learner, PairwiseQ) else ()
         tables = {pair: (len(table.q), len(table.q[0])) for pair, table in pairs}
-        outcome = Play(name, played, phases, trials, answer, tables)
+        outcome = Play(name, played, kept.phases, kept.trials, answer, tables)
         return replace(outcome, ended=_why(outcome, episodes, evaluations, target, late))
 
     def converge(self, label: str, design: Design | None, seconds: float = math.inf, run: Run | None = None) -> Trial:
@@ -316,7 +306,7 @@ class Tuning:
         return self._alone.stored(request)
 
     def _fit(self, label: str, design: Design | None, seconds: float) -> tuple[nn.Module | None, Trial]:
-        with self.console.status(f"training {label} to convergence"):
+        with at_work(self.console, f"training {label} to convergence"):
             network, trial = self._trains_alone.fit(design, seconds)
         if not trial.accidental and not (trial.cut and self._alone.stored(trial.request)):
             self.folder.store.put(self._alone.fingerprint, trial)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from marl_hpo_env.data.folders import expanded, left_out, subfolders
+from marl_hpo_env.data.image_masks import mask_folders
 from marl_hpo_env.data.parts import PARTS, part_named
 from marl_hpo_env.data.pictures import Groups, image_files, no_images, read_pictures
 from marl_hpo_env.data.splits import Data
@@ -104,7 +105,7 @@ def _parts(root: Path) -> dict[str | None, Path]:
 
 def _classes(root: Path) -> list[str]:
     classes = subfolders(root)
-    if {name.lower().rstrip("s") for name in classes} == {"image", "mask"}:
+    if len(classes) == 2 and mask_folders(root):
         raise InputError(
             f"{str(root)!r} holds {' and '.join(map(repr, classes))}, which are no classes; `image_masks` reads them for "
             "segmentation, and so does --masks."

@@ -24,6 +24,10 @@ from marl_hpo_env.errors import InputError, whole_number
 _SUFFIX = re.compile(r"[ _.-]*(mask|masks|segmentation|seg|label|labels|gt|groundtruth|annotation)$", re.IGNORECASE)
 """Of a mask's name, behind that of its image."""
 
+_IMAGES = {"image", "img"}
+_MASKS = {"mask", "label", "annotation", "segmentation", "gt", "groundtruth"}
+"""What folders of images and of masks are called, in the singular."""
+
 _SHADES = 8
 """Between dark and light, that a drawing in shades of grey has at least."""
 
@@ -32,9 +36,23 @@ _GREY = 0.9
 
 
 def mask_folders(root: Path) -> tuple[Path, Path] | None:
-    """The folders `images` and `masks` in this one, in any case and also in the singular; None where they are not there."""
-    found = {name.lower().rstrip("s"): root / name for name in (subfolders(root) if root.is_dir() else ())}
-    return (found["image"], found["mask"]) if {"image", "mask"} <= set(found) else None
+    """The folders `images` and `masks` in this one, also as `imgs` or `labels` and the like, in any case; or this one twice,
+    where its `train`, `val` and `test` hold such folders each.
+
+    Returns:
+        None where they are not there.
+    """
+    names = subfolders(root) if root.is_dir() else []
+    found = {_side(name): root / name for name in names}
+    if {"images", "masks"} <= set(found):
+        return found["images"], found["masks"]
+    parts = [root / name for name in names if part_named(name)]
+    return (root, root) if parts and all(map(mask_folders, parts)) else None
+
+
+def _side(folder: str) -> str | None:
+    plain = re.sub("[^a-z]", "", folder.lower()).removesuffix("s")
+    return "images" if plain in _IMAGES else "masks" if plain in _MASKS else None
 
 
 def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: Groups | None = None) -> Data:
@@ -47,7 +65,7 @@ def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: 
 
     Args:
         images: folder of the images, at any depth. Where its folders are `train`, `val` and `test`, they divide the images.
-        masks: folder of the masks.
+        masks: folder of the masks; the same one, where `train`, `val` and `test` in it hold `images` and `masks` each.
         image_size: height and width in pixels to which both are scaled.
         groups: as `image_folder` takes them.
 
@@ -65,6 +83,10 @@ def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: 
         if not folder.is_dir():
             raise InputError(f"There is no folder {str(folder)!r}; give one with images and one with their masks.")
     (found, others), (drawings, other_masks) = image_files(root), image_files(mask_root)
+    if root == mask_root:
+        found = [path for path in found if _side_of(path, root) == "images"]
+        drawings = [path for path in drawings if _side_of(path, root) == "masks"]
+        other_masks = []
     pairs = _pairs(found, drawings, root, mask_root)
     if not pairs:
         raise InputError(
@@ -88,11 +110,15 @@ def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: 
     return pictures.data(targets, "masks", names, parts, of_each, notes)
 
 
+def _side_of(path: Path, root: Path) -> str | None:
+    return next((side for folder in path.relative_to(root).parts[:-1] if (side := _side(folder))), None)
+
+
 def _pairs(images: Sequence[Path], masks: Sequence[Path], root: Path, mask_root: Path) -> list[tuple[Path, Path]]:
     """Each image with its mask: of the same place in the folders, or else of the only one of its name."""
 
     def keys(path: Path, name: str) -> tuple[str, str]:
-        return path.parent.joinpath(name).as_posix(), name
+        return Path(*(folder for folder in path.parts[:-1] if _side(folder) is None), name).as_posix(), name
 
     known: dict[str, list[Path]] = {}
     for path in masks:

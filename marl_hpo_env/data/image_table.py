@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,11 @@ Rows = list[dict[str, str]]
 _PART_COLUMNS = ("split", "part", "set", "subset")
 _NOTHING = ("", "nan", "na", "n/a", "none", "null")
 """In a cell, in lower case: it is empty."""
+
+_UNNAMED = re.compile(r"(Unnamed: \d+)?")
+"""A column of line numbers, as pandas writes and reads them."""
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 _MOST_NAMED = 10
 """Columns that a sentence names."""
@@ -68,7 +74,9 @@ def image_table(
     images, others = image_files(root)
     files, found = _files(table, rows, images, root)
     parts = next((name for name in columns if name.lower() in _PART_COLUMNS and _are_parts(rows, name)), None)
-    wanted = list(target) or [name for name in columns if name.strip() and name not in (files, groups, parts)]
+    wanted = list(target) or [
+        name for name in columns if not _UNNAMED.fullmatch(name) and name not in (files, groups, parts)
+    ]
     if not wanted:
         raise InputError(
             f"The table {str(table)!r} has no column but {', '.join(columns)}; add what is wanted of each image."
@@ -83,7 +91,12 @@ def image_table(
         [path for path in images if path not in used], root, f"{str(table)!r} has no line with targets for them"
     )
     notes += no_images([path for path in others if path != table], root)
-    notes = [f"In {table.name}, {files!r} names the images and {_listed(wanted)} their {kind}.", *read.notes, *notes]
+    of_groups = f", {groups!r} their groups" if groups else ""
+    notes = [
+        f"In {table.name}, {files!r} names the images and {_listed(wanted)} their {kind}{of_groups}.",
+        *read.notes,
+        *notes,
+    ]
     kept = torch.tensor(pictures.kept)
     return pictures.data(
         read.values[kept],
@@ -119,19 +132,21 @@ def _rows(table: Path) -> Rows:
 def _files(table: Path, rows: Rows, images: Sequence[Path], root: Path) -> tuple[str, list[Path | None]]:
     """The column that names most images, the first of equals; and the image of each row."""
     known: dict[str, list[Path]] = {}
+    in_any_case: dict[str, list[Path]] = {}
     for path in images:
         relative = path.relative_to(root)
         for name in {relative.as_posix(), relative.with_suffix("").as_posix(), path.name, path.stem, path.as_posix()}:
             known.setdefault(name, []).append(path)
+            in_any_case.setdefault(name.lower(), []).append(path)
 
     def matching(name: str) -> list[Path]:
         plain = name.replace("\\", "/").removeprefix("./")
-        return (
-            known.get(plain)
-            or known.get(f"{root.name}/{plain}")
-            or known.get(plain.removeprefix(f"{root.name}/"))
-            or []
-        )
+        # As it is written, or else in any case: Windows, where many tables are from, tells none apart.
+        for files, one, folder in ((known, plain, root.name), (in_any_case, plain.lower(), root.name.lower())):
+            for path in (one, f"{folder}/{one}", one.removeprefix(f"{folder}/")):
+                if path in files:
+                    return files[path]
+        return []
 
     found = {column: [matching(row[column]) for row in rows] for column in rows[0]}
     best = max(found, key=lambda column: sum(map(bool, found[column])))
@@ -140,6 +155,10 @@ def _files(table: Path, rows: Rows, images: Sequence[Path], root: Path) -> tuple
         raise InputError(
             f"No column of {str(table)!r} names images in {str(root)!r}, which has {len(images)}; its first line after the "
             f"names of the columns begins with {first!r}."
+        )
+    if Path(best).suffix and matching(best):
+        raise InputError(
+            f"The first line of {str(table)!r} names the image {best!r}; give it one before that with the names of the columns."
         )
     for row, paths in zip(rows, found[best], strict=True):
         if len(paths) > 1:
@@ -209,7 +228,7 @@ class _Columns:
         words = len(plain) < len(numbers) * len(self._names)
         truths = not words and set(plain) <= {0.0, 1.0}
         if len(self._names) == 1:
-            if truths or all(number is None for row in numbers for number in row):
+            if truths or (all(number is None for row in numbers for number in row) and not self._has_decimal_commas()):
                 return "classes"
             if not words and any(number != int(number) for number in plain):
                 return "values"
@@ -219,8 +238,11 @@ class _Columns:
             return "classes" if all(sum(map(bool, row)) == 1 for row in numbers) else "labels"
         raise InputError(
             f"The columns {_listed(self._names)} of {str(self._table)!r} hold {self._cells[0][0]!r} and the like, which may "
-            "be classes, labels or values; say which kind, and which columns are the target."
+            "be classes, labels or values; say which kind (--kind), and which columns are the target (--column)."
         )
+
+    def _has_decimal_commas(self) -> bool:
+        return any(_DECIMAL_COMMA.fullmatch(cell) for cells in self._cells for cell in cells)
 
     def targets(self, kind: Kind) -> Targets:
         """What the columns hold, as that kind.
@@ -242,10 +264,14 @@ class _Columns:
         return read_targets(torch.tensor(values, dtype=torch.float32), kind, self._names)
 
     def _checked(self, cell: str, name: str, kind: Kind) -> float:
-        number = _number(cell)
+        comma = kind == "values" and _DECIMAL_COMMA.fullmatch(cell)
+        number = _number(cell.replace(",", ".") if comma else cell)
         if number is None or not math.isfinite(number) or (kind != "values" and number not in (0, 1)):
             right = "numbers" if kind == "values" else "0 and 1"
-            raise InputError(f"The column {name!r} of {str(self._table)!r} holds {cell!r}; {kind} are {right}.")
+            raise InputError(
+                f"The column {name!r} of {str(self._table)!r} holds {cell!r}; {kind} are {right}, and columns that are no target "
+                "are left out by naming the others (--column)."
+            )
         return number
 
     def _tags(self) -> Targets:

@@ -19,9 +19,7 @@ _SPELLINGS = {
     "validation": ("validation", "val", "valid", "dev", "validate"),
     "test": ("test", "testing", "tst"),
 }
-
-
-PARTS = ("train", "validation", "test")
+PARTS = tuple(_SPELLINGS)
 
 
 def part_named(name: str) -> str | None:
@@ -99,13 +97,13 @@ def _held_out_by_group(
 
     if len(groups) != len(targets):
         raise InputError(f"There are {len(groups)} groups for {len(targets)} examples; give one for each.")
-    codes = {group: code for code, group in enumerate(dict.fromkeys(groups))}
-    if len(codes) <= len(fractions):
+    found = len(set(groups))
+    if found <= len(fractions):
         raise InputError(
-            f"There are {len(codes)} groups; to keep each in one of {len(fractions) + 1} parts takes as many at least."
+            f"There are {found} groups; to keep each in one of {len(fractions) + 1} parts takes as many at least."
         )
     wanted = [fraction * len(targets) for fraction in fractions]
-    of_example, classes = np.array([codes[group] for group in groups]), targets.numpy()
+    of_example, classes = _numbers(groups), targets.numpy()
     rest, parts = np.arange(len(targets)), []
     for number, size in enumerate(wanted):
         remaining = len(np.unique(of_example[rest])) - (len(wanted) - number - 1)  # groups that this part may draw from
@@ -197,8 +195,13 @@ def numbered(groups: Sequence[Hashable] | None, *parts: torch.Tensor) -> torch.T
     """
     if groups is None:
         return None
+    return torch.from_numpy(_numbers(groups))[torch.cat(parts)]
+
+
+def _numbers(groups: Sequence[Hashable]) -> np.ndarray:
+    """Of each example, int64, the number of its group in the order in which groups come."""
     codes = {group: code for code, group in enumerate(dict.fromkeys(groups))}
-    return torch.tensor([codes[groups[i]] for i in torch.cat(parts).tolist()])
+    return np.array([codes[group] for group in groups])
 
 
 def _refuse_shared_groups(parts: Sequence[str | None], groups: Sequence[Hashable] | None) -> None:

@@ -137,6 +137,8 @@ def _classes(targets: torch.Tensor, names: tuple[str, ...]) -> Targets:
     if len(there) == 0:
         return Targets(targets, "classes", names)
     low, high, count = int(there[0]), int(there[-1]), len(there)
+    if count == 1:
+        raise _one_class(low)
     if high - low + 1 > 2 * count:
         raise InputError(
             f"The classes are {count} numbers from {low} to {high}, with more between them than there are; number them from 0."
@@ -160,12 +162,21 @@ def _named_classes(given: np.ndarray, kind: Kind | None, names: Sequence[str]) -
             f"The targets are text, such as {str(given.flat[0])!r}; {kind or 'targets of several dimensions'} are numbers."
         )
     there = sorted(set(given.tolist()), key=in_order)
+    if len(there) == 1:
+        raise _one_class(there[0])
     unknown = [name for name in there if names and name not in names]
     if unknown:
         raise InputError.unknown("class", unknown[0], names)
     order = list(names) or there
     index = {name: i for i, name in enumerate(order)}
     return Targets(torch.tensor([index[name] for name in given.tolist()]), "classes", tuple(order))
+
+
+def _one_class(only: int | str) -> InputError:
+    return InputError(
+        f"Every example is of the class {only}; to tell apart there must be two classes, and values to be predicted say "
+        "kind='values'."
+    )
 
 
 def in_order(name: str) -> tuple[float, str]:

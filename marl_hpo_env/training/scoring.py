@@ -40,25 +40,28 @@ def losses(output: Any, targets: torch.Tensor, loss_of: LossOf) -> tuple[torch.T
     with and without them compare, and so that a limit means the same for both.
 
     Args:
-        output: of the network, of shape (n, outputs, ...); or several, the first of which is the network's own and the others
-            are its auxiliary heads'.
+        output: of the network, of shape (n, outputs, ...); or several, see `heads`.
         targets: of the batch.
         loss_of: one output and the targets.
     """
-    if isinstance(output, torch.Tensor):
-        output_loss = loss_of(_in_full(output), targets)
-        return output_loss, output_loss
-    output_loss, *auxiliary = (loss_of(_in_full(scores), targets) for scores in output if scores is not None)
-    return output_loss + AUXILIARY_WEIGHT * sum(auxiliary), output_loss
+    output_loss, *auxiliary = (loss_of(_in_full(scores), targets) for scores in heads(output))
+    return (output_loss + AUXILIARY_WEIGHT * sum(auxiliary) if auxiliary else output_loss), output_loss
 
 
 def _in_full(scores: torch.Tensor) -> torch.Tensor:
     return scores.float() if scores.dtype == torch.bfloat16 else scores
 
 
+def heads(output: Any) -> list[torch.Tensor]:
+    """A network's outputs: its own first, then its auxiliary heads'. torchvision's for segmentation give them by name."""
+    if isinstance(output, torch.Tensor):
+        return [output]
+    return [scores for scores in (output.values() if isinstance(output, Mapping) else output) if scores is not None]
+
+
 def own_output(output: Any) -> torch.Tensor:
     """The network's own, without its auxiliary heads'."""
-    return output if isinstance(output, torch.Tensor) else output[0]
+    return heads(output)[0]
 
 
 def _dice_loss(scores: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -33,6 +33,9 @@ START_METHODS = ("forkserver", "spawn")
 START_ATTEMPTS = 3
 """To start a process, each of which has a new server where the last one was killed."""
 
+_UNTIL_GONE = 0.2
+"""Seconds between them, in which a server that was killed comes to its end: before, it is taken to be alive."""
+
 
 class Death(NamedTuple):
     """How a request's process ended.
@@ -217,6 +220,7 @@ class Workers(Generic[Request, Answer]):
                     raise InputError(
                         "No worker process can be started: what starts them is killed each time."
                     ) from None
+                time.sleep(_UNTIL_GONE)
         theirs.close()
         writes.close()
         worker = _Worker(place, process, ours, _Output(reads, self._output))

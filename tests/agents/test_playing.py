@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents import Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
+from agents import Callback, Episode, PairwiseQ, RandomSearch, TurnBasedLearner, play
 from agents.playing import EPISODES_PER_EVALUATION
 from marl_hpo_env import InputError, Layer, Request, SearchSpace, Trial, WeightedReward, env, parallel_env, task
 from marl_hpo_env.testing import chain
@@ -190,17 +190,47 @@ def test_environments_of_all_three_kinds_are_played_however_they_are_observed():
         assert len(play(made, RandomSearch(), 3)) == 3
 
 
-def test_on_episode_sees_every_episode_with_its_trial_in_the_order_asked_after_it_was_told():
+class Noting(Callback):
+    """Remembers what it is told, in order, with how many episodes the learner had been told by then."""
+
+    def __init__(self, learner=None):
+        self.learner = learner
+        self.trials, self.episodes, self.told, self.ends = [], [], [], []
+
+    def on_trial(self, trial):
+        self.trials.append(trial.design)
+
+    def on_episode(self, episode, trial):
+        assert trial.design == episode.design
+        self.episodes.append(episode)
+        if self.learner is not None:
+            self.told.append(sum(map(len, self.learner.told)))
+
+    def on_end(self, episodes):
+        self.ends.append(list(episodes))
+
+
+def test_a_callback_hears_of_every_trial_as_it_ends_and_of_every_episode_after_it_was_told():
     learner = Scripted((0, 1), (1, 1), (0, 1), (1, 0))
-    seen = []
+    noting, silent = Noting(learner), Callback()
+    played = play(FakeEnvironment(chain(2, 2)), learner, batch=3, callbacks=[silent, noting])
+    assert noting.trials == [(1, 1), (0, 1), (1, 0)]  # each distinct one of a batch, as they finish
+    assert noting.episodes == played
+    assert [episode.design for episode in played] == [(0, 1), (1, 1), (0, 1), (1, 0)]
+    assert noting.told == [3, 3, 3, 4]
+    assert noting.ends == [played]
 
-    def note(episode, trial):
-        seen.append((episode, trial.design, sum(map(len, learner.told))))
 
-    played = play(FakeEnvironment(chain(2, 2)), learner, batch=3, on_episode=note)
-    assert [episode for episode, _, _ in seen] == played
-    assert [design for _, design, _ in seen] == [(0, 1), (1, 1), (0, 1), (1, 0)]
-    assert [told for _, _, told in seen] == [3, 3, 3, 4]
+def test_a_callback_hears_of_the_end_also_where_an_error_ends_the_play():
+    class Failing(Callback):
+        def on_episode(self, episode, trial):
+            if episode.design == (1, 1):
+                raise KeyError
+
+    noting = Noting()
+    with pytest.raises(KeyError):
+        play(FakeEnvironment(chain(2, 2)), Scripted((0, 1), (1, 1)), callbacks=[Failing(), noting])
+    assert [[episode.design for episode in end] for end in noting.ends] == [[(0, 1), (1, 1)]]
 
 
 @given(
@@ -400,10 +430,10 @@ def test_learners_import_and_play_without_torch():
 def test_known_designs_come_first_in_their_order_a_batch_at_a_time_and_are_told():
     learner, game = Scripted((2, 2), (0, 1), (1, 1)), FakeEnvironment(chain(3, 3))
     starts = [(1, 2), (0, 0), (1, 2)]
-    seen = []
-    played = play(game, learner, 5, start=starts, batch=2, on_episode=lambda episode, trial: seen.append(episode))
+    noting = Noting()
+    played = play(game, learner, 5, start=starts, batch=2, callbacks=[noting])
     assert [episode.design for episode in played] == [(1, 2), (0, 0), (1, 2), (2, 2), (0, 1)]
-    assert seen == played
+    assert noting.episodes == played
     assert [[episode.design for episode in told] for told in learner.told] == [starts[:2], starts[2:], [(2, 2), (0, 1)]]
     assert game.batches == [[(1, 2), (0, 0)], [(1, 2)], [(2, 2), (0, 1)]]
     assert learner.asked == [2]  # nothing before the known designs, and no more than are left
@@ -441,21 +471,23 @@ def clock(monkeypatch):
 
 
 def test_once_its_time_is_over_a_play_ends_with_what_has_finished(clock):
-    def on_trial(trial):
-        clock[0] += 10.0
+    class Slow(Callback):
+        def on_trial(self, trial):
+            clock[0] += 10.0
 
+    slow = [Slow()]
     designs = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)]
     learner = Scripted(*designs)
     # Trials finish in reverse order: after 30 seconds those of the first batch and the last of the second.
-    played = play(FakeEnvironment(chain(3, 3)), learner, seconds=25, batch=2, on_trial=on_trial)
+    played = play(FakeEnvironment(chain(3, 3)), learner, seconds=25, batch=2, callbacks=slow)
     assert [episode.design for episode in played] == [(0, 0), (0, 1), (1, 1)]
     assert [episode for told in learner.told for episode in told] == played
     # No new batch begins once it is over.
     clock[0] = 0.0
-    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=20, batch=2, on_trial=on_trial)) == 2
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=20, batch=2, callbacks=slow)) == 2
     # However little time there is, one design is evaluated.
-    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=1e-9, on_trial=on_trial)) == 1
-    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=1e9, on_trial=on_trial)) == 5
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=1e-9, callbacks=slow)) == 1
+    assert len(play(FakeEnvironment(chain(3, 3)), Scripted(*designs), seconds=1e9, callbacks=slow)) == 5
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, "ten", True])

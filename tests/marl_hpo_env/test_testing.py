@@ -564,7 +564,9 @@ DATA_CHECKS = {
         "validation split has the class 3, which is not": lambda: data(validation=examples(6, 100, classes=4)),
         "classes of torch.int32": lambda: data(set_later={"train": (examples(12)[0], examples(12)[1].int())}),
         "masks of torch.float64": lambda: data(*(masks(6, start, dtype=torch.float64) for start in (0, 100, 200))),
-        "for inputs of shape": lambda: data(set_later={"train": (examples(12)[0], torch.zeros(12, 1, 2, 2))}),
+        "for inputs of shape": lambda: data(
+            set_later={"kind": "masks", "train": (examples(12)[0], torch.zeros(12, 1, 2, 2))}
+        ),
         "masks with 0.5; they hold 0 and 1": lambda: changed(0.5, 1),
     },
     "test_no_example_is_in_two_splits": {

@@ -11,7 +11,7 @@ from PIL import Image
 
 from experiments.commands import main as command_line
 from experiments.commands.own_network import own_task, read_choices, read_recipe
-from marl_hpo_env import InputError, Store, load_network
+from marl_hpo_env import InputError, Request, Store, TrainingEvaluator, load_network
 
 NETS = """
 from torch import nn
@@ -185,6 +185,28 @@ def test_a_folder_of_images_and_one_of_masks_end_in_a_smaller_network(capsys, pl
     )
 
 
+def test_torchvisions_networks_for_segmentation_are_trained(place):
+    for i in range(12):
+        for folder, mode in (("images", "RGB"), ("masks", "L")):
+            (place / "cells" / folder).mkdir(parents=True, exist_ok=True)
+            picture = Image.new(mode, (32, 32))
+            picture.paste(Image.new(mode, (16, 16), "white"), (i, i))
+            picture.save(place / "cells" / folder / f"{i}.png")
+    task = own_task("torchvision:lraspp_mobilenet_v3_large", place / "cells", 32, None, {"epochs": 1})
+    assert task.network.output_shape == (2, 1, 32, 32)
+    smallest = tuple(0 for _ in task.space.sizes)
+    (trial,) = TrainingEvaluator(task, "cpu").evaluate([Request(smallest, 0, 1)])
+    assert trial.status == "completed", trial.reason
+    assert set(task.build(smallest)(torch.zeros(1, 3, 32, 32))) == {"out"}
+
+
+def test_few_images_have_as_many_steps_to_leave_the_loss_of_guessing(place):
+    for name, batch_size, epochs in (("photos", 64, 32), ("photos", 4, 5), ("photos", 1, 2)):
+        task = own_task("own_nets:Small", place / name, 8, None, {"batch_size": batch_size})
+        assert len(task.splits.train[0]) == 28
+        assert task.limits.loss_epochs == epochs
+
+
 def test_a_table_says_what_is_wanted_and_the_run_what_was_read(capsys, place):
     for path in list((place / "photos").rglob("*.png")):
         path.rename(place / "photos" / f"{path.parent.name}{path.stem}.png")
@@ -195,7 +217,7 @@ def test_a_table_says_what_is_wanted_and_the_run_what_was_read(capsys, place):
     command_line.app([*TUNE, *options.split()], standalone_mode=False)
     said = capsys.readouterr().err
     assert "Read 40 images of 2 classes, blue 20, red 20; 32 for training, " in said
-    assert "In table.csv, 'name' names the images and 'colour' their classes." in said
+    assert "In table.csv, 'name' names the images and 'colour' their classes, 'patient' their groups." in said
 
 
 @pytest.fixture

@@ -42,6 +42,11 @@ class Where(nn.Module):
 
     def forward(self, x):
         return self.conv(x)
+
+
+class Named(Where):
+    def forward(self, x):
+        return {"out": self.conv(x)}
 """
 
 SIZE = 8
@@ -103,9 +108,10 @@ def test_labels_values_and_what_has_no_name(place):
     assert said(scores, about("classes")).startswith("class 2 ")
 
 
-def test_masks_are_pngs_of_the_photo_s_size(place, marl_hpo):
-    save("Where", about("masks", ("sea", "rose"), "nets:Where"))
-    code, out, err = marl_hpo("predict", "net", "half.png", "--model", "nets:Where", "--out", place / "masks")
+@pytest.mark.parametrize("model", ["Where", "Named"])
+def test_masks_are_pngs_of_the_photo_s_size(place, marl_hpo, model):
+    save(model, about("masks", ("sea", "rose"), f"nets:{model}"))
+    code, out, err = marl_hpo("predict", "net", "half.png", "--model", f"nets:{model}", "--out", place / "masks")
     assert code == 0, err
     assert out == f"half.png: {place / 'masks' / 'half-mask.png'}\n"
     mask = Image.open(place / "masks" / "half-mask.png")
@@ -113,7 +119,7 @@ def test_masks_are_pngs_of_the_photo_s_size(place, marl_hpo):
     pixels = np.asarray(mask)
     assert (pixels[:, :9] == 2).all()
     assert (pixels[:, 11:] == 1).all()
-    code, out, _ = marl_hpo("predict", "net", "half.png", "--model", "nets:Where")
+    code, out, _ = marl_hpo("predict", "net", "half.png", "--model", f"nets:{model}")
     assert (code, out) == (0, "half.png: half-mask.png\n")
 
 
@@ -184,6 +190,37 @@ def test_an_engineer_s_run_ends_in_a_network_that_predicts(place):
     run = subprocess.run(predicted, check=True, capture_output=True, text=True, timeout=120)
     red, blue = (line.rpartition(": ")[2].rpartition(" ")[0] for line in run.stdout.splitlines())
     assert (red, blue) == ("red", "blue")
+
+
+TASK = """
+from nets import Red
+from torch import nn
+from marl_hpo_env import Recipe, Task, image_folder
+
+
+def task(data_dir=None):
+    choices = {nn.Conv2d: {"kernel_size": (1, 3)}}
+    recipe = Recipe(epochs=1, batch_size=4, learning_rate=0.1)
+    return Task("mine", Red(num_classes=3), lambda: image_folder("photos", 8), choices, recipe)
+"""
+
+
+def test_a_network_of_a_task_of_one_s_own_predicts_given_its_model(place, marl_hpo):
+    for name, colour in (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("blue", (0, 0, 255))):
+        (place / "photos" / name).mkdir(parents=True)
+        for i in range(8):
+            Image.new("RGB", (10, 12), tuple(max(0, c - 5 * i) for c in colour)).save(
+                place / "photos" / name / f"{i}.png"
+            )
+    (place / "mine.py").write_text(TASK)
+    code, _, err = marl_hpo("fit", "--task", "mine.py:task", "--design", "0", "--out", "out", "--device", "cpu")
+    assert code == 0, err
+    network = "out/fit/network.safetensors"
+    code, _, err = marl_hpo("predict", network, "red.png")
+    assert (code, "does not say of which model it is; name that with --model" in err) == (2, True)
+    code, out, err = marl_hpo("predict", network, "red.png", "blue.png", "--model", "nets:Red")
+    assert code == 0, err
+    assert [line.split()[1] for line in out.splitlines()] == ["red", "blue"]
 
 
 # --- ONNX --------------------------------------------------------------------------------------------------------------

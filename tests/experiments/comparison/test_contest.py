@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -228,12 +229,19 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, refused):
         Runs(tmp_path / "file", basis)
 
 
-def named(name, contest):
+def named(name, folder, contest):
+    """Plays once both have begun, so that neither plays all of them before the other is there."""
+    (folder / name).touch()
+    deadline = time.monotonic() + 60
+    while len(list(folder.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     return replace(run(contest), played_with=name)
 
 
 def test_on_several_devices_each_plays_its_share(chain, tmp_path):
     wanted = contests(chain, "random")
-    players = [partial(named, name) for name in ("first", "second")]
+    begun = tmp_path / "begun"
+    begun.mkdir()
+    players = [partial(named, name, begun) for name in ("first", "second")]
     finished = list(run_all(players[0], wanted, Runs(tmp_path, basis), 2, players[1:]))
     assert {played.played_with for played in finished} == {"first", "second"}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agents import Episode
+from experiments.tuning.callbacks import PHASES
 from experiments.tuning.sentences import below_zero, device_seconds, of_tables, time_taken
-from experiments.tuning.tuning import PHASES, Play
+from experiments.tuning.tuning import Play
 from marl_hpo_env import PaperReward, Request, Store, Trial, WeightedReward
 
 

@@ -122,6 +122,9 @@ def test_a_run_that_is_stopped_leaves_a_report_and_its_row(stopped):
     assert "(3 episodes, 3 distinct designs so far)" in text
     assert "## Layer by layer" in text
     assert "The best network so far is not trained yet" in text
+    page = (stopped / "random-seed0" / "report.html").read_text()
+    assert "The best network so far is not trained yet" in page
+    assert page.count("data-tip='design ") == 3
     assert "| random-seed0 | random | 0 | 3 | 3 |" in (stopped / "report.md").read_text()
 
 

@@ -2,7 +2,7 @@ import contextlib
 
 import pytest
 
-from agents import PairwiseQ, play
+from agents import Callback, PairwiseQ, play
 from marl_hpo_env import Request, Store, StoredEvaluator, TrainingEvaluator, env, task
 from marl_hpo_env.trial import CLOCK_METRICS
 
@@ -19,13 +19,14 @@ def run(path, workers=1, stop_after=None, batch=8):
     learner = PairwiseQ(exploration_episodes=6, max_exploitation_episodes=8, epsilon_decay=0.8)
     episodes = []
 
-    def on_episode(episode, trial):
-        episodes.append(episode)
-        if len(episodes) == stop_after:
-            raise Killed
+    class Stopping(Callback):
+        def on_episode(self, episode, trial):
+            episodes.append(episode)
+            if len(episodes) == stop_after:
+                raise Killed
 
     with contextlib.suppress(Killed):
-        play(game, learner, seed=3, batch=batch, on_episode=on_episode)
+        play(game, learner, seed=3, batch=batch, callbacks=[Stopping()])
     rows = []
     for fingerprint, trial in store.trials():
         metrics = {name: value for name, value in trial.metrics.items() if name not in CLOCK_METRICS}

@@ -108,7 +108,11 @@ def test_a_name_stands_for_all_that_it_is():
     assert of(power, "mine") == of(closed(2.0), "mine") != of(power, "other")
 
 
-@pytest.mark.parametrize("unreadable", [len, Callable_(object()), Callable_(iter([])), closed(open)], ids=repr)
+@pytest.mark.parametrize(
+    "unreadable",
+    [len, Callable_(object()), Callable_(iter([])), closed(open)],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_cannot_be_read_needs_a_name(refused, unreadable):
     with refused("loss", "name="):
         of(unreadable)

@@ -41,9 +41,14 @@ def test_pixels_from_0_to_255_are_scaled_and_doubles_become_floats():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((torch.zeros(5, 1), torch.zeros(4)), "There are 5 inputs and 4 targets"),
+        ((torch.zeros(5, 1), torch.arange(4) % 2), "There are 5 inputs and 4 targets"),
         ((torch.zeros(5, 1), torch.tensor([0, 0, 0, 1, 1])), "class 1 has 2"),
         ((torch.zeros(0, 1), torch.zeros(0)), "there are none"),
+        (
+            (torch.zeros(9, 1), torch.ones(9)),
+            "Every example is of the class 1; to tell apart there must be two classes",
+        ),
+        ((torch.zeros(9, 1), ["ill"] * 9), "Every example is of the class ill"),
         ("photos", "The data are a str"),
         (Pairs([torch.zeros(1), torch.zeros(2)], [0, 1]), "cannot be read as tensors of one shape"),
     ],

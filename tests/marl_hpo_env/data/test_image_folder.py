@@ -131,7 +131,7 @@ def test_a_missing_folder_and_other_classes_in_a_part_are_refused(tmp_path):
         image_folder(tmp_path, 8)
 
 
-@pytest.mark.parametrize("names", [("images", "masks"), ("Image", "Mask")])
+@pytest.mark.parametrize("names", [("images", "masks"), ("Image", "Mask"), ("imgs", "labels")])
 def test_a_folder_of_images_and_masks_is_not_read_as_two_classes(tmp_path, refused, names):
     for name in names:
         (tmp_path / name).mkdir()

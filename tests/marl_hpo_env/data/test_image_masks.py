@@ -184,9 +184,25 @@ def test_folders_without_pairs_are_refused(tmp_path, refused):
 def test_folders_of_images_and_masks_are_known(tmp_path):
     assert mask_folders(tmp_path / "nowhere") is None
     assert mask_folders(tmp_path) is None
-    (tmp_path / "Images").mkdir()
-    (tmp_path / "mask").mkdir()
-    assert mask_folders(tmp_path) == (tmp_path / "Images", tmp_path / "mask")
+    for images, masks in (("Images", "mask"), ("imgs", "labels"), ("img", "Ground_Truth")):
+        root = tmp_path / images
+        (root / images).mkdir(parents=True)
+        assert mask_folders(root) is None
+        (root / masks).mkdir()
+        assert mask_folders(root) == (root / images, root / masks)
+
+
+def test_parts_may_hold_images_and_masks_each(tmp_path):
+    arrays = []
+    for part, count in (("train", 8), ("val", 3), ("test", 2)):  # with the same names in every part
+        arrays += [*write(tmp_path / part, count, suffix="_mask")]
+    assert mask_folders(tmp_path) == (tmp_path, tmp_path)
+    data = image_masks(tmp_path, tmp_path, 8)
+    assert [len(x) for x, _ in data.splits().values()] == [8, 3, 2]
+    assert planes(data) == sorted((array != 0).astype(np.float32).tobytes() for array in arrays)
+    assert "left out" not in str(data.notes)
+    (tmp_path / "test" / "masks").rename(tmp_path / "test" / "others")
+    assert mask_folders(tmp_path) is None
 
 
 class TestAFolderOfMasks(DataConformance):

@@ -137,6 +137,35 @@ def test_tables_as_spreadsheets_write_them_are_read(folder, separator, encoding)
     assert data.notes[1] == "In labels.csv, 'file' names the images and 'tier' their classes."
 
 
+def test_numbers_with_a_decimal_comma_are_values_where_that_is_said(folder, refused):
+    lines = ["file;age", *(f"p{i}.png;{i},5" for i in range(20))]
+    with refused("The columns 'age' of", "may be classes, labels or values"):
+        read(folder, lines)
+    assert by_picture(read(folder, lines, kind="values")) == {i: [i + 0.5] for i in range(20)}
+
+
+def test_numbers_of_lines_are_no_target(folder):
+    data = read(folder, ["Unnamed: 0,,file,age", *(f"{i},{i},p{i}.png,{i}.5" for i in range(20))])
+    assert data.class_names == ("age",)
+
+
+def test_files_are_found_in_any_case_and_first_as_they_are_written(folder):
+    lines = ["file,age", *(f"PHOTOS\\P{i}.PNG,{i}.5" for i in range(20))]
+    assert by_picture(read(folder, lines)) == {i: [i + 0.5] for i in range(20)}
+    Image.new("L", (6, 6), 200).save(folder / "photos" / "P0.png")
+    lines = ["file,age", *(f"p{i}.png,{i}.5" for i in range(20)), "P0.png,20.5"]
+    assert by_picture(read(folder, lines)) == {i: [i + 0.5] for i in range(21)}
+
+
+def test_a_table_without_names_of_columns_is_refused(folder, refused):
+    with refused(
+        "The first line of", "names the image 'p0.png'; give it one before that with the names of the columns"
+    ):
+        read(folder, [f"p{i}.png,{i}.5" for i in range(20)])
+    Image.new("L", (6, 6), 200).save(folder / "photos" / "file.png")
+    assert len(by_picture(read(folder, ["file,age", *(f"p{i}.png,{i}.5" for i in range(20))]))) == 20
+
+
 def test_what_is_lacking_is_left_out_and_counted(folder):
     lines = ["file,animal", *(f"p{i}.png,{'' if i == 3 else 'ab'[i % 2]}" for i in range(18))]
     lines += ["gone.png,a", "lost.png,b", "p4.png,a"]
@@ -171,7 +200,11 @@ def test_what_is_lacking_is_left_out_and_counted(folder):
         (["file,a", "p1,x"], {"kind": "masks"}, ("There is no kind of targets in a table 'masks'",)),
         (["file,a", "p1,x", "p2,y", "p3,x", "p4,x"], {}, ("three examples of every class; class y has 1",)),
         (["file,split", "p1,train"], {}, ("has no column but file, split",)),
-        (["file,a,g", *(f"p{i},x,{i % 2}" for i in range(6))], {"groups": "g"}, ("There are 2 groups", "3 parts")),
+        (
+            ["file,a,g", *(f"p{i},{'xy'[i % 2]},{i % 2}" for i in range(6))],
+            {"groups": "g"},
+            ("There are 2 groups", "3 parts"),
+        ),
     ],
 )
 def test_tables_that_cannot_be_used_are_one_sentence(folder, refused, lines, settings, words):

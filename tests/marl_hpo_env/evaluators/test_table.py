@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, seed_test, state_test
 
 import marl_hpo_env
-from agents import RandomSearch, play
+from agents import Callback, RandomSearch, play
 from marl_hpo_env import METRICS, PaperReward, Recipe, Request, Trial, WeightedReward
 from marl_hpo_env.environments.registration import single_controller_env
 from marl_hpo_env.evaluators.table import TableEvaluator
@@ -138,7 +138,12 @@ def test_a_run_through_a_table_knows_the_seconds_that_the_trainings_took(spaces,
     space = spaces["single"]
     env = turn_based(space, evaluator=TableEvaluator(table_of(space, Improving(space))), reward=ACCURACY, epochs=4)
     spent = []
-    play(env, RandomSearch(), 3, on_trial=lambda trial: spent.append(trial.metrics["seconds"]))
+
+    class Counting(Callback):
+        def on_trial(self, trial):
+            spent.append(trial.metrics["seconds"])
+
+    play(env, RandomSearch(), 3, callbacks=[Counting()])
     assert sum(spent) == 2 + 3 + 4
 
 

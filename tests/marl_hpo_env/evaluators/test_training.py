@@ -122,10 +122,11 @@ def test_workers_end_with_their_evaluator(faulty):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
 def test_workers_end_when_their_parent_is_killed_whatever_they_are_at(number):
     script = """
-import multiprocessing, threading, time
+import multiprocessing, signal, threading, time
 import faulty_task
 from marl_hpo_env import Request, TrainingEvaluator
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which whoever runs the tests may ignore, as nohup does
 evaluator = TrainingEvaluator(faulty_task.task(), "cpu", 3)
 idle = evaluator.evaluate([Request(None, seed, 1) for seed in range(3)])
 list(idle)

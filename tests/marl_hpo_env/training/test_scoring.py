@@ -42,12 +42,16 @@ def test_auxiliary_heads_weigh_three_tenths_each_and_only_in_the_loss():
     main, side = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 3.0], [3.0, 0.0]])
     ce = torch.nn.functional.cross_entropy
     expected = ce(main, targets) + 0.3 * ce(side, targets) + 0.3 * ce(side, targets)
-    total, own = losses((main, side, side), targets, LOSSES["classes"])
-    assert total == pytest.approx(float(expected))
-    assert own == pytest.approx(float(ce(main, targets)))
-    score = Accuracy("classes")
-    score.add((main, side), targets)
-    assert score.value() == 1
+    for output in (
+        (main, side, side),
+        {"out": main, "aux": side, "other": side},
+    ):  # the second as torchvision's DeepLab
+        total, own = losses(output, targets, LOSSES["classes"])
+        assert total == pytest.approx(float(expected))
+        assert own == pytest.approx(float(ce(main, targets)))
+        score = Accuracy("classes")
+        score.add(output, targets)
+        assert score.value() == 1
 
 
 def guessing(targets, loss=None, **settings):

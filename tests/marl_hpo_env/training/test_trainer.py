@@ -21,7 +21,7 @@ from marl_hpo_env.reward import PaperReward
 from marl_hpo_env.training import trainer as trainer_module
 from marl_hpo_env.training.augmentation import Augmentation
 from marl_hpo_env.training.devices import choose_device
-from marl_hpo_env.training.imbalance import class_weights
+from marl_hpo_env.training.imbalance import class_weights, weighted
 from marl_hpo_env.training.recipe import Limits, Recipe
 from marl_hpo_env.training.scoring import losses
 from marl_hpo_env.training.trainer import Trainer
@@ -863,8 +863,9 @@ def test_weights_are_those_of_torch_s_cross_entropy():
     weights = class_weights(torch.tensor([0, 0, 0, 2]))
     torch.testing.assert_close(weights, torch.tensor([2 / 3, 2.0, 2.0]))  # of a class that is not there, any
     scores, targets = torch.randn(6, 3), torch.tensor([0, 2, 0, 0, 2, 0])
-    torch.testing.assert_close(losses(scores, targets, weights)[0], functional.cross_entropy(scores, targets, weights))
-    assert losses(torch.zeros(6, 3), targets, weights)[0] == pytest.approx(math.log(3))  # the loss of guessing
+    loss_of = weighted(torch.tensor([0, 0, 0, 2]))
+    torch.testing.assert_close(losses(scores, targets, loss_of)[0], functional.cross_entropy(scores, targets, weights))
+    assert losses(torch.zeros(6, 3), targets, loss_of)[0] == pytest.approx(math.log(3))  # the loss of guessing
 
 
 def test_sampling_draws_every_class_equally_often_and_as_many_examples():

@@ -30,9 +30,8 @@ def env(
 
     Args:
         task: a task; or its name, as `marl_hpo_env.task` takes it.
-        evaluator: turns designs into trials; trains them, on the best device there is, where None, or
-            computes those of a synthetic task. `"table"` looks them up in
-            the task's table.
+        evaluator: turns designs into trials; trains them, on the best device there is, where None; those of a synthetic task are
+            computed. `"table"` looks them up in the task's table.
         **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
             `data_dir` (of a named task's data), `observations` (`"dict"`, `"flat"` or `"padded"`) and `masks` (`"observation"`,
             `"info"` or None; see `views`), `render_mode` (None or `"ansi"`).

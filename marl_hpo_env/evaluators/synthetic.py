@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from marl_hpo_env.catalog.synthetic import SyntheticTask
-from marl_hpo_env.reward import Reward
+from marl_hpo_env.reward import Reward, WeightedReward
 from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.tables.synthetic import SYNTHETIC, VALUE, drawing
 from marl_hpo_env.trial import METRICS, Request, Trial
@@ -37,6 +37,6 @@ class SyntheticEvaluator:
         return iter([drawing(self.task_name, request.seed).trial(request) for request in requests])
 
     def best(self, reward: Reward, seed: int) -> Design | None:
-        """The best design of a drawing, where it does not hang on the number of parameters, too."""
-        alone = [objective.metric for objective in reward.objectives] == [VALUE]
+        """The best design of a drawing, known where the reward is its value and nothing else."""
+        alone = isinstance(reward, WeightedReward) and (list(reward.weights), reward.constraints) == ([VALUE], ())
         return drawing(self.task_name, seed).best if alone else None

@@ -6,7 +6,6 @@ parameters, and the multiply-adds. What differs from one benchmark to the next s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,19 +45,11 @@ class MeasuredFile:
     splits: Mapping[str, int]
     network: Callable[[Design], Design] | None = None
 
-    def read(self, path: Path | str) -> Table:
-        """The table in this file.
-
-        Raises:
-            InputError: if the file cannot be read, or is not the benchmark's or not all of it.
-        """
-        return self.table(contents(path), path)
-
     def table(self, networks: Any, path: Path | str) -> Table:
         """The table of what was read from this file.
 
         Raises:
-            InputError: as `read`.
+            InputError: if it is not the benchmark's or not all of it.
         """
         try:
             trials = list(self._trials(networks))
@@ -98,17 +89,3 @@ class MeasuredFile:
                     "epochs": self.epochs,
                 }
                 yield Trial(Request(design, seed, self.epochs), "completed", None, metrics)
-
-
-def contents(path: Path | str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    try:
-        return json.loads(Path(path).read_text())
-    except OSError as error:
-        raise InputError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (RecursionError, ValueError) as error:
-        raise InputError(f"The file {str(path)!r} holds no JSON: {first_line(error)}.") from error

@@ -9,7 +9,8 @@ import pytest
 
 import marl_hpo_env
 from agents import learner, play
-from marl_hpo_env import Request, Table, WeightedReward
+from marl_hpo_env import Request, Store, StoredEvaluator, Table, WeightedReward
+from marl_hpo_env.environments.vectorised import VectorisedEnvironment
 from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 from marl_hpo_env.tables.synthetic import MEASURES, SYNTHETIC, VALUE, drawing, tabled
 from marl_hpo_env.testing import EvaluatorConformance
@@ -65,6 +66,32 @@ def test_among_widths_the_original_is_the_widest_and_has_the_parameters_of_a_cha
     assert set(game.directions.values()) == {+1, -1}
     list(game.evaluate([(3,) * 7]))
     assert 0 < game.regret < 1  # the best by a search over all designs
+
+
+def test_under_a_reward_that_is_not_the_value_alone_the_best_design_is_unknown_at_depth():
+    bounded = WeightedReward({VALUE: 1.0}, [f"{VALUE} <= 0.5"])
+    assert not hasattr(marl_hpo_env.env("synthetic-chain-20", reward=bounded).unwrapped, "regret")
+    small = marl_hpo_env.env("synthetic-orders-8", reward=bounded).unwrapped
+    list(small.evaluate([small.space.design_at(0)]))
+    assert 0 <= small.regret < 2.5  # a search over all designs
+
+
+def test_a_store_around_it_knows_the_best_design_too():
+    stored = StoredEvaluator(SyntheticEvaluator(marl_hpo_env.task("synthetic-chain-20")), Store())
+    game = marl_hpo_env.env("synthetic-chain-20", stored).unwrapped
+    list(game.evaluate([drawing("synthetic-chain-20", 0).best]))
+    assert game.regret == 0
+
+
+def test_many_games_at_once_are_computed_too():
+    games = VectorisedEnvironment(
+        marl_hpo_env.task("synthetic-chain-20"), SyntheticEvaluator(marl_hpo_env.task("synthetic-chain-20")), num_envs=2
+    )
+    games.reset(seed=0)
+    for _ in range(20):
+        _, rewards, *_ = games.step(np.array([0, 1]))
+    expected = [drawing("synthetic-chain-20", 0).trial(Request((pick,) * 20, 0, 1)).metrics[VALUE] for pick in (0, 1)]
+    assert rewards == pytest.approx(expected)
 
 
 def test_every_seed_is_another_drawing_of_the_same_space():

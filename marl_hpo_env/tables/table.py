@@ -114,8 +114,8 @@ class Table:
         """The table with this name that comes with the package, or in this file.
 
         Args:
-            table: such as `"digits-convnet"`, or the name of a small synthetic task, or the path of an `.npz` file, or of the
-                `.json` of a benchmark that is in `tables/foreign.py`.
+            table: such as `"digits-convnet"` or `"synthetic-widths-7"`, or the path of an `.npz` file, or of the `.json` of a
+                benchmark that is in `tables/foreign.py`.
 
         Raises:
             InputError: if there is none, or it is damaged or of another version.
@@ -132,8 +132,8 @@ class Table:
                 return synthetic_as_table(str(table))
             if str(table) not in shipped():
                 raise InputError(
-                    f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "
-                    "name ends in .npz, a benchmark's of others in .json."
+                    f"There is no table {str(table)!r} in the package, which has {', '.join([*shipped(), *tabled()])}; a "
+                    "table's file ends in .npz, and that of a benchmark of others in .json."
                 )
             opened = cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
             opened._shipped_as = str(table)

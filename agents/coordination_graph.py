@@ -33,6 +33,14 @@ in proportion to their distance from it.
 
 and the next design maximises the tables that they make. The sample's deviation from the mean is multiplied by a number drawn
 uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come.
+
+**Feasibility.** What was terminated, failed or broke a constraint says nothing of the score. Once there is such a design, scores
+are learned from the others, and feasibility, 1 or 0, is a further Eq. 1 with strengths of its own. Samples of both are weighed
+against each other in several ways. Of the maximisers the next design is the one of the highest sampled score, among those whose
+sampled feasibility is at least a half.
+
+**Several objectives** are an Eq. 1 each, and several sums of their samples, weighed at random, have a maximiser each. The next
+design is the one that adds most to the hypervolume of what was told, by the sampled values of all.
 """
 
 from __future__ import annotations
@@ -48,7 +56,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.protocol import Episode, check_directions
-from marl_hpo_env import Design, InputError, Layer, SearchSpace, whole_number
+from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, non_dominated, whole_number
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
@@ -56,7 +64,7 @@ Integers = npt.NDArray[np.intp]
 GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
 """The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
 
-PARTS = (*GROUPS, "ranks", "thompson")
+PARTS = (*GROUPS, "ranks", "thompson", "feasibility", "gain")
 """What an ablation can leave out."""
 
 PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
@@ -75,18 +83,28 @@ MOST_CELLS = 500_000
 """Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
 
 
+WEIGHTINGS = 6
+"""So many designs are to choose from where there is more than one thing to maximise."""
+
+FEASIBILITY_WEIGHTS = np.geomspace(0.25, 32, WEIGHTINGS)
+"""Of the sampled feasibility, beside 1 for the score."""
+
+MARGIN = 0.1
+"""Hypervolume is measured from this many times the front's extent beyond its nadir."""
+
+
 class CoordinationGraph:
     """Pairwise tables as terms of the shared reward: Thompson sampling, maximised exactly along the layer graph.
 
-    It asks for no design twice, and takes in designs that it did not ask for. Terminated designs, and rewards that are no
-    numbers, rank lowest. It goes on until every design has been asked.
+    It asks for no design twice, and takes in designs that it did not ask for. It goes on until every design has been asked.
+    A design whose reward is no number is taken for one that failed.
 
     Args:
-        multi_objective: searches the front of all objectives in place of the highest reward: each has a model of its own,
-            and each design maximises a sum of their tables with weights drawn uniformly.
+        multi_objective: searches the front of all objectives in place of the highest reward.
         without: for ablations, parts to do without, joined by `+`, as in `"value_pair+action_pair"`: groups of weights;
             `"ranks"`, so that all scores are rewards, less their mean and divided by their deviation; `"thompson"`, so that
-            weights are the posterior's mean.
+            weights are the posterior's mean; `"feasibility"`, so that designs that are not feasible rank lowest; `"gain"`, so
+            that several objectives are weighed against each other once, at random.
 
     Raises:
         InputError: for an unknown part.
@@ -106,6 +124,8 @@ class CoordinationGraph:
         self._terms = _Terms(space)
         self._maximiser = _Maximiser(space)
         self._posteriors: dict[str, _Posterior] = {}
+        self._feasibility: _Posterior | None = None
+        self._feasible = np.zeros(0, dtype=np.bool_)
         self._known: set[Design] = set()
         self._episodes: list[Episode] = []
         self._best = space.sample(self._rng)
@@ -114,12 +134,41 @@ class CoordinationGraph:
         """`n` different designs, neither asked nor told before; fewer once there are no more."""
         designs: list[Design] = []
         while len(designs) < n and len(self._known) < self._space.size:
-            tables = self._terms.tables(self._draw())
-            starts = [self._best, self._space.sample(self._rng), self._space.sample(self._rng)]
-            design = self._maximiser.best_unknown(tables, self._maximiser.best(tables, starts), self._known)
-            self._known.add(design)
-            designs.append(design)
+            designs.append(self._choice())
+            self._known.add(designs[-1])
         return designs
+
+    def _choice(self) -> Design:
+        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.without)]
+        heat = 0.0 if "thompson" in self.without else self._rng.random()
+        several = self._feasibility is not None or (len(posteriors) > 1 and "gain" not in self.without)
+        weights = self._rng.dirichlet(np.ones(len(posteriors)), WEIGHTINGS if several else 1)
+        drawn = np.stack([posterior.draw(heat, self._rng) for posterior in posteriors])
+        sums, feasible = weights @ drawn, None
+        if self._feasibility is not None:
+            feasible = self._feasibility.draw(heat, self._rng)
+            sums += np.outer(FEASIBILITY_WEIGHTS, feasible)
+        starts = [self._best, self._space.sample(self._rng), self._space.sample(self._rng)]
+        found = []
+        for tables in map(self._terms.tables, sums):
+            found.append(self._maximiser.best_unknown(tables, self._maximiser.best(tables, starts), self._known))
+        return found[int(self._gains(found, drawn, feasible).argmax())] if several else found[0]
+
+    def _gains(self, designs: Sequence[Design], drawn: Array, feasible: Array | None) -> Array:
+        """What each design adds if the drawn weights are true; what is not feasible then adds nothing."""
+        tables = list(map(self._terms.tables, drawn))
+        values = np.array([[self._maximiser.value(each, design) for each in tables] for design in designs])
+        if len(tables) == 1:
+            gains = values[:, 0]
+        else:
+            told = np.stack(list(map(self._terms.values, tables)), axis=1)[self._feasible]
+            gains = _hypervolume_gains(values, told)
+        if feasible is None:
+            return gains
+        shares = self._feasible.mean() + np.array(
+            [self._maximiser.value(self._terms.tables(feasible), design) for design in designs]
+        ) * (self._feasible.std() or 1.0)
+        return np.where(shares >= 0.5, gains, -np.inf) if shares.max() >= 0.5 else shares
 
     def tell(self, episodes: Sequence[Episode]) -> None:
         """Takes in what came of designs; strengths are learned again as their number grows.
@@ -133,16 +182,25 @@ class CoordinationGraph:
             self._terms.add(episode.design)
             self._known.add(episode.design)
             self._episodes.append(episode)
+        objectives: Sequence[str | None] = [None]
+        if self.multi_objective:
+            objectives = list(self._episodes[0].objectives)
+            if not objectives:
+                raise InputError("The episodes have no objectives, so multi_objective is to be False.")
+            check_directions(self._episodes[0])
         rewards = self._values(None)
         self._best = self._episodes[int(rewards.argmax())].design
-        if not self.multi_objective:
-            self._posterior("reward").update(self._scores(rewards))
-            return
-        if not self._episodes[0].objectives:
-            raise InputError("The episodes have no objectives, so multi_objective is to be False.")
-        check_directions(self._episodes[0])
-        for name in self._episodes[0].objectives:
-            self._posterior(name).update(self._scores(self._values(name)))
+        self._feasible = np.isfinite(rewards)
+        apart = "feasibility" not in self.without and not self._feasible.all()
+        if apart:
+            self._feasibility = self._feasibility or _Posterior(self._terms, self.without)
+            shares = self._feasible - self._feasible.mean()
+            self._feasibility.update(shares / (shares.std() or 1.0))
+        for name in objectives:
+            values = self._values(name)
+            told = np.flatnonzero(np.isfinite(values)) if apart else np.arange(len(values))
+            if len(told):
+                self._posterior(name or "reward").update(self._scores(values[told]), told)
 
     def _posterior(self, name: str) -> _Posterior:
         if name not in self._posteriors:
@@ -152,11 +210,10 @@ class CoordinationGraph:
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
         if objective is None:
-            values = np.array([episode.reward for episode in self._episodes])
+            values = np.array([episode.reward if episode.feasible else -math.inf for episode in self._episodes])
         else:
-            values = self._episodes[0].directions[objective] * np.array(
-                [episode.objectives[objective] for episode in self._episodes]
-            )
+            found = [episode.objectives[objective] for episode in self._episodes]
+            values = self._episodes[0].directions[objective] * np.array(found)
         terminated = np.array([episode.terminated for episode in self._episodes])
         return np.where(terminated | ~np.isfinite(values), -np.inf, values)
 
@@ -169,14 +226,6 @@ class CoordinationGraph:
         values = np.maximum(values, finite.min())
         return (values - finite.mean()) / (finite.std() or 1.0)
 
-    def _draw(self) -> Array:
-        """Weights to maximise: of the prior before anything was told, else drawn from the posterior."""
-        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.without)]
-        heat = 0.0 if "thompson" in self.without else self._rng.random()
-        shares = self._rng.dirichlet(np.ones(len(posteriors)))
-        drawn = [posterior.draw(heat, self._rng) for posterior in posteriors]
-        return np.einsum("k,kw->w", shares, drawn)
-
 
 def _normal_scores(values: Array) -> Array:
     """Normal quantiles of the ranks of different values; from the middle one up, distances to it, of root mean square 1."""
@@ -187,6 +236,21 @@ def _normal_scores(values: Array) -> Array:
     lower = [NormalDist().inv_cdf((rank + 0.5) / len(levels)) for rank in range(middle)]
     upper = levels[middle:] - levels[middle]
     return np.append(lower, upper / (math.sqrt((upper**2).mean()) or 1.0))[inverse]
+
+
+def _hypervolume_gains(values: Array, told: Array) -> Array:
+    """How much hypervolume each of the values adds to that of those told, the higher the better; shape (n, objectives) each."""
+    both = np.concatenate([values, told])
+    undominated = non_dominated(-both)
+    low, high = both[undominated].min(axis=0), both[undominated].max(axis=0)
+    reference = low - MARGIN * (high - low)
+    front = told[undominated[len(values) :]]
+    gains = np.zeros(len(values))
+    for k in np.flatnonzero(undominated[: len(values)]):
+        # What others have of the box from the reference to these values.
+        others = hypervolume(-np.minimum(front, values[k]), -reference) if len(front) else 0.0
+        gains[k] = np.prod(values[k] - reference) - others
+    return gains
 
 
 # --- the terms (Eqs. 1 to 3) ---------------------------------------------------------------------------------------------
@@ -422,15 +486,22 @@ class _Posterior:
 
     def __init__(self, terms: _Terms, without: Iterable[str] = ()) -> None:
         self._terms = terms
+        self._told = np.arange(len(terms))
         self._used = np.array([group not in without for group in GROUPS] + [True])
         self.strengths = np.where(self._used, PRIOR_STRENGTHS, 0.0)
         self.inverse: npt.NDArray[np.floating[Any]] = np.zeros((0, 0))
         self.scores: Array = np.zeros(0)
         self._learned = 0
 
-    def update(self, scores: Array) -> None:
-        """New scores of all designs told, with those that are new."""
+    def update(self, scores: Array, told: Integers | None = None) -> None:
+        """New scores, with those of designs that are new.
+
+        Args:
+            scores: one per design.
+            told: which of the designs told they are of, those before in front; all where None.
+        """
         self.scores = scores
+        self._told = np.arange(len(scores)) if told is None else told
         if len(scores) >= RELEARN * self._learned:
             self._learned = len(scores)
             for _ in range(2):
@@ -441,14 +512,18 @@ class _Posterior:
             for new in range(len(self.inverse), len(scores)):
                 self._append(new)
 
+    def _grams(self) -> Array:
+        grams = self._terms.grams
+        return grams if len(self._told) == len(self._terms) else grams[:, self._told[:, None], self._told]
+
     def _covariance(self) -> Array:
-        covariance = np.tensordot(self.strengths[:-1], self._terms.grams, 1) + 1.0
+        covariance = np.tensordot(self.strengths[:-1], self._grams(), 1) + 1.0
         covariance[np.diag_indices_from(covariance)] += self.strengths[-1]
         return np.asarray(covariance)
 
     def _append(self, new: int) -> None:
         """The inverse with one more row and column, from the one without."""
-        covariance = self.strengths[:-1] @ self._terms.grams[:, new, : new + 1] + 1.0
+        covariance = self.strengths[:-1] @ self._terms.grams[:, self._told[new], self._told[: new + 1]] + 1.0
         projected = self.inverse @ covariance[:new]
         rest = covariance[new] + self.strengths[-1] - projected @ covariance[:new]
         corner = np.append(projected, -1.0)
@@ -456,9 +531,9 @@ class _Posterior:
 
     def _newton_step(self) -> None:
         """One step up the marginal likelihood of the logarithms of the strengths, times their prior."""
-        alpha = self.inverse @ self.scores
-        pushed = np.stack([*(gram @ alpha for gram in self._terms.grams), alpha])
-        traces = np.array([*(np.vdot(gram, self.inverse) for gram in self._terms.grams), np.trace(self.inverse)])
+        alpha, grams = self.inverse @ self.scores, self._grams()
+        pushed = np.stack([*(gram @ alpha for gram in grams), alpha])
+        traces = np.array([*(np.vdot(gram, self.inverse) for gram in grams), np.trace(self.inverse)])
         used, v = self._used, self.strengths[self._used]
         slope = v * (pushed @ alpha - traces)[used] / 2
         information = np.outer(v, v) * (pushed @ self.inverse @ pushed.T)[np.ix_(used, used)] / 2
@@ -474,8 +549,10 @@ class _Posterior:
         if not len(self.scores):
             return np.asarray(sample)
         error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
-        residual = self.scores - self._terms.values(self._terms.tables(sample)) - error
-        return np.asarray(sample + variances * self._terms.transposed(self.inverse @ residual))
+        residual = self.scores - self._terms.values(self._terms.tables(sample))[self._told] - error
+        pulls = np.zeros(len(self._terms))
+        pulls[self._told] = self.inverse @ residual
+        return np.asarray(sample + variances * self._terms.transposed(pulls))
 
 
 # --- choosing the design -------------------------------------------------------------------------------------------------

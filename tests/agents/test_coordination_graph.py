@@ -15,14 +15,15 @@ from agents.coordination_graph import (
     PRIOR_STRENGTHS,
     CoordinationGraph,
     Tables,
+    _hypervolume_gains,
     _Maximiser,
     _normal_scores,
     _Posterior,
     _Terms,
 )
 from agents.protocol import Episode
-from marl_hpo_env import InputError, Layer, SearchSpace
-from marl_hpo_env.tables.synthetic import synthetic_table
+from marl_hpo_env import InputError, Layer, Request, SearchSpace
+from marl_hpo_env.tables.synthetic import VALUE, drawing, synthetic_table
 from marl_hpo_env.testing import chain, space_of
 
 
@@ -169,7 +170,7 @@ def test_an_ordered_value_is_known_from_its_neighbours_and_an_unordered_one_is_n
         space = SearchSpace([Layer("a", "Kind", {"choice": values})])
         learner = started(space, without="shared+action+value_pair+action_pair+thompson")
         learner.tell([told((0,), 0.0), told((len(values) - 1,), 1.0)])
-        return learner._terms.tables(learner._draw()).layers[0]
+        return learner._terms.tables(learner._posteriors["reward"].draw(0.0, learner._rng)).layers[0]
 
     ordered = told_of_first_and_last((1, 2, 3, 4, 5))
     assert (np.diff(ordered) > 0).all()
@@ -180,7 +181,7 @@ def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
     space = SearchSpace([Layer("a", "Conv2d", {"size": (1, 3, 5)}), Layer("b", "Conv2d", {"size": (1, 3, 5)}, ["a"])])
     learner = started(space, without="value+action+value_pair+action_pair+thompson")
     learner.tell([told((0, 1), 0.0), told((2, 1), 1.0)])
-    tables = learner._terms.tables(learner._draw())
+    tables = learner._terms.tables(learner._posteriors["reward"].draw(0.0, learner._rng))
     np.testing.assert_allclose(tables.layers[0], tables.layers[1])
     assert tables.layers[1][2] > tables.layers[1][0]
 
@@ -426,6 +427,57 @@ def test_two_objectives_have_more_hypervolume_than_random_designs():
         learner.tell([told(design, 0.0, **metrics)])
     random = [(accuracy.value(d), -size.value(d)) for d in (space.sample(rng) for _ in range(600))]
     assert hypervolume(points) > hypervolume(random)
+
+
+def test_what_values_add_to_the_hypervolume_by_hand():
+    # The front is (0, 2) and (2, 0); the reference lies a tenth of its extent, 0.2, beyond the nadir. Of the box of (1, 1), 1.44,
+    # each has 0.24, and both have the 0.04 in the corner. The others are dominated or told.
+    told = np.array([[0.0, 2.0], [2.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(_hypervolume_gains(np.array([[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]]), told), [1.0, 0, 0])
+    assert _hypervolume_gains(np.array([[1.0, 1.0]]), np.zeros((0, 2)))[0] == 0
+
+
+def test_the_design_that_adds_most_hypervolume_is_worth_more_than_one_of_random_weights():
+    def covered(**settings):
+        shares = []
+        for seed in range(4):
+            drawn = drawing("synthetic-widths-7", seed)
+            learner, points = started(drawn.space, seed, multi_objective=True, **settings), []
+            for _ in range(40):
+                (design,) = learner.ask(1)
+                metrics = drawn.trial(Request(design, 0, 1)).metrics
+                learner.tell([told(design, 0.0, **{VALUE: metrics[VALUE], "size": metrics["parameters"]})])
+                points.append((3 * metrics[VALUE], -metrics["parameters"] / 1e5))
+            shares.append(hypervolume(points))
+        return np.mean(shares)
+
+    assert covered() > covered(without="gain")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_not_feasible_is_avoided_and_says_nothing_of_the_score(several):
+    table = synthetic_table("pairwise", 1, layers=5, values=(3, 2), penalised=0.25)
+    learner, feasible = started(table.space, multi_objective=several), []
+    for number in range(60):
+        (design,) = learner.ask(1)
+        feasible.append(not table.forbidden(design))
+        size = math.nan if number % 2 and not feasible[-1] else float(sum(design))
+        value = table.value(design) if feasible[-1] else 1e3
+        episode = told(design, value if feasible[-1] else -9.0, **{VALUE: value, "size": size})
+        learner.tell([episode._replace(feasible=feasible[-1])])
+    chance = np.mean([not table.forbidden(design) for design in all_designs(table.space)])
+    assert np.mean(feasible[20:]) > 1.3 * chance
+    if not several:
+        assert len(learner._posteriors["reward"].scores) == sum(feasible)
+        assert len(learner._feasibility.scores) == 60
+
+
+def test_while_all_are_feasible_there_is_no_model_of_it():
+    table = synthetic_table("pairwise", 1, layers=5)
+    whole, without = (
+        played(started(table.space, **more), table.space, table.value, 20) for more in ({}, {"without": "feasibility"})
+    )
+    assert whole == without
 
 
 def test_designs_that_failed_have_no_objectives_and_are_taken_in():

@@ -155,20 +155,21 @@ class CoordinationGraph:
         return found[int(self._gains(found, drawn, feasible).argmax())] if several else found[0]
 
     def _gains(self, designs: Sequence[Design], drawn: Array, feasible: Array | None) -> Array:
-        """What each design adds if the drawn weights are true; what is not feasible then adds nothing."""
-        tables = list(map(self._terms.tables, drawn))
-        values = np.array([[self._maximiser.value(each, design) for each in tables] for design in designs])
-        if len(tables) == 1:
+        """What each design adds if the drawn weights are true; those that are not feasible then come last."""
+        values = np.stack([self._drawn_values(weights, designs) for weights in drawn], axis=1)
+        if len(drawn) == 1:
             gains = values[:, 0]
         else:
-            told = np.stack(list(map(self._terms.values, tables)), axis=1)[self._feasible]
-            gains = _hypervolume_gains(values, told)
+            told = np.stack([self._terms.values(self._terms.tables(weights)) for weights in drawn], axis=1)
+            gains = _hypervolume_gains(values, told[self._feasible])
         if feasible is None:
             return gains
-        shares = self._feasible.mean() + np.array(
-            [self._maximiser.value(self._terms.tables(feasible), design) for design in designs]
-        ) * (self._feasible.std() or 1.0)
+        shares = self._feasible.mean() + (self._feasible.std() or 1.0) * self._drawn_values(feasible, designs)
         return np.where(shares >= 0.5, gains, -np.inf) if shares.max() >= 0.5 else shares
+
+    def _drawn_values(self, weights: Array, designs: Sequence[Design]) -> Array:
+        tables = self._terms.tables(weights)
+        return np.array([self._maximiser.value(tables, design) for design in designs])
 
     def tell(self, episodes: Sequence[Episode]) -> None:
         """Takes in what came of designs; strengths are learned again as their number grows.
@@ -190,17 +191,17 @@ class CoordinationGraph:
             check_directions(self._episodes[0])
         rewards = self._values(None)
         self._best = self._episodes[int(rewards.argmax())].design
-        self._feasible = np.isfinite(rewards)
+        values = {name: self._values(name) for name in objectives}
+        self._feasible = np.isfinite([rewards, *values.values()]).all(axis=0)
         apart = "feasibility" not in self.without and not self._feasible.all()
         if apart:
             self._feasibility = self._feasibility or _Posterior(self._terms, self.without)
             shares = self._feasible - self._feasible.mean()
             self._feasibility.update(shares / (shares.std() or 1.0))
-        for name in objectives:
-            values = self._values(name)
-            told = np.flatnonzero(np.isfinite(values)) if apart else np.arange(len(values))
+        for name, found in values.items():
+            told = np.flatnonzero(np.isfinite(found)) if apart else np.arange(len(found))
             if len(told):
-                self._posterior(name or "reward").update(self._scores(values[told]), told)
+                self._posterior(name or "reward").update(self._scores(found[told]), told)
 
     def _posterior(self, name: str) -> _Posterior:
         if name not in self._posteriors:
@@ -210,7 +211,7 @@ class CoordinationGraph:
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
         if objective is None:
-            values = np.array([episode.reward if episode.feasible else -math.inf for episode in self._episodes])
+            values = np.array([-math.inf if episode.broken else episode.reward for episode in self._episodes])
         else:
             found = [episode.objectives[objective] for episode in self._episodes]
             values = self._episodes[0].directions[objective] * np.array(found)

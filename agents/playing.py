@@ -147,8 +147,8 @@ def episode_of(game: Any, trial: Trial) -> Episode:
     assert trial.design is not None
     ended = trial.status != "completed"
     reward = game.score(trial)
-    feasible = not ended and reward != game.reward.penalty
-    return Episode(trial.design, reward, game.objectives(trial), ended, game.directions, feasible)
+    broken = not ended and reward == game.reward.penalty
+    return Episode(trial.design, reward, game.objectives(trial), ended, game.directions, broken)
 
 
 def _finite(number: Any, above: float = -math.inf) -> bool:

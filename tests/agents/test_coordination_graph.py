@@ -464,7 +464,7 @@ def test_what_is_not_feasible_is_avoided_and_says_nothing_of_the_score(several):
         size = math.nan if number % 2 and not feasible[-1] else float(sum(design))
         value = table.value(design) if feasible[-1] else 1e3
         episode = told(design, value if feasible[-1] else -9.0, **{VALUE: value, "size": size})
-        learner.tell([episode._replace(feasible=feasible[-1])])
+        learner.tell([episode._replace(broken=not feasible[-1])])
     chance = np.mean([not table.forbidden(design) for design in all_designs(table.space)])
     assert np.mean(feasible[20:]) > 1.3 * chance
     if not several:

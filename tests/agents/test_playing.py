@@ -81,19 +81,19 @@ def test_an_episode_holds_the_design_the_reward_the_objectives_and_whether_it_wa
         (1, 2), 3.0, {"validation_accuracy": pytest.approx(0.3)}, False, {"validation_accuracy": 1}
     )
     assert terminated.terminated is True
-    assert terminated.feasible is False
+    assert terminated.broken is False
     assert terminated.reward == -1.0
     assert math.isnan(terminated.objectives["validation_accuracy"])
 
 
-def test_what_breaks_a_constraint_is_not_feasible():
+def test_an_episode_says_whether_a_constraint_was_broken():
     game = env(
         "digits-convnet", evaluator="table", reward=WeightedReward({"validation_accuracy": 1}, ["parameters <= 2000"])
     )
     episodes = play(game, RandomSearch(), 30)
-    small = [episode.objectives["parameters"] <= 2000 for episode in episodes]
-    assert [episode.feasible for episode in episodes] == small
-    assert 0 < sum(small) < 30
+    large = [episode.objectives["parameters"] > 2000 for episode in episodes]
+    assert [episode.broken for episode in episodes] == large
+    assert 0 < sum(large) < 30
 
 
 @pytest.mark.parametrize("status", ["terminated", "failed"])

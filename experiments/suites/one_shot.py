@@ -207,8 +207,8 @@ def outcome(results: Sequence[Mapping[str, Any]]) -> str:
             100 * float(np.mean([result[way][place] for result in of_table])) for way in ("confirmed", "peer")
         )
         said.append(
-            f"- {AIMED_AT}: at the cost of {cost} trainings a regret of {ours:.2f} points, and {theirs:.2f} of {PEER}; the aim, to "
-            f"have less, is {'reached' if ours < theirs else 'not reached'}."
+            f"- {AIMED_AT}: at the cost of {cost} trainings a regret of {ours:.2f} points, and {theirs:.2f} of {PEER}; the aim, "
+            f"to have less, is {'reached' if ours < theirs else 'not reached'}."
         )
     return "\n".join(said) + "\n"
 

@@ -4,8 +4,8 @@
 # ///
 """BenchMARL's learners of values: independent Q-learning (IQL), VDN, or QMIX, which mixes the agents' values into the team's.
 
-All agents pick at once, so an episode is one step. Networks and exploration are BenchMARL's own, the rates of learning are not: it
-learns from 128 episodes, 10 times, after every 10 episodes, where its default is 1,000 times after every 6,000.
+All agents pick at once, so an episode is one step. Networks and exploration are BenchMARL's own, rates of learning are not: there
+are 10 updates at 1e-3 after every 10 episodes, where its default is 1,000 at 5e-5 after every 6,000.
 """
 
 import argparse
@@ -61,7 +61,7 @@ class DesignTask(VmasClass):
 config = ExperimentConfig.get_from_yaml()
 config.evaluation, config.loggers, config.create_json = False, [], False
 config.max_n_frames, config.off_policy_collected_frames_per_batch = args.episodes, 10
-config.off_policy_n_optimizer_steps, config.lr = 10, 5e-4
+config.off_policy_n_optimizer_steps, config.lr = 10, 1e-3
 algorithm, model = algorithm_config_registry[args.algorithm].get_from_yaml(), MlpConfig.get_from_yaml()
 with TemporaryDirectory() as config.save_folder:
     experiment = Experiment(DesignTask(args.task, {"max_steps": 1}), algorithm, model, args.seed, config)

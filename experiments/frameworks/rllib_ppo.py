@@ -12,6 +12,7 @@ import argparse
 import os
 from pathlib import Path
 
+import ray
 from ray.rllib.algorithms.ppo import PPOConfig
 from ray.rllib.env.wrappers.pettingzoo_env import PettingZooEnv
 from ray.tune.registry import register_env
@@ -32,6 +33,7 @@ def make(_: dict[str, object]) -> PettingZooEnv:
     return PettingZooEnv(RecordEpisodes(turns, args.folder / f"{os.getpid()}.jsonl"))
 
 
+ray.init("local", include_dashboard=False)
 register_env("designs", make)
 agents = env(args.task, evaluator="table").possible_agents
 config = (
@@ -39,7 +41,7 @@ config = (
     .environment("designs")
     .env_runners(num_env_runners=0)
     .multi_agent(policies=set(agents), policy_mapping_fn=lambda agent, *_, **__: agent)
-    .training(lr=1e-3, train_batch_size_per_learner=160, minibatch_size=32)
+    .training(lr=1e-3, train_batch_size_per_learner=160)
     .debugging(seed=args.seed)
 )
 algorithm = config.build_algo()
@@ -48,4 +50,4 @@ while ended < args.episodes:
     results = algorithm.train()["env_runners"]
     ended = results["num_episodes_lifetime"]
 algorithm.stop()
-print(f"{ended} episodes; mean return of the team in the last {results['num_episodes']}: {results['episode_return_mean']:.3f}")
+print(f"{ended:.0f} episodes; mean reward of the last batch: {results['episode_return_mean'] / len(agents):.3f}")

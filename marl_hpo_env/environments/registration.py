@@ -90,8 +90,9 @@ def register() -> None:
 
 def _register(name: str) -> None:
     identifier = f"marl_hpo_env/{name}-v1"
-    pettingzoo.register("aec", identifier, env, kwargs={"task": name})
-    pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
+    if hasattr(pettingzoo, "register"):  # AgileRL wants a PettingZoo older than 1.27, which has no registry.
+        pettingzoo.register("aec", identifier, env, kwargs={"task": name})
+        pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
     gymnasium.register(
         identifier,
         "marl_hpo_env.environments.registration:single_controller_env",

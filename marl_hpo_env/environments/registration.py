@@ -98,8 +98,9 @@ def register() -> None:
 
 def _register(name: str, **settings: str) -> None:
     identifier, settings = f"marl_hpo_env/{name}-v1", settings or {"task": name}
-    pettingzoo.register("aec", identifier, env, kwargs=settings)
-    pettingzoo.register("parallel", identifier, parallel_env, kwargs=settings)
+    if hasattr(pettingzoo, "register"):  # AgileRL wants a PettingZoo older than 1.27, which has no registry.
+        pettingzoo.register("aec", identifier, env, kwargs=settings)
+        pettingzoo.register("parallel", identifier, parallel_env, kwargs=settings)
     gymnasium.register(
         identifier,
         "marl_hpo_env.environments.registration:single_controller_env",

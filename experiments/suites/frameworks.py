@@ -87,6 +87,9 @@ class Player(NamedTuple):
 PLAYERS = {
     "maskable_ppo": Player("MaskablePPO", "maskable_ppo", compared=True),
     "cleanrl_ppo": Player("CleanRL's PPO", "cleanrl_ppo", compared=True),
+    "sb3_supersuit": Player("SB3's PPO by SuperSuit", "sb3_supersuit"),
+    "tianshou_dqn": Player("Tianshou's DQN", "tianshou_dqn"),
+    "skrl_ippo": Player("skrl's IPPO", "skrl_ippo"),
 }
 
 

@@ -5,7 +5,7 @@
 """Stable-Baselines3's PPO for the team of agents, by SuperSuit: all pick at once, and share one policy.
 
 To SB3 each agent is an environment of a vector, with a padded observation that says whose it is. There are no masks: a pick that
-its layer does not have ends the episode with the penalty. All settings are PPO's own, but that it learns from 32 episodes at a time.
+its layer does not have ends the episode with the penalty. Settings are PPO's own, but that it learns from 32 episodes at a time.
 """
 
 import argparse

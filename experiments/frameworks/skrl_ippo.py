@@ -40,7 +40,7 @@ for agent in env.possible_agents:
         "value": deterministic_model(**spaces, network=hidden, output="ONE"),
     }
 
-empty = dict.fromkeys(env.possible_agents, {})  # skrl 2.1.1 refuses its own empty defaults
+empty: dict = {agent: {} for agent in env.possible_agents}  # skrl 2.1.1 refuses its own empty defaults
 cfg = IPPO_CFG(
     observation_preprocessor_kwargs=empty,
     state_preprocessor_kwargs=empty,

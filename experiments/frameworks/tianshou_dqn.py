@@ -4,8 +4,8 @@
 # ///
 """Tianshou's DQN for the team of agents, in turn: they share one network, with their action masks.
 
-By its `PettingZooEnv`. One update after each episode, of every agent; a tenth of the picks at random; learning rate 1e-3; the target
-network is ten updates old; all else as DQN has it.
+By its `PettingZooEnv`. After each episode every agent learns once; a tenth of the picks are at random; the learning rate is 1e-3;
+the target network is ten updates old; all else is as DQN has it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ parser.add_argument("folder", type=Path, help="for the recorded run")
 parser.add_argument("--episodes", type=int, default=500)
 parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
-np.random.seed(args.seed)
+np.random.seed(args.seed)  # noqa: NPY002  # Tianshou draws from it
 torch.manual_seed(args.seed)
 
 env = marl_hpo_env.env(args.task, evaluator="table", observations="padded")

@@ -1,11 +1,12 @@
 """What frameworks for reinforcement learning come to, unmodified: `python -m experiments.suites.frameworks`.
 
 Each file of `experiments/frameworks` trains in a Python environment of its own, as frameworks pin each other out: in
-`.venv-frameworks/NAME` of the current folder, made where it is missing. One thread each, on the tables of the package, under the
-tasks' own rewards and the table's first seed. A run that is recorded whole is not played again; one that was cut short begins anew.
+`.venv-frameworks/NAME` of the current folder, made where it is missing. Each has one thread, the tables of the package, the tasks' own
+rewards and the table's first seed. A run that is recorded whole is not played again; one that was cut short begins anew.
 
-Episodes beyond those asked for are left out: some frameworks play a few more, to the end of a batch. Recordings are kept compressed,
-which takes a tenth of their size; `--recorded` reads them so. Figures read off a clock begin with the first episode's end.
+Episodes beyond those asked for are left out: some frameworks play a few more, to the end of a batch. Recordings are compressed, to
+a tenth of their size; `marl-hpo compare --recorded` reads them so. Steps per second are of trainings of 200 episodes by themselves,
+in CPU time, beside a game of PettingZoo or Gymnasium in the same file: `experiments/suites/frameworks_clock.py`.
 
 The question: how many episodes deep reinforcement learning needs, alone or for a team, until the best design that it has seen is
 better than that of random search, and how it stands beside learners that were made for few designs.
@@ -19,11 +20,9 @@ import os
 import re
 import shutil
 import subprocess
-import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
@@ -39,6 +38,7 @@ from experiments.comparison.report import shown
 from experiments.comparison.statistics import bootstrap, mean
 from experiments.progress import progress_bar
 from experiments.provenance import measured_by, software
+from experiments.suites import frameworks_clock
 from experiments.text_tables import markdown_section
 from marl_hpo_env import InputError
 from marl_hpo_env.tables.table import shipped
@@ -141,10 +141,12 @@ def python_of(file: str) -> Path:
     packages = [each for each in needs.dependencies if each != "marl-hpo-env"]
     if shutil.which("uv"):
         commands = [["uv", "venv", "--quiet", "--python", needs.requires_python, folder]]
-        commands.append(["uv", "pip", "install", "--quiet", "--python", python, "--editable", CHECKOUT, *packages])
+        commands.append(
+            ["uv", "pip", "install", "--quiet", "--python", python, "--editable", f"{CHECKOUT}[benchmarks]", *packages]
+        )
     else:
         commands = [["python3", "-m", "venv", folder]]
-        commands.append([python, "-m", "pip", "install", "--quiet", "--editable", CHECKOUT, *packages])
+        commands.append([python, "-m", "pip", "install", "--quiet", "--editable", f"{CHECKOUT}[benchmarks]", *packages])
     try:
         for command in commands:
             subprocess.run(command, check=True)
@@ -156,38 +158,43 @@ def python_of(file: str) -> Path:
     return python
 
 
-def trained(player: Player, table: str, seed: int) -> tuple[Recording, float]:
-    """What a training recorded, and its episodes per second after the first.
+def call(player: Player, program: Sequence[Any], *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """What came of a program in a player's environment, with the common command line behind it."""
+    command = [python_of(player.file), *program, *map(str, arguments), *player.options]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def trained(player: Player, table: str, seed: int) -> Recording:
+    """What a training recorded.
 
     Raises:
-        InputError: if it fails.
+        InputError: if it fails, or ends too early.
     """
-    python = python_of(player.file)
-    given = ["--episodes", str(player.episodes), "--seed", str(seed), *player.options]
-    with TemporaryDirectory() as folder, TemporaryDirectory() as elsewhere, open(f"{elsewhere}/log", "w+") as log:
-        command = [python, EXAMPLES / f"{player.file}.py", table, folder, *given]
-        began = 0.0
-        with subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=elsewhere
-        ) as process:
-            try:
-                while process.poll() is None:
-                    time.sleep(0.02)
-                    began = began or (time.time() if any(Path(folder).iterdir()) else 0.0)
-            finally:
-                process.kill()
-        if process.returncode:
-            log.seek(0)
-            last = (log.read().strip().splitlines() or ["it says nothing"])[-1]
-            raise InputError(f"The training of {player.title} on {table!r} with seed {seed} has failed: {last}")
+    what = f"The training of {player.title} on {table!r} with seed {seed}"
+    with TemporaryDirectory() as folder:
+        options = ("--episodes", player.episodes, "--seed", seed)
+        ended = call(player, [EXAMPLES / f"{player.file}.py"], table, folder, *options)
+        if ended.returncode:
+            last = (ended.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            raise InputError(f"{what} has failed: {last}")
         (recording,) = recordings([f"run={folder}"])["run"]
-        seconds = max(path.stat().st_mtime for path in Path(folder).iterdir()) - began
     if len(recording.episodes) < player.episodes:
-        raise InputError(
-            f"The training of {player.title} on {table!r} with seed {seed} ended after {len(recording.episodes)} episodes; "
-            f"it is to play {player.episodes}."
-        )
-    return recording, (len(recording.episodes) - 1) / max(seconds, 0.02)
+        raise InputError(f"{what} ended after {len(recording.episodes)} episodes, and is to play {player.episodes}.")
+    return recording
+
+
+def steps_per_second(player: Player, game: str) -> float | None:
+    """Of a training by itself, in CPU time; None where it cannot be counted, or the game not be played.
+
+    Args:
+        player: whose.
+        game: `"ours"`, or `"theirs"` for one of PettingZoo or Gymnasium in its place.
+    """
+    with TemporaryDirectory() as folder:
+        clock = ["-m", frameworks_clock.__name__, game, EXAMPLES / f"{player.file}.py"]
+        ended = call(player, clock, "digits-convnet", folder, "--episodes", 200)
+    found = re.search(f"{frameworks_clock.RATE} (.+)", ended.stdout)
+    return float(found[1]) if found and not ended.returncode else None
 
 
 def versions(python: Path, names: Sequence[str]) -> dict[str, str]:
@@ -256,7 +263,7 @@ def report(played: Mapping[str, Sequence[Recording]], measured: Mapping[str, Any
 
     Args:
         played: the recordings of each of `PLAYERS` that has been run.
-        measured: of each, its `versions`, and its `picks_per_second` by run.
+        measured: of each, its `versions`, and the steps per second of `ours` and `theirs`, None where there is no figure.
     """
     by_player = {name: of_tables(runs) for name, runs in played.items()}
     overview = []
@@ -265,9 +272,10 @@ def report(played: Mapping[str, Sequence[Recording]], measured: Mapping[str, Any
         code = lines_of_code((EXAMPLES / f"{player.file}.py").read_text())
         of_packages = ", ".join(f"{package} {version}" for package, version in measured[name]["versions"].items())
         first, last = (f"{of_some.mean():.3f}" for of_some in (rewards[:, :WINDOW], rewards[:, -WINDOW:]))
-        speed = median(measured[name]["picks_per_second"].values())
-        overview.append([player.title, of_packages, str(code), first, last, f"{speed:,.0f}"])
-    header = ["training", "versions", "lines of code", f"first {WINDOW}", f"last {WINDOW}", "picks per second"]
+        rates = ["-" if rate is None else f"{rate:,.0f}" for rate in (measured[name]["ours"], measured[name]["theirs"])]
+        overview.append([player.title, of_packages, str(code), f"{rewards.shape[1]:,}", first, last, *rates])
+    rewarded = ["episodes", f"first {WINDOW}", f"last {WINDOW}"]
+    header = ["training", "versions", "lines of code", *rewarded, "steps per second", "another game's"]
     parts = [markdown_section("Every framework on digits-convnet", header, overview)]
     for table in shipped():
         here = {PLAYERS[name].title: found[table] for name, found in by_player.items() if table in found}
@@ -305,8 +313,8 @@ def _extremes(of_all: Array) -> list[tuple[str, float]]:
 
 
 HOW_TO_READ = f"""How to read it: "at 500" is the mean reward of the {WINDOW} episodes that end with the 500th, in the mean over the
-seeds. A pick is one layer's action; its rate is that of the whole training on one core, the median over runs. "Ahead of random
-search" is the episode from which on the best design seen so far is better, in the mean over the seeds, than random search's is
+seeds. A step is one layer's pick; its rate is that of a whole training in CPU time. "Another game's" is that of the same file with
+another environment: tic-tac-toe in turn, rock-paper-scissors at once, CartPole for a single controller. "Ahead of random search" is the episode from which on the best design seen so far is better, in the mean over the seeds, than random search's is
 expected to be after as many episodes. Regret is in hundredths of the reward, with 95% intervals.
 """
 
@@ -337,16 +345,18 @@ def main(
         bar = progress.add_task("trainings", total=len(missing), note="")
         for name, table, seed in missing:
             progress.update(bar, note=f"{PLAYERS[name].title}, {table}, seed {seed}")
-            recording, rate = trained(PLAYERS[name], table, seed)
-            python, needs = python_of(PLAYERS[name].file), head((EXAMPLES / f"{PLAYERS[name].file}.py").read_text())
-            packages = dict.fromkeys([*needs.names[1:], "torch", "gymnasium", "pettingzoo"])
-            known = measured.setdefault(name, {"picks_per_second": {}})
-            known["versions"] = versions(python, list(packages))
-            known["picks_per_second"][f"{table}-{seed}"] = rate * len(recording.episodes[0]["design"])
-            notes.write_text(json.dumps(measured, indent=1))
+            recording = trained(PLAYERS[name], table, seed)
             files[name, table, seed].write_bytes(compressed(recording, PLAYERS[name].episodes))
             progress.update(bar, advance=1)
-    whole = [name for name in PLAYERS if all(file.exists() for run, file in files.items() if run[0] == name)]
+        for name, one in PLAYERS.items():
+            if name in (player or PLAYERS) and name not in measured:
+                progress.update(bar, note=f"{one.title}, steps per second")
+                names = head((EXAMPLES / f"{one.file}.py").read_text()).names
+                packages = list(dict.fromkeys([*names[1:], "torch", "gymnasium", "pettingzoo"]))
+                rates = {game: steps_per_second(one, game) for game in ("ours", "theirs")}
+                measured[name] = {"versions": versions(python_of(one.file), packages), **rates}
+                notes.write_text(f"{json.dumps(measured, indent=1)}\n")
+    whole = [name for name in measured if all(file.exists() for run, file in files.items() if run[0] == name)]
     patterns = {name: f"{PLAYERS[name].title}={folder}/{name}-digits-*.jsonl.gz" for name in whole}
     played = {name: recordings([pattern])[PLAYERS[name].title] for name, pattern in patterns.items()}
     text = f"# Frameworks\n\n{HOW_TO_READ}\n{report(played, measured)}\n{measured_by(software(), '1 CPU core')}.\n"

@@ -1,15 +1,16 @@
 """What frameworks for reinforcement learning come to, unmodified: `python -m experiments.suites.frameworks`.
 
 Each file of `experiments/frameworks` trains in a Python environment of its own, as frameworks pin each other out: in
-`.venv-frameworks/NAME` of the current folder, made where it is missing. Each has one thread, the tables of the package, the tasks' own
-rewards and the table's first seed. A run that is recorded whole is not played again; one that was cut short begins anew.
+`.venv-frameworks/NAME` of the current folder, made where it is missing. Each has one thread, the tables of the package, the
+tasks' own rewards and the table's first seed. A run that is recorded whole is not played again; one that was cut short begins
+anew.
 
-Episodes beyond those asked for are left out: some frameworks play a few more, to the end of a batch. Recordings are compressed, to
-a tenth of their size; `marl-hpo compare --recorded` reads them so. Steps per second are of trainings of 200 episodes by themselves,
-in CPU time, beside a game of PettingZoo or Gymnasium in the same file: `experiments/suites/frameworks_clock.py`.
+Episodes beyond those asked for are left out: some frameworks play a few more, to the end of a batch. Recordings are compressed,
+to a tenth of their size; `marl-hpo compare --recorded` reads them so. Steps per second are of trainings of 200 episodes by
+themselves, in CPU time, beside a game of PettingZoo or Gymnasium in the same file: `experiments/suites/frameworks_clock.py`.
 
-The question: how many episodes deep reinforcement learning needs, alone or for a team, until the best design that it has seen is
-better than that of random search, and how it stands beside learners that were made for few designs.
+The question: how many episodes deep reinforcement learning needs, alone or for a team, until the best design that it has seen
+is better than that of random search, and how it stands beside learners that were made for few designs.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ def python_of(file: str) -> Path:
 def call(player: Player, program: Sequence[Any], *arguments: Any) -> subprocess.CompletedProcess[str]:
     """What came of a program in a player's environment, with the common command line behind it."""
     command = [python_of(player.file), *program, *map(str, arguments), *player.options]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread)
 
 
 def trained(player: Player, table: str, seed: int) -> Recording:
@@ -312,10 +314,11 @@ def _extremes(of_all: Array) -> list[tuple[str, float]]:
     return [("a random design", float(of_all.mean())), ("the best design", float(of_all.max()))]
 
 
-HOW_TO_READ = f"""How to read it: "at 500" is the mean reward of the {WINDOW} episodes that end with the 500th, in the mean over the
-seeds. A step is one layer's pick; its rate is that of a whole training in CPU time. "Another game's" is that of the same file with
-another environment: tic-tac-toe in turn, rock-paper-scissors at once, CartPole for a single controller. "Ahead of random search" is the episode from which on the best design seen so far is better, in the mean over the seeds, than random search's is
-expected to be after as many episodes. Regret is in hundredths of the reward, with 95% intervals.
+HOW_TO_READ = f"""How to read it: "at 500" is the mean reward of the {WINDOW} episodes that end with the 500th, in the mean over
+the seeds. A step is one layer's pick; its rate is that of a whole training in CPU time. "Another game's" is that of the same
+file with another environment: tic-tac-toe in turn, rock-paper-scissors at once, CartPole for a single controller. "Ahead of
+random search" is the episode from which on the best design seen so far is better, in the mean over the seeds, than random
+search's is expected to be after as many episodes. Regret is in hundredths of the reward, with 95% intervals.
 """
 
 

@@ -1,9 +1,9 @@
 """A clock for a file of `experiments/frameworks`: `python -m experiments.suites.frameworks_clock GAME FILE TASK FOLDER ...`.
 
-The file runs as it stands. With the GAME "ours" its environment is the package's. With "theirs" another one stands in its place: of
-PettingZoo tic-tac-toe in turn and rock-paper-scissors at once, as tic-tac-toe cannot be played so; of Gymnasium CartPole, whose
-masks are all ones. A last line says how many picks, or steps of an agent, a second of this process's CPU time had, from the first
-episode's end, or step, to the last; there is none where other processes made them.
+The file runs as it stands. With the GAME "ours" its environment is the package's. With "theirs" another one stands in its
+place: of PettingZoo tic-tac-toe in turn and rock-paper-scissors at once, as tic-tac-toe cannot be played so; of Gymnasium
+CartPole, whose masks are all ones. A last line says how many picks, or steps of an agent, a second of this process's CPU time
+had, from the first episode's end, or step, to the last; there is none where other processes made them.
 """
 
 from __future__ import annotations
@@ -118,6 +118,6 @@ def main(game: str, file: str, *arguments: str) -> None:
 
 if __name__ == "__main__":
     # By its name, so that who copies an environment by pickling copies no counter.
-    from experiments.suites import frameworks_clock
+    from experiments.suites import frameworks_clock  # noqa: PLW0406
 
     frameworks_clock.main(*sys.argv[1:])

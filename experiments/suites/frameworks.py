@@ -270,7 +270,7 @@ def report(played: Mapping[str, Sequence[Recording]], measured: Mapping[str, Any
     by_player = {name: of_tables(runs) for name, runs in played.items()}
     overview = []
     for name, found in by_player.items():
-        player, (rewards, *_) = PLAYERS[name], found.values()
+        player, rewards = PLAYERS[name], found["digits-convnet"]
         code = lines_of_code((EXAMPLES / f"{player.file}.py").read_text())
         of_packages = ", ".join(f"{package} {version}" for package, version in measured[name]["versions"].items())
         first, last = (f"{of_some.mean():.3f}" for of_some in (rewards[:, :WINDOW], rewards[:, -WINDOW:]))

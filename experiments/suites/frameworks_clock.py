@@ -95,8 +95,10 @@ def play_theirs() -> None:
     from pettingzoo.classic.tictactoe import tictactoe
 
     make, make_vec = gymnasium.make, gymnasium.make_vec
-    gymnasium.make = lambda *_, **__: SingleController(make("CartPole-v1"))
-    gymnasium.make_vec = lambda *_, num_envs, **__: Vectorised(make_vec("CartPole-v1", num_envs, "sync"))
+    gymnasium.make = lambda *_, **__: SingleController(make("CartPole-v1", max_episode_steps=50))
+    gymnasium.make_vec = lambda *_, num_envs, **__: Vectorised(
+        make_vec("CartPole-v1", num_envs, "sync", max_episode_steps=50)
+    )
     for module in (marl_hpo_env, sys.modules["marl_hpo_env.environments.registration"]):
         module.env = lambda *_, **__: TurnBased(tictactoe.env())  # type: ignore[attr-defined]
         module.parallel_env = lambda *_, **__: Simultaneous(rps.parallel_env())  # type: ignore[attr-defined]

@@ -287,7 +287,7 @@ def report(played: Mapping[str, Sequence[Recording]], measured: Mapping[str, Any
 
 
 def _of_table(table: str, played: Mapping[str, Array]) -> list[str]:
-    """How rewards rise on a table, and what is needed to be ahead of random search."""
+    """How rewards rise on a table, and the best design seen beside random search's."""
     benchmark = open_benchmark(table, (), ())
     of_all = benchmark.rewards(benchmark.table_seed(0))
     longest = ends(max(rewards.shape[1] for rewards in played.values()))
@@ -297,17 +297,22 @@ def _of_table(table: str, played: Mapping[str, Array]) -> list[str]:
     ]
     rows += [[what, *[f"{value:.3f}"] * len(longest)] for what, value in _extremes(of_all)]
     rise = markdown_section(f"{table}: mean reward by episodes", ["", *(f"at {end:,}" for end in longest)], rows)
-    needed = []
+    compared = {title: rewards for title, rewards in played.items() if len(rewards) > 1}
+    return [rise, *([_best_seen(table, of_all, compared)] if compared else [])]
+
+
+def _best_seen(table: str, of_all: Array, played: Mapping[str, Array]) -> str:
+    """The regret of the best design seen, and from when on it is below random search's; the rewards of all have one length."""
+    best, (longest, *_) = float(of_all.max()), (rewards.shape[1] for rewards in played.values())
+    at_random, marks = best_at_random(of_all, longest), ends(longest)
+    rows = []
     for title, rewards in played.items():
-        if len(rewards) < 2:
-            continue
-        at_random = best_at_random(of_all, rewards.shape[1])
-        ahead = ahead_from(rewards, at_random)
-        left, left_at_random = float(of_all.max()) - rewards.max(axis=1), float(of_all.max() - at_random[-1])
-        estimate = shown(bootstrap(mean, left[:, None]), 100)
-        needed.append([title, "never" if ahead is None else f"{ahead:,}", estimate, f"{100 * left_at_random:.2g}"])
-    columns = ["", "ahead of random search from episode", "regret at the end", "random search's"]
-    return [rise, *([markdown_section(f"{table}: the best design seen", columns, needed)] if needed else [])]
+        left, ahead = best - np.maximum.accumulate(rewards, axis=1), ahead_from(rewards, at_random)
+        estimates = [shown(bootstrap(mean, left[:, [end - 1]]), 100) for end in marks]
+        rows.append([title, *estimates, "never" if ahead is None else f"{ahead:,}"])
+    rows.append(["random search, expected", *(f"{100 * (best - at_random[end - 1]):.2g}" for end in marks), "-"])
+    columns = ["", *(f"at {end:,}" for end in marks), "ahead for good from"]
+    return markdown_section(f"{table}: regret of the best design seen, by episodes", columns, rows)
 
 
 def _extremes(of_all: Array) -> list[tuple[str, float]]:
@@ -316,9 +321,9 @@ def _extremes(of_all: Array) -> list[tuple[str, float]]:
 
 HOW_TO_READ = f"""How to read it: "at 500" is the mean reward of the {WINDOW} episodes that end with the 500th, in the mean over
 the seeds. A step is one layer's pick; its rate is that of a whole training in CPU time. "Another game's" is that of the same
-file with another environment: tic-tac-toe in turn, rock-paper-scissors at once, CartPole for a single controller. "Ahead of
-random search" is the episode from which on the best design seen so far is better, in the mean over the seeds, than random
-search's is expected to be after as many episodes. Regret is in hundredths of the reward, with 95% intervals.
+file with another environment: tic-tac-toe in turn, rock-paper-scissors at once, CartPole for a single controller. Regret is
+in hundredths of the reward, a mean over the seeds with its 95% interval. Random search takes any design in every episode; "ahead
+for good from" is the episode from which on a training's regret stays below it.
 """
 
 

@@ -107,6 +107,13 @@ def _once_measured(folder: str, *titles: str) -> str:
     return "\n\n".join([*tables, _bullets(folder)])
 
 
+def _frameworks(folder: str, *titles: str) -> str:
+    """The tables below these titles of a folder's report, each with what its title says; a sentence where there is no report yet."""
+    if not (RESULTS / folder / "report.md").exists():
+        return "Not measured yet."
+    return "\n\n".join(f"{title}:\n\n{_copied(folder, f'## {title}')}" for title in titles)
+
+
 def _bullets(folder: str) -> str:
     """The closing sentences of a run's report."""
     return "\n".join(line for line in _report(folder).splitlines() if line.startswith("- "))
@@ -564,6 +571,17 @@ PARTS: Mapping[str, Callable[[], str]] = {
         "learner-sampler",
         *(f"## {table}: regret in points of validation accuracy" for table in ("digits-convnet", "digits-branches")),
     ),
+    "frameworks/all": partial(_frameworks, "frameworks", "Every framework on digits-convnet"),
+    "frameworks/rise": partial(
+        _frameworks,
+        "frameworks",
+        *(
+            f"{table}: {what}"
+            for table in ("digits-convnet", "digits-branches")
+            for what in ("mean reward by episodes", "regret of the best design seen, by episodes")
+        ),
+    ),
+    "frameworks/compare": partial(_frameworks, "frameworks/compare", "All benchmarks: regret"),
     "shared-search": partial(_once_measured, "shared-search", "## Found at equal cost"),
     "pruning": partial(_once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(_copied, "zoo", "## By zoo"),

@@ -88,6 +88,12 @@ class Player(NamedTuple):
 PLAYERS = {
     "maskable_ppo": Player("MaskablePPO", "maskable_ppo", compared=True),
     "cleanrl_ppo": Player("CleanRL's PPO", "cleanrl_ppo", compared=True),
+    "torchrl_mappo": Player("TorchRL's MAPPO", "torchrl_mappo", compared=True),
+    "benchmarl_iql": Player("BenchMARL's IQL", "benchmarl_q", ("--algorithm", "iql"), compared=True),
+    "benchmarl_qmix": Player("BenchMARL's QMIX", "benchmarl_q", ("--algorithm", "qmix"), compared=True),
+    "torchrl_ippo": Player("TorchRL's IPPO", "torchrl_mappo", ("--critic", "own")),
+    "rllib_ppo": Player("RLlib's PPO", "rllib_ppo"),
+    "agilerl_ippo": Player("AgileRL's IPPO", "agilerl_ippo"),
     "sb3_supersuit": Player("SB3's PPO by SuperSuit", "sb3_supersuit"),
     "tianshou_dqn": Player("Tianshou's DQN", "tianshou_dqn"),
     "skrl_ippo": Player("skrl's IPPO", "skrl_ippo"),
@@ -364,7 +370,11 @@ def main(
                 rates = {game: steps_per_second(one, game) for game in ("ours", "theirs")}
                 measured[name] = {"versions": versions(python_of(one.file), packages), **rates}
                 notes.write_text(f"{json.dumps(measured, indent=1)}\n")
-    whole = [name for name in measured if all(file.exists() for run, file in files.items() if run[0] == name)]
+    whole = [
+        name
+        for name in PLAYERS
+        if name in measured and all(file.exists() for run, file in files.items() if run[0] == name)
+    ]
     patterns = {name: f"{PLAYERS[name].title}={folder}/{name}-digits-*.jsonl.gz" for name in whole}
     played = {name: recordings([pattern])[PLAYERS[name].title] for name, pattern in patterns.items()}
     text = f"# Frameworks\n\n{HOW_TO_READ}\n{report(played, measured)}\n{measured_by(software(), '1 CPU core')}.\n"

@@ -47,7 +47,7 @@ def test_every_file_has_the_common_command_line(name):
 
 
 def test_the_suite_runs_every_file():
-    assert {player.file for player in PLAYERS.values()} == set(FILES)
+    assert {player.file for player in PLAYERS.values()} >= set(FILES)
 
 
 @pytest.mark.parametrize(

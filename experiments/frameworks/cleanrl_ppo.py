@@ -60,7 +60,7 @@ while ended < args.episodes:
         over, ended = torch.tensor(terminated), ended + terminated.sum()
         steps.append((seen, mask, action, policy.log_prob(action), value, torch.tensor(reward).float(), begins))
     *taken, values, rewards, begun = map(torch.stack, zip(*steps, strict=True))
-    advantages, advantage = torch.zeros_like(values), 0.0
+    advantages, advantage = torch.zeros_like(values), torch.zeros(NUM_ENVS)
     next_value, last = critic(torch.tensor(obs))[:, 0].detach(), over
     for t in reversed(range(NUM_STEPS)):
         advantage = rewards[t] - values[t] + GAMMA * ~last * (next_value + GAE_LAMBDA * advantage)

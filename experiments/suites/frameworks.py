@@ -165,9 +165,9 @@ def python_of(file: str) -> Path:
     return python
 
 
-def call(player: Player, program: Sequence[Any], *arguments: Any) -> subprocess.CompletedProcess[str]:
+def call(player: Player, program: Sequence[object], *arguments: object) -> subprocess.CompletedProcess[str]:
     """What came of a program in a player's environment, with the common command line behind it."""
-    command = [python_of(player.file), *program, *map(str, arguments), *player.options]
+    command = list(map(str, [python_of(player.file), *program, *arguments, *player.options]))
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, check=False, capture_output=True, text=True, env=one_thread)
 

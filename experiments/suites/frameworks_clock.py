@@ -86,7 +86,7 @@ def play_ours(task: str) -> None:
         record(self, *episode)
         tick(layers)
 
-    Recorder.record = counted  # type: ignore[method-assign]
+    Recorder.record = counted  # type: ignore[assignment,method-assign]
 
 
 def play_theirs() -> None:

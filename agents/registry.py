@@ -16,11 +16,13 @@ from agents.protocol import Learner
 from agents.random_search import RandomSearch
 from agents.rivals.local_search import LocalSearch
 from agents.rivals.manas import Manas
-from agents.rivals.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
+from agents.rivals.nevergrad_one_plus_one import NevergradOnePlusOne
+from agents.rivals.optuna_samplers import OptunaGP, OptunaMOGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
 from agents.rivals.predictor import Predictor
 from agents.rivals.regularized_evolution import RegularizedEvolution
 from agents.rivals.reinforce import Reinforce
 from agents.rivals.sequential_q import SequentialQ
+from agents.rivals.smac3 import Smac
 from agents.rivals.vdn import ValueDecomposition
 from marl_hpo_env import InputError, first_line, import_object, is_number
 
@@ -29,7 +31,9 @@ _LEARNERS: dict[str, type] = {
     "independent-q": IndependentQ,
     "local-search": LocalSearch,
     "manas": Manas,
+    "nevergrad": NevergradOnePlusOne,
     "optuna-gp": OptunaGP,
+    "optuna-mogp": OptunaMOGP,
     "optuna-motpe": OptunaMOTPE,
     "optuna-nsga2": OptunaNSGA2,
     "optuna-tpe": OptunaTPE,
@@ -39,6 +43,7 @@ _LEARNERS: dict[str, type] = {
     "regularized-evolution": RegularizedEvolution,
     "reinforce": Reinforce,
     "sequential-q": SequentialQ,
+    "smac": Smac,
     "vdn": ValueDecomposition,
 }
 

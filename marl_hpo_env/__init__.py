@@ -26,7 +26,7 @@ from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
 from marl_hpo_env.evaluators.table import TableEvaluator
 from marl_hpo_env.metrics import Loss, Metric
-from marl_hpo_env.pareto import hypervolume, non_dominated
+from marl_hpo_env.pareto import hypervolume, nadir, non_dominated
 from marl_hpo_env.reward import Objective, PaperReward, Reward, WeightedReward
 from marl_hpo_env.space import Design, Layer, SearchSpace
 from marl_hpo_env.tables.table import Table
@@ -100,6 +100,7 @@ __all__ = [
     "is_number",
     "isic18",
     "load_network",
+    "nadir",
     "non_dominated",
     "parallel_env",
     "register_rule",

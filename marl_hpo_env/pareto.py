@@ -44,6 +44,24 @@ def non_dominated(points: npt.ArrayLike) -> npt.NDArray[np.bool_]:
     return undominated[place.reshape(-1)]
 
 
+def nadir(points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """The worst value of each objective among the points that no other dominates; shape (m,).
+
+    As a reference of `hypervolume` it tells fronts apart, where the worst of all points lets nearly any front cover nearly all.
+    What is best in one objective alone then adds nothing.
+
+    Args:
+        points: as for `non_dominated`, at least one.
+
+    Raises:
+        InputError: as `non_dominated`, or if there is no point.
+    """
+    values = _matrix(points)
+    if not len(values):
+        raise InputError("There are no points, so there is no worst of them; give at least one.")
+    return np.asarray(values[non_dominated(values)].max(axis=0))
+
+
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """The volume that is dominated by the points and bounded by the reference (Zitzler and Thiele, 1998).
 

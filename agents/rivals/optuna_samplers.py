@@ -11,13 +11,14 @@ being evaluated. All settings that are not named here are Optuna's defaults.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from agents.protocol import Episode, check_directions
+from agents.rivals.ranks import Ranks
 from marl_hpo_env import Design, InputError, SearchSpace, whole_number
 
 if TYPE_CHECKING:
@@ -27,44 +28,18 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 
-class _Parameters:
-    """A search space as Optuna's parameters: each stands for the position of a value among its hyperparameter's values."""
+class _Parameters(Ranks):
+    """A search space as Optuna's parameters."""
 
     def __init__(self, space: SearchSpace) -> None:
         from optuna.distributions import CategoricalDistribution, IntDistribution
 
-        self._space = space
-        self._values: dict[str, list[Any]] = {}
-        self.distributions: dict[str, BaseDistribution] = {}
-        for layer in space.layers:
-            for hyperparameter, choices in layer.choices.items():
-                name = f"{layer.name}.{hyperparameter}"
-                if all(isinstance(value, int | float) and not isinstance(value, bool) for value in choices):
-                    self._values[name] = sorted(choices)
-                    self.distributions[name] = IntDistribution(0, len(choices) - 1)
-                else:
-                    self._values[name] = list(choices)
-                    self.distributions[name] = CategoricalDistribution(range(len(choices)))
-
-    def design(self, params: Mapping[str, int]) -> Design:
-        """The design that these values of the parameters stand for."""
-        return self._space.design(
-            {
-                layer.name: {
-                    hyperparameter: self._values[name][params[name]]
-                    for hyperparameter in layer.choices
-                    for name in [f"{layer.name}.{hyperparameter}"]
-                }
-                for layer in self._space.layers
-            }
-        )
-
-    def params(self, design: Design) -> dict[str, int]:
-        """The values of the parameters that stand for this design (the inverse of `design`)."""
-        return {
-            f"{name}.{hyperparameter}": self._values[f"{name}.{hyperparameter}"].index(value)
-            for name, hyperparameters in self._space.hyperparameters(design).items()
-            for hyperparameter, value in hyperparameters.items()
+        super().__init__(space)
+        self.distributions: dict[str, BaseDistribution] = {
+            name: IntDistribution(0, len(values) - 1)
+            if name in self.ordered
+            else CategoricalDistribution(range(len(values)))
+            for name, values in self.values.items()
         }
 
 
@@ -115,7 +90,7 @@ class _OptunaLearner:
     def _trial_of(self, design: Design) -> Trial:
         """The first trial with this design that was asked and not told yet; a new one where there is none."""
         if not self._asked[design]:
-            self._study.enqueue_trial(self._parameters.params(design))
+            self._study.enqueue_trial(self._parameters.positions(design))
             self._ask_study()
         return self._asked[design].popleft()
 
@@ -213,6 +188,21 @@ class OptunaMOTPE(_MultiObjectiveLearner):
         from optuna.samplers import TPESampler
 
         return TPESampler(seed=seed, multivariate=self.multivariate)
+
+
+class OptunaMOGP(_MultiObjectiveLearner):
+    """Optuna's Gaussian processes, one per objective, with the log expected hypervolume improvement as acquisition.
+
+    A design that did not complete is no part of what the processes are fitted to.
+
+    Raises:
+        InputError: if Optuna is not installed.
+    """
+
+    def _sampler(self, seed: int) -> BaseSampler:
+        from optuna.samplers import GPSampler
+
+        return GPSampler(seed=seed)
 
 
 class OptunaNSGA2(_MultiObjectiveLearner):

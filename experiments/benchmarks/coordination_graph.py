@@ -19,7 +19,7 @@ import numpy as np
 
 from agents import Episode, learner
 from experiments.benchmarks.results import write_results
-from experiments.suites.synthetic import synthetic_table
+from marl_hpo_env.tables.synthetic import synthetic_table
 
 OURS, PEER = "coordination-graph", "optuna-tpe"
 EPISODES: Mapping[int, int] = {5: 200, 20: 200, 100: 200, 1000: 20}

@@ -58,7 +58,7 @@ def compare(
         typer.Option(
             "--task",
             help="A task, answered by its table where the package has one, else trained; your own: package.module:FUNCTION. Or "
-            "the path of a table (.npz), or NAS-Bench-Macro's (.json). Repeat for more.",
+            "the path of a table (.npz), or of NAS-Bench-Macro or Channel-Bench-Macro (.json). Repeat for more.",
             show_default="the suite's",
         ),
     ] = None,
@@ -85,8 +85,8 @@ def compare(
         str | None,
         typer.Option(
             help="Separated by commas; settings stand behind a name, as in 'pairwise-q(update=averaged)'.",
-            show_default="the suite's; without one all but optuna-gp, which takes up to a second per design, and, where the "
-            "reward has one objective, those that seek more",
+            show_default="the suite's; without one all but optuna-gp, optuna-mogp and smac, which are slow, and, where "
+            "the reward has one objective, those that seek more",
         ),
     ] = None,
     more_learners: Annotated[
@@ -343,6 +343,7 @@ def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool)
     Raises:
         InputError: if some are and some are not, or a name is neither a table's nor a task's.
     """
+    from marl_hpo_env.tables.synthetic import tabled
     from marl_hpo_env.tables.table import shipped
 
     trained, tables = [], []
@@ -350,7 +351,7 @@ def _are_trained(names: Sequence[str], options: TaskOptions, suite_trains: bool)
         is_file = name.endswith((".npz", ".json")) or Path(name).exists()
         if "," in name and not is_file:
             raise InputError(f"The --task {name!r} cannot be read; repeat --task for each.")
-        if is_file or (name in shipped() and options == TaskOptions() and not suite_trains):
+        if is_file or (name in [*shipped(), *tabled()] and options == TaskOptions() and not suite_trains):
             tables.append(name)
         elif ":" in name or name in known_tasks():
             trained.append(name)
@@ -417,7 +418,9 @@ def _default(several_objectives: bool) -> list[str]:
     from agents import learner
     from agents import learners as all_learners
 
-    passed = {"optuna-gp"} if several_objectives else {"optuna-gp", "optuna-motpe", "optuna-nsga2"}
+    passed = {"optuna-gp", "optuna-mogp", "smac"}
+    if not several_objectives:
+        passed |= {"optuna-motpe", "optuna-nsga2"}
     names = []
     for name in all_learners():
         if name in passed:

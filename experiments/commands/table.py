@@ -24,6 +24,7 @@ from marl_hpo_env.trial import CLOCK_METRICS
 
 if TYPE_CHECKING:
     from marl_hpo_env import Evaluator
+    from marl_hpo_env.tables.table import Reference
 
 MOST_DESIGNS = 200_000
 """Beyond it, one second per training makes a week."""
@@ -33,12 +34,18 @@ SIZES = ("model_size_mb", "parameters", "flops")
 
 FRONT_ROWS = 20
 
+REFERENCES: tuple[Reference, ...] = ("nadir", "worst")
+"""Of the hypervolumes, in the order in which they are shown."""
+
 table_app = new_app(
     help="Every design of a small search space, trained once: benchmarks that answer in microseconds.",
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME|PATH", help="A table of the package, or the path of an .npz file.")]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME|PATH", help="A table of the package, or a file's path: .npz, or a benchmark's .json."),
+]
 
 
 @table_app.command()
@@ -285,7 +292,7 @@ def _summary(table: Table) -> Iterator[tuple[str, str]]:
 
 
 def _front(table: Table, size: str) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the Pareto front, evenly thinned where it is long, and its hypervolume as the last row."""
+    """Header and rows of the Pareto front, evenly thinned where it is long, and its hypervolumes as the last rows."""
     judged = table.judged_by
     objectives = (judged, size)
     front = table.pareto_front(objectives)
@@ -295,11 +302,14 @@ def _front(table: Table, size: str) -> tuple[list[str], list[list[str]]]:
         [_actions(table, n), _shown(table, judged, accuracy[n]).rstrip("%"), _amount(sizes[n])]
         for n in front[shown].tolist()
     ]
-    worst = table.reference_point(objectives)
-    volume = f"{len(front)} designs, hypervolume {table.hypervolume(objectives):.6g}, from"
+    for reference in REFERENCES:
+        point = table.reference_point(objectives, reference)
+        volume = table.hypervolume(objectives, reference=reference)
+        said = f"{len(front)} designs, hypervolume {volume:.6g}, from the {reference} point"
+        rows.append([said, _shown(table, judged, point[judged]).rstrip("%"), _amount(point[size])])
     percent = " %" if table.measures[judged].fraction else ""
     header = ["design", f"{judged.removesuffix('_accuracy')}{percent}", size]
-    return header, [*rows, [volume, _shown(table, judged, worst[judged]).rstrip("%"), _amount(worst[size])]]
+    return header, rows
 
 
 def _shown(table: Table, metric: str, value: float) -> str:

@@ -28,8 +28,7 @@ from experiments.progress import progress_bar
 from experiments.provenance import cores, software
 from marl_hpo_env import Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
 from marl_hpo_env.errors import warn
-from marl_hpo_env.pareto import hypervolume
-from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
+from marl_hpo_env.pareto import hypervolume, nadir
 from marl_hpo_env.training.workers import Death, Workers
 
 Array = npt.NDArray[np.float64]
@@ -40,7 +39,7 @@ class Contest(NamedTuple):
 
     Args:
         learner: as `agents.learner` reads it.
-        table: the name of a table in the package, or the path of an `.npz` or of NAS-Bench-Macro's `.json`.
+        table: the name of a table in the package, or the path of one's file, as `Table.open` takes it.
         weights: of a `WeightedReward`, or nothing for the task's own reward.
         constraints: of that reward.
         seed: of the learner.
@@ -93,7 +92,7 @@ class Benchmark:
     """
 
     def __init__(self, table: str, weights: Sequence[tuple[str, float]] = (), constraints: Sequence[str] = ()) -> None:
-        self.table = nas_bench_macro(table) if table.endswith(".json") else Table.open(table)
+        self.table = Table.open(table)
         self.evaluator = TableEvaluator(self.table)
         self.task = self.evaluator.task
         self.name = self.table.task_name
@@ -171,12 +170,13 @@ class Benchmark:
             self._points[table_seed] = np.where(np.isnan(scaled), np.inf, scaled)
         return self._points[table_seed]
 
-    def covered(self, designs: Sequence[int], table_seed: int) -> float:
-        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference.
+    def covered(self, designs: Sequence[int], table_seed: int, to_nadir: bool = False) -> float:
+        """The share of the table's hypervolume that these designs cover, with the worst of each objective as reference: in the
+        table, or in its Pareto front, which is the nadir.
 
         It is 1 where there is no volume, as in a table of two designs that are each the worst in something."""
         points = self.points(table_seed)
-        reference = np.ones(points.shape[1])
+        reference = nadir(points) if to_nadir else np.ones(points.shape[1])
         whole = hypervolume(points, reference)
         return hypervolume(points[list(designs)], reference) / whole if whole else 1.0
 

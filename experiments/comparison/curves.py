@@ -45,6 +45,7 @@ class Curves:
         seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made. The run
             would have taken as long without it. NaN where the table does not say.
         covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
+        covered_to_nadir: likewise, with the front's nadir as reference.
         by_episode: by learner, shape (seeds, episodes): the regret after each episode; empty where no run was recorded.
     """
 
@@ -60,6 +61,7 @@ class Curves:
         self.worth: dict[str, Array] = {}
         self.seconds: dict[str, Array] = {}
         self.covered: dict[str, Array] = {}
+        self.covered_to_nadir: dict[str, Array] = {}
         self.by_episode: dict[str, Array] = {}
         several, episodes = len(benchmark.reward.objectives) > 1, longest(runs)
         for name, played in runs.items():
@@ -67,18 +69,19 @@ class Curves:
             self.regret[name], self.worth[name] = np.array(regret), np.array(worth)
             self.seconds[name] = np.array(seconds)
             if several:
-                self.covered[name] = np.array(share)
+                self.covered[name], self.covered_to_nadir[name] = np.moveaxis(np.array(share), -1, 0)
             if episodes:
                 self.by_episode[name] = np.array([self._by_episode(run, episodes) for run in played])
 
-    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[float]]:
+    def _of(self, run: Run, best: float, several: bool) -> tuple[Array, Array, float, list[list[float]]]:
         table_seed = self.benchmark.table_seed(run.contest.seed)
         of_all = self.benchmark.rewards(table_seed)
         rewards, worths = self._told(run, of_all), self._told(run, self.benchmark.worth)
         regret = simple_regret(run.designs, rewards, float(of_all.max()), self.evaluations)
         worth = incumbent_regret(run.designs, rewards, worths, best, self.evaluations)
         new = new_designs(run)[: self.evaluations]
-        share = [self.benchmark.covered(new[:n], table_seed) for n in self.checkpoints] if several else []
+        points = self.checkpoints if several else []
+        share = [[self.benchmark.covered(new[:n], table_seed, nadir) for nadir in (False, True)] for n in points]
         return regret, worth, self.benchmark.seconds(new, table_seed), share
 
     def _by_episode(self, run: Run, episodes: int) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +39,17 @@ distinct designs. It is in hundredths of the reward, which are points where the 
 mean over the seeds and its 95% bootstrap interval. "mean test" is the mean regret, with its interval, of the design with the
 best reward in test figures, which no learner sees. The design with the best reward of all has some, too: the floor.
 
+With several objectives the hypervolume that all designs so far cover is a share of the table's. From the worst of each objective
+in the table nearly any front covers nearly all; from the worst in the Pareto front, its nadir, fronts can be told apart.
+
 "distinct" and "episodes" are how many designs and episodes the runs had on average; who stops early keeps the last regret.
 "trained" is what training these designs took when the table was made, and "ms/episode" what the learner itself takes.
 "{BETTER}" is the probability of a lower regret at the end.
 """
 HOW_TO_READ_REWARDS = f"""How to read it: "at 25" is the reward of the best of the first 25 distinct designs, every one trained
 for it: no one knows the best design. Shown are the interquartile mean over the seeds and its 95% bootstrap interval. All
-learners of a seed are rewarded by the same trainings, those of that seed.
+learners of a seed are rewarded by the same trainings, those of that seed. On a synthetic task nothing is trained: every seed is
+another drawing, in which the best design has 100 and all designs 0 in the mean.
 
 "distinct" and "episodes" are how many designs and episodes the runs had on average; who stops early keeps the last reward.
 "trained" is what training these designs took, and "ms/episode" what the learner itself takes.
@@ -134,18 +139,27 @@ def regret_table(curves: Curves) -> TextTable:
     return curves.benchmark.name, header, rows
 
 
-def covered_table(all_curves: Sequence[Curves]) -> TextTable:
-    """The share of a table's hypervolume at the checkpoints, in percent, on one benchmark or over several; the highest at the
-    end first."""
+def covered_tables(all_curves: Sequence[Curves]) -> list[TextTable]:
+    """The share of a table's hypervolume at the checkpoints, in percent, from the front's nadir and from the worst of the table;
+    none with a single objective."""
+    if not all(curves.covered for curves in all_curves):
+        return []
+    return [covered_table(all_curves, to_nadir=True), covered_table(all_curves)]
+
+
+def covered_table(all_curves: Sequence[Curves], to_nadir: bool = False) -> TextTable:
+    """One of them, on one benchmark or over several; the highest at the end first."""
     first = all_curves[0]
     header = ["learner", *(f"at {n}" for n in first.checkpoints)]
-    shares = {name: np.stack([curves.covered[name] for curves in all_curves], axis=1) for name in first.covered}
+    covered = [curves.covered_to_nadir if to_nadir else curves.covered for curves in all_curves]
+    shares = {name: np.stack([of_one[name] for of_one in covered], axis=1) for name in first.covered}
     rows = []
     for name in sorted(shares, key=lambda name: -interquartile_mean(shares[name][..., -1])):
         rows.append([name, *(_estimate(scores, digits=4) for scores in np.moveaxis(shares[name], -1, 0))])
     where = first.benchmark.name if len(all_curves) == 1 else "All benchmarks"
     objectives = " and ".join(map(str, first.benchmark.reward.objectives))
-    return f"{where}: percent of the table's hypervolume of {objectives} {INTERVALS}", header, rows
+    whose = "hypervolume within the front's nadir" if to_nadir else "table's hypervolume"
+    return f"{where}: percent of the {whose} of {objectives} {INTERVALS}", header, rows
 
 
 def overall_table(all_curves: Sequence[Curves]) -> TextTable:
@@ -195,8 +209,7 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
         )
         floor = f"; floor of the test regret: {100 * curves.floor:.3g}" if curves.benchmark.tested else ""
         tables.append((f"{what}{floor}", header, rows))
-        if curves.covered:
-            tables.append(covered_table([curves]))
+        tables += covered_tables([curves])
         pictures.append(f"regret-{title}.png")
         draw_regret(curves, folder / pictures[-1])
         if curves.by_episode:
@@ -208,22 +221,24 @@ def write(all_curves: Sequence[Curves], folder: Path) -> list[TextTable]:
             draw_attainment(curves, folder / pictures[-1])
     if len(all_curves) > 1:
         tables.append(overall_table(all_curves))
-        if all(curves.covered for curves in all_curves):
-            tables.append(covered_table(all_curves))
+        tables += covered_tables(all_curves)
     pictures.append("profiles.png")
     draw_profiles(all_curves, folder / pictures[-1])
     with (folder / "runs.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         ends = all_curves[0].checkpoints
-        kinds = [f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume") for n in ends]
+        kinds = [
+            f"{kind}_{n}" for kind in ("regret", "test_regret", "hypervolume", "hypervolume_to_nadir") for n in ends
+        ]
         counted = ["distinct", "episodes", "training_seconds", "ms_per_episode"]
         writer.writerow(["task", "learner", "seed", "table_seed", *counted, *kinds, "learner_code", "played_with"])
         for curves in all_curves:
             for name, runs in curves.runs.items():
                 for i, run in enumerate(runs):
                     positions = [n - 1 for n in ends]
-                    shares = curves.covered[name][i] if curves.covered else [""] * len(positions)
-                    figures = [*curves.regret[name][i, positions], *curves.worth[name][i, positions], *shares]
+                    both = (curves.covered, curves.covered_to_nadir)
+                    shares = [of[name][i] if of else [""] * len(positions) for of in both]
+                    figures = [*curves.regret[name][i, positions], *curves.worth[name][i, positions], *chain(*shares)]
                     seed = run.contest.seed
                     counts = [_distinct(run), len(run.designs), curves.seconds[name][i], run.ms_per_episode]
                     cells = ["" if value == "" or np.isnan(value) else f"{value:.6g}" for value in (*counts, *figures)]

@@ -20,6 +20,8 @@ from experiments.comparison.recorded import RecordedRun
 from experiments.comparison.regret import best_by_episode, incumbents
 from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import Evaluator, InputError, Reward, Store, StoredEvaluator, Task, WeightedReward, env
+from marl_hpo_env.catalog.synthetic import SyntheticTask
+from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 from marl_hpo_env.trial import CLOCK_METRICS
 
 Array = npt.NDArray[np.float64]
@@ -124,7 +126,12 @@ class Trainings:
 
     def _evaluator(self, name: str) -> Evaluator:
         if name not in self._evaluators:
-            self._evaluators[name] = evaluator_of(self.task(name), self._machines, timed=self._is_timed(name))
+            task = self.task(name)
+            self._evaluators[name] = (
+                SyntheticEvaluator(task)
+                if isinstance(task, SyntheticTask)
+                else evaluator_of(task, self._machines, timed=self._is_timed(name))
+            )
         return self._evaluators[name]
 
     def _is_timed(self, name: str) -> bool:

@@ -77,9 +77,9 @@ def _read_table(path: Path) -> Any:
 
 
 def _read_macro(path: Path) -> Any:
-    from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
+    from marl_hpo_env.tables.foreign import foreign_table
 
-    return repr(nas_bench_macro(path))
+    return repr(foreign_table(path))
 
 
 def _read_runs(path: Path) -> Any:

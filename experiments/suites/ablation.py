@@ -22,9 +22,9 @@ from experiments.comparison.curves import checkpoints
 from experiments.comparison.regret import incumbent_regret
 from experiments.comparison.report import measured_side_by_side, shown
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean
-from experiments.suites.synthetic import SyntheticTable, synthetic_table
 from experiments.text_tables import markdown_table
 from marl_hpo_env import Design
+from marl_hpo_env.tables.synthetic import SyntheticTable, synthetic_table
 
 app = new_app()
 

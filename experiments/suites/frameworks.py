@@ -147,7 +147,7 @@ def python_of(file: str) -> Path:
     needs = head((EXAMPLES / f"{file}.py").read_text())
     packages = [each for each in needs.dependencies if each != "marl-hpo-env"]
     if shutil.which("uv"):
-        commands = [["uv", "venv", "--quiet", "--python", needs.requires_python, folder]]
+        commands: list[list[Any]] = [["uv", "venv", "--quiet", "--python", needs.requires_python, folder]]
         commands.append(
             ["uv", "pip", "install", "--quiet", "--python", python, "--editable", f"{CHECKOUT}[benchmarks]", *packages]
         )

@@ -23,6 +23,7 @@ from marl_hpo_env.evaluators.evaluator import (
     check_answers,
     evaluate_one,
     is_exhaustive,
+    known_best,
     own_epochs,
     unmeasured,
     unmeasured_of_original,
@@ -35,6 +36,9 @@ from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
 
 FloatArray = npt.NDArray[np.float64]
+
+MOST_LISTED = 10_000_000
+"""So many designs at most are asked for all at once, of an evaluator that answers for every one."""
 
 
 class Recorder(Protocol):
@@ -203,14 +207,22 @@ class DesignEnvironment:
         """The reward of the table's best design minus the best found so far in this environment; infinite before the first.
 
         Raises:
-            AttributeError: if the evaluator is not exhaustive, as a table is: only there is the best design known.
+            AttributeError: if the best design is not known. It is where the evaluator is exhaustive, as a table is, and either
+                knows it itself or has few enough designs to be asked for all.
         """
         if not is_exhaustive(self.evaluator):
             raise AttributeError(
-                "The best design is known on a table only; make the environment with evaluator='table'."
+                "The best design is known on a table, or of a synthetic task; make the environment with evaluator='table'."
             )
         epochs = self.epochs
-        return float(self.answers(epochs)[0].max()) - self._found.get(epochs, -math.inf)
+        known = known_best(self.evaluator, self.reward, self.seed)
+        if known is not None:
+            highest = self.score(evaluate_one(self.evaluator, Request(known, self.seed, epochs)))
+        elif self.space.size <= MOST_LISTED:
+            highest = float(self.answers(epochs)[0].max())
+        else:
+            raise AttributeError(f"The best design is not known under the reward {self.reward}.")
+        return highest - self._found.get(epochs, -math.inf)
 
     def answers(self, epochs: int) -> tuple[FloatArray, FloatArray]:
         """What a table says of every design after so many epochs, by the design's number, asked once.

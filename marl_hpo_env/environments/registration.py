@@ -10,6 +10,7 @@ import pettingzoo
 from pettingzoo.utils import OrderEnforcingWrapper
 
 from marl_hpo_env.catalog import registry
+from marl_hpo_env.catalog.synthetic import SyntheticTask
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.simultaneous import SimultaneousEnvironment
 from marl_hpo_env.environments.single_controller import SingleControllerEnvironment
@@ -17,7 +18,9 @@ from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
 from marl_hpo_env.environments.vectorised import VectorisedEnvironment
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.evaluator import Evaluator
+from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 from marl_hpo_env.evaluators.table import TableEvaluator
+from marl_hpo_env.tables.table import shipped
 
 
 def env(
@@ -28,8 +31,8 @@ def env(
 
     Args:
         task: a task; or its name, as `marl_hpo_env.task` takes it.
-        evaluator: turns designs into trials; trains them, on the best device there is, where None. `"table"` looks them up in
-            the task's table.
+        evaluator: turns designs into trials; trains them, on the best device there is, where None; those of a synthetic task are
+            computed. `"table"` looks them up in the task's table.
         **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
             `data_dir` (of a named task's data), `observations` (`"dict"`, `"flat"` or `"padded"`) and `masks` (`"observation"`,
             `"info"` or None; see `views`), `render_mode` (None or `"ansi"`).
@@ -83,20 +86,25 @@ def register_task(name: str, factory: registry.Factory) -> None:
 
 
 def register() -> None:
-    """Registers every task of the package as `marl_hpo_env/<task>-v1` with PettingZoo (AEC and Parallel) and Gymnasium."""
+    """Registers every task of the package as `marl_hpo_env/<task>-v1` with PettingZoo (AEC and Parallel) and Gymnasium.
+
+    Those with a table are there as `marl_hpo_env/<task>-table-v1`, too, for scripts that take an environment's name alone.
+    """
     for name in registry.tasks():
         _register(name)
+    for name in shipped():
+        _register(f"{name}-table", task=name, evaluator="table")
 
 
-def _register(name: str) -> None:
-    identifier = f"marl_hpo_env/{name}-v1"
-    pettingzoo.register("aec", identifier, env, kwargs={"task": name})
-    pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
+def _register(name: str, **settings: str) -> None:
+    identifier, settings = f"marl_hpo_env/{name}-v1", settings or {"task": name}
+    pettingzoo.register("aec", identifier, env, kwargs=settings)
+    pettingzoo.register("parallel", identifier, parallel_env, kwargs=settings)
     gymnasium.register(
         identifier,
         "marl_hpo_env.environments.registration:single_controller_env",
         vector_entry_point="marl_hpo_env.environments.registration:vector_env",
-        kwargs={"task": name},
+        kwargs=settings,
     )
 
 
@@ -107,6 +115,8 @@ def _found(task: Task | str, evaluator: Evaluator | str | None, settings: dict[s
         task = registry.task(task, data_dir)
     elif data_dir is not None:
         raise InputError(f"The task {task.name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}.")
+    if evaluator is None and isinstance(task, SyntheticTask):
+        return task, SyntheticEvaluator(task)
     if evaluator is None:
         from marl_hpo_env.evaluators.training import TrainingEvaluator
 

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from marl_hpo_env.catalog.task import Task
-from marl_hpo_env.environments.base import DesignEnvironment
+from marl_hpo_env.environments.base import MOST_LISTED, DesignEnvironment
 from marl_hpo_env.environments.game import Game
 from marl_hpo_env.environments.single_controller import SingleControllerEnvironment
 from marl_hpo_env.environments.views import ControllerView, Kind, Masks
@@ -165,7 +165,8 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
 
     def _evaluated(self, designs: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
         """Rewards and infos of finished designs, shape (designs, layers)."""
-        if is_exhaustive(self.evaluator) and self.budget != "running":
+        listed = is_exhaustive(self.evaluator) and self.space.size <= MOST_LISTED
+        if listed and self.budget != "running":
             rewards, told = (of_all[self._numbers(designs)] for of_all in self.answers(self.epochs))
             self._note(self.epochs, float(rewards.max()))
             trials: list[Any] = [None] * len(designs)

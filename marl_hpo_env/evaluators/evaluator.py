@@ -8,7 +8,8 @@ from typing import Protocol
 
 from marl_hpo_env.errors import InputError, warn
 from marl_hpo_env.evaluators.store import Store
-from marl_hpo_env.space import SearchSpace
+from marl_hpo_env.reward import Reward
+from marl_hpo_env.space import Design, SearchSpace
 from marl_hpo_env.trial import TIME_METRICS, Request, Trial
 
 
@@ -25,6 +26,8 @@ class Evaluator(Protocol):
     - `unmeasured`, a set of names: metrics that none of its trials has. A reward that needs one is refused at once.
     - `exhaustive`, a bool: whether it answers for every design at once, so that the best design is known (the environments
       then have a `regret`) and nothing is won by storing its trials.
+    - `best(reward, seed)`: the design with the highest reward under this seed, known without asking for every design; None where
+      it is not known. Only an exhaustive one is asked.
     - `epochs`, an int: the one number of epochs that its trials have; an environment asks for as many.
     - `unmeasured_of_original`, a set of names: metrics that its trial of the original network does not have.
     - `digest`, a string: of what its trials depend on beside their key, such as the checkpoint of shared weights. A store holds
@@ -67,6 +70,11 @@ def unmeasured_of_original(evaluator: Evaluator) -> frozenset[str]:
 def is_exhaustive(evaluator: Evaluator) -> bool:
     """Whether it answers for every design at once."""
     return bool(getattr(evaluator, "exhaustive", False))
+
+
+def known_best(evaluator: Evaluator, reward: Reward, seed: int) -> Design | None:
+    """The design with the highest reward under this seed, where it says so without being asked for every design."""
+    return evaluator.best(reward, seed) if hasattr(evaluator, "best") else None
 
 
 def check_answers(evaluator: Evaluator, seed: int, epochs: int) -> None:
@@ -127,6 +135,10 @@ class StoredEvaluator:
     @property
     def exhaustive(self) -> bool:
         return is_exhaustive(self.inner)
+
+    def best(self, reward: Reward, seed: int) -> Design | None:
+        """What the inner one knows."""
+        return known_best(self.inner, reward, seed)
 
     @property
     def epochs(self) -> int | None:

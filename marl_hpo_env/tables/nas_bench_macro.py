@@ -7,66 +7,19 @@ All 3^8 = 6,561 networks of eight blocks in stages of two, three and three, trai
 It has *test accuracy only*, the best of all epochs: `validation_accuracy` is the test accuracy of one training, and a learner
 that is rewarded on it sees test figures. What it finds is scored by the mean of the three.
 
-    >>> from marl_hpo_env import env
-    >>> from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro
-    >>> from marl_hpo_env.evaluators.table import TableEvaluator
-    >>> evaluator = TableEvaluator(nas_bench_macro("nas-bench-macro_cifar10.json"))  # doctest: +SKIP
-    >>> game = env(evaluator.task, evaluator=evaluator)                             # doctest: +SKIP
+    >>> from marl_hpo_env import TableEvaluator, env
+    >>> evaluator = TableEvaluator("nas-bench-macro_cifar10.json")  # doctest: +SKIP
+    >>> game = env(evaluator.task, evaluator=evaluator)             # doctest: +SKIP
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-from marl_hpo_env.errors import InputError, first_line, number
 from marl_hpo_env.space import Design, Layer, SearchSpace
-from marl_hpo_env.tables.table import Table
-from marl_hpo_env.trial import Request, Trial
+from marl_hpo_env.tables.measured_file import COUNTED, MeasuredFile
 
 BLOCKS = ("Identity", "MB3_K3", "MB6_K5")
 STAGES = (2, 3, 3)
-EPOCHS = 50
-SEEDS = (0, 1, 2)
-NOTES = (
-    "Test accuracy only: validation_accuracy is the test accuracy of one training, the best of its 50 epochs.",
-    "The authors count a multiply-add as one operation; flops are twice their figure.",
-)
-
-
-def nas_bench_macro(path: Path | str) -> Table:
-    """The table in the authors' file: eight agents of three actions, three seeds.
-
-    Args:
-        path: of `nas-bench-macro_cifar10.json`.
-
-    Raises:
-        InputError: if the file cannot be read, or is not the benchmark's or not all of it.
-    """
-    names = [f"layer{number}" for number in range(1, 1 + sum(STAGES))]
-    space = SearchSpace(
-        Layer(name, "Block", {"block": BLOCKS}, tuple(names[max(0, i - 1) : i])) for i, name in enumerate(names)
-    )
-    try:
-        networks = json.loads(Path(path).read_text())
-        trials = list(_trials(networks))
-    except OSError as error:
-        raise InputError(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
-        raise InputError(f"The file {str(path)!r} is not that of NAS-Bench-Macro: {first_line(error)}.") from error
-    designs = map(space.design_at, range(space.size))
-    first: dict[Design, int] = {}
-    return Table.from_trials(
-        "nas-bench-macro",
-        space,
-        SEEDS,
-        EPOCHS,
-        trials,
-        networks=[first.setdefault(network(design), len(first)) for design in designs],
-        about={"notes": NOTES, "splits": {"train": 50_000, "test": 10_000}},
-    )
+_NAMES = [f"layer{number}" for number in range(1, 1 + sum(STAGES))]
 
 
 def network(design: Design) -> Design:
@@ -83,18 +36,20 @@ def network(design: Design) -> Design:
     return same
 
 
-def _trials(networks: dict[str, dict[str, Any]]) -> Iterator[Trial]:
-    for digits, measured in networks.items():
-        design = tuple(map(int, digits))
-        for name in ("params", "flops"):
-            number(f"{name} of {digits}", measured[name], above=0)
-        for seed, accuracy in zip(SEEDS, measured["test_acc"], strict=True):
-            number(f"test_acc of {digits}", accuracy, least=0, most=100)
-            metrics = {
-                "validation_accuracy": accuracy / 100,
-                "test_accuracy": accuracy / 100,
-                "parameters": measured["params"],
-                "flops": 2 * measured["flops"],
-                "epochs": EPOCHS,
-            }
-            yield Trial(Request(design, seed, EPOCHS), "completed", None, metrics)
+NAS_BENCH_MACRO = MeasuredFile(
+    title="NAS-Bench-Macro",
+    space=SearchSpace(
+        Layer(name, "Block", {"block": BLOCKS}, tuple(_NAMES[max(0, i - 1) : i])) for i, name in enumerate(_NAMES)
+    ),
+    accuracies="test_acc",
+    seeds=3,
+    lowest=0,
+    epochs=50,
+    notes=(
+        "Test accuracy only: validation_accuracy is the test accuracy of one training, the best of its 50 epochs.",
+        COUNTED,
+    ),
+    splits={"train": 50_000, "test": 10_000},
+    network=network,
+)
+"""Eight agents of three actions, three seeds."""

@@ -19,19 +19,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from marl_hpo_env.errors import InputError, whole_number
 from marl_hpo_env.files import whole_file
-from marl_hpo_env.pareto import hypervolume, non_dominated
+from marl_hpo_env.pareto import hypervolume, nadir, non_dominated
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.tables.file import UNREADABLE, Column, no_content, pack, unpack
 from marl_hpo_env.trial import ACCURACIES, CLOCK_METRICS, METRICS, Measure, Request, Status, Trial
 
 IntArray = npt.NDArray[np.int64]
+Reference = Literal["worst", "nadir"]
 
 _STATUSES: tuple[Status, ...] = get_args(Status)
 _COMPLETED = _STATUSES.index("completed")
@@ -113,17 +114,26 @@ class Table:
         """The table with this name that comes with the package, or in this file.
 
         Args:
-            table: such as `"digits-convnet"`, or the path of an `.npz` file.
+            table: such as `"digits-convnet"` or `"synthetic-widths-7"`, or the path of an `.npz` file, or of the `.json` of a
+                benchmark that is in `tables/foreign.py`.
 
         Raises:
             InputError: if there is none, or it is damaged or of another version.
         """
         path = Path(table)
+        if path.suffix == ".json":
+            from marl_hpo_env.tables.foreign import foreign_table
+
+            return foreign_table(path)
         if path.suffix != ".npz":
+            from marl_hpo_env.tables.synthetic import synthetic_as_table, tabled
+
+            if str(table) in tabled():
+                return synthetic_as_table(str(table))
             if str(table) not in shipped():
                 raise InputError(
-                    f"There is no table {str(table)!r} in the package, which has {', '.join(shipped()) or 'none'}; a file's "
-                    "name ends in .npz."
+                    f"There is no table {str(table)!r} in the package, which has {', '.join([*shipped(), *tabled()])}; a "
+                    "table's file ends in .npz, and that of a benchmark of others in .json."
                 )
             opened = cls((_SHIPPED / f"{table}.npz").read_bytes(), str(table))
             opened._shipped_as = str(table)
@@ -371,26 +381,40 @@ class Table:
         _, first = np.unique(self.networks[numbers], return_index=True)
         return numbers[np.sort(first)]
 
-    def reference_point(self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb")) -> dict[str, float]:
-        """The worst value of each objective among all designs: the point from which `hypervolume` is measured (ours)."""
-        worst = self._points(objectives)[1].max(axis=0)
-        return {name: float(-self.measures[name].better * value) for name, value in zip(objectives, worst, strict=True)}
+    def reference_point(
+        self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb"), reference: Reference = "worst"
+    ) -> dict[str, float]:
+        """The point from which `hypervolume` is measured (ours).
+
+        Args:
+            objectives: two or more metrics, by their means over the seeds.
+            reference: the worst value of each objective among all designs, or among those of the Pareto front: its nadir.
+
+        Raises:
+            InputError: if the table does not have such a metric, or there is no such reference.
+        """
+        point = _reference(self._points(objectives)[1], reference)
+        return {name: float(-self.measures[name].better * value) for name, value in zip(objectives, point, strict=True)}
 
     def hypervolume(
-        self, objectives: Sequence[str] = ("test_accuracy", "model_size_mb"), designs: npt.ArrayLike | None = None
+        self,
+        objectives: Sequence[str] = ("test_accuracy", "model_size_mb"),
+        designs: npt.ArrayLike | None = None,
+        reference: Reference = "worst",
     ) -> float:
         """The volume between these designs' Pareto front and `reference_point`, in the product of the metrics' units.
 
         Args:
             objectives: two or more metrics, by their means over the seeds.
             designs: shape (n, layers), such as those that a learner found; all by default: the most there is to find.
+            reference: as for `reference_point`.
 
         Raises:
-            InputError: if the table does not have such a metric or design.
+            InputError: if the table does not have such a metric or design, or there is no such reference.
         """
         numbers, points = self._points(objectives)
-        reference = points.max(axis=0)
-        return hypervolume(points if designs is None else points[np.isin(numbers, self.numbers(designs))], reference)
+        point = _reference(points, reference)
+        return hypervolume(points if designs is None else points[np.isin(numbers, self.numbers(designs))], point)
 
     def _points(self, objectives: Sequence[str]) -> tuple[IntArray, npt.NDArray[np.float64]]:
         """The numbers of the designs that completed, and their objectives, all to be minimised."""
@@ -535,6 +559,12 @@ def shipped() -> list[str]:
     """The names of the tables that come with the package."""
     found = [Path(entry.name) for entry in _SHIPPED.iterdir()] if _SHIPPED.is_dir() else []
     return sorted(path.stem for path in found if path.suffix == ".npz")
+
+
+def _reference(points: npt.NDArray[np.float64], reference: Reference) -> npt.NDArray[np.float64]:
+    if reference not in get_args(Reference):
+        raise InputError.unknown("reference", reference, get_args(Reference))
+    return nadir(points) if reference == "nadir" else np.asarray(points.max(axis=0))
 
 
 def _again(name: str, digest: str) -> Table:

@@ -9,15 +9,30 @@ import pytest
 from agents import RandomSearch, learner, learners
 from agents.protocol import TurnBasedLearner
 from agents.testing import LearnerConformance
+from marl_hpo_env import InputError
 
 # Those that train networks or fit models between two designs.
-SLOW = {"optuna-gp": 11, "optuna-motpe": 12, "optuna-tpe": 12, "predictor": 18, "reinforce": 12, "vdn": 12}
+SLOW = {
+    "nevergrad": 12,
+    "optuna-gp": 11,
+    "optuna-mogp": 11,
+    "optuna-motpe": 12,
+    "optuna-tpe": 12,
+    "predictor": 18,
+    "reinforce": 12,
+    "smac": 12,
+    "vdn": 12,
+}
 
 
 class TestEveryLearner(LearnerConformance):
     @pytest.fixture(autouse=True, params=learners())
     def _named(self, request):
         self.name = request.param
+        try:
+            learner(self.name)
+        except InputError as error:
+            pytest.skip(str(error))
         self.episodes = SLOW.get(self.name, LearnerConformance.episodes)
 
     def make(self):

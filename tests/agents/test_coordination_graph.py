@@ -21,8 +21,8 @@ from agents.coordination_graph import (
     _Terms,
 )
 from agents.protocol import Episode
-from experiments.suites.synthetic import synthetic_table
 from marl_hpo_env import InputError, Layer, SearchSpace
+from marl_hpo_env.tables.synthetic import synthetic_table
 from marl_hpo_env.testing import chain, space_of
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from marl_hpo_env.pareto import hypervolume, non_dominated
+from marl_hpo_env.pareto import hypervolume, nadir, non_dominated
 
 SIDE = 5
 
@@ -130,3 +130,10 @@ def test_what_cannot_be_compared_is_refused(refused):
         hypervolume([[0, 0]], [np.inf, 1])
     with refused("minus infinity"):
         hypervolume([[0, -np.inf]], [1, 1])
+
+
+def test_the_nadir_is_the_worst_in_the_front_alone(refused):
+    assert nadir([[1, 5], [2, 3], [4, 1], [9, 9], [2, 4]]).tolist() == [4, 5]
+    assert nadir([[1, 1], [2, 2]]).tolist() == [1, 1]
+    with refused("no points"):
+        nadir(np.zeros((0, 2)))

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import Episode
-from agents.rivals.optuna_samplers import OptunaGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
+from agents.rivals.optuna_samplers import OptunaGP, OptunaMOGP, OptunaMOTPE, OptunaNSGA2, OptunaTPE
 from marl_hpo_env import Layer, SearchSpace
 
 optuna = pytest.importorskip("optuna", reason="needs the extra 'optuna'")
 
-LEARNERS = {"tpe": OptunaTPE, "gp": OptunaGP, "motpe": OptunaMOTPE, "nsga2": OptunaNSGA2}
+LEARNERS = {"tpe": OptunaTPE, "gp": OptunaGP, "motpe": OptunaMOTPE, "mogp": OptunaMOGP, "nsga2": OptunaNSGA2}
 SPACE = SearchSpace(
     [
         Layer("conv1", "Conv2d", {"out_channels": (8, 16, 32), "kernel_size": ((1, 1), (3, 3))}),

@@ -35,8 +35,8 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     report = (out / "report.md").read_text()
     for name in names:
         assert name in said
-        # Regret on each task, the hypervolume of the task with two objectives, and the summary.
-        assert report.count(f"| {name} |") == 4
+        # Regret on each task, the two hypervolumes of the task with two objectives, and the summary.
+        assert report.count(f"| {name} |") == 5
     assert report.count("- strangers:Climber: restart=0.0\n") == 1
     assert "All benchmarks" in said
     assert str(out / "report.md") in said
@@ -103,8 +103,10 @@ def test_bad_input_is_one_sentence_and_exit_code_2(marl_hpo, five, tmp_path, arg
 
 @pytest.mark.parametrize("several", [False, True])
 def test_without_names_it_is_everyone_who_fits_the_reward_but_the_slowest(several):
-    for_several = {"optuna-motpe", "optuna-nsga2"}
-    assert set(learners()) - set(_default(several)) == ({"optuna-gp"} if several else {"optuna-gp", *for_several})
+    slowest, for_several = {"optuna-gp", "optuna-mogp", "smac"}, {"optuna-motpe", "optuna-nsga2"}
+    assert set(_default(several)) <= set(learners()) - slowest
+    assert {"optuna-tpe", "pairwise-q", "random"} < set(_default(several))
+    assert for_several.issubset(_default(several)) == several
 
 
 def test_a_learner_of_an_extra_that_is_not_installed_is_left_out_with_a_word(monkeypatch, capsys):
@@ -198,3 +200,14 @@ def test_a_suite_s_file_that_says_what_there_is_not_is_one_sentence(small, marl_
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_synthetic_tasks_are_computed_those_that_are_small_as_tables(marl_hpo, tmp_path):
+    given = ["--learners", "random,pairwise-q", "--seeds", 2, "--episodes", 5, "--jobs", 1]
+    code, said, err = marl_hpo("compare", "--task", "synthetic-chain-20", *given, "--out", tmp_path / "chain")
+    assert code == 0, err
+    assert "synthetic-chain-20: best reward" in said
+    assert "in which the best design has 100" in (tmp_path / "chain" / "report.md").read_text()
+    code, said, err = marl_hpo("compare", "--task", "synthetic-orders-8", *given, "--out", tmp_path / "orders")
+    assert code == 0, err
+    assert "synthetic-orders-8: regret" in said

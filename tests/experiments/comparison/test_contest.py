@@ -83,6 +83,21 @@ def test_a_table_without_any_volume_is_covered_by_anything(tmp_path):
     assert Benchmark(str(tmp_path / "two.npz"), AND_SIZE).covered([0], 0) == 1
 
 
+def test_the_covered_share_to_the_nadir_by_hand(tmp_path):
+    # The last design alone is the worst in the table; the front reaches from (0.9, 5) over (0.8, 2) to (0.7, 1).
+    space = SearchSpace([Layer("conv", "Conv2d", {"out_channels": (1, 2, 3, 4)})])
+    figures = {(0,): (0.7, 1.0), (1,): (0.8, 2.0), (2,): (0.9, 5.0), (3,): (0.1, 9.0), None: (0.9, 1.0)}
+    trials = [
+        Trial(Request(design, 0, 2), "completed", None, {"validation_accuracy": accuracy, "model_size_mb": size})
+        for design, (accuracy, size) in figures.items()
+    ]
+    Table.from_trials("four", space, (0,), 2, trials).save(tmp_path / "four.npz")
+    made = Benchmark(str(tmp_path / "four.npz"), AND_SIZE)
+    assert made.covered([0], 0) > 0.7
+    assert made.covered([0, 2, 3], 0, to_nadir=True) == 0
+    assert made.covered([1], 0, to_nadir=True) == pytest.approx(1)
+
+
 def test_the_table_s_seeds_take_turns(five):
     assert [Benchmark(five).table_seed(seed) for seed in range(5)] == [0, 1, 0, 1, 0]
 

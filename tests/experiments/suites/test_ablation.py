@@ -7,7 +7,7 @@ from agents import learner
 from experiments.comparison.contest import Contest, Run
 from experiments.suites import ablation
 from experiments.suites.ablation import BESIDE, FULL, TABLES, WITHOUT, SyntheticEnvironment, app, regret, report, run
-from experiments.suites.synthetic import synthetic_table
+from marl_hpo_env.tables.synthetic import synthetic_table
 
 
 def test_every_part_is_left_out_of_a_learner_that_can_be_made_without_it():

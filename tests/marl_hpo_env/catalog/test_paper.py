@@ -20,6 +20,7 @@ from torchvision.datasets import CIFAR10
 import marl_hpo_env
 from marl_hpo_env import InputError, PaperReward, Request
 from marl_hpo_env.catalog.models.vgg import VGG16
+from marl_hpo_env.tables.synthetic import SYNTHETIC
 from marl_hpo_env.training.augmentation import Augmentation
 
 VGG16S = ("vgg16-cifar10", "vgg16-cifar100", "vgg16-imagenet")
@@ -83,7 +84,7 @@ def task(name):
 
 
 def test_these_are_the_tasks():
-    assert marl_hpo_env.tasks() == sorted([*ALL, "digits-branches", "digits-convnet", "digits-unet"])
+    assert marl_hpo_env.tasks() == sorted([*ALL, *SYNTHETIC, "digits-branches", "digits-convnet", "digits-unet"])
 
 
 @pytest.mark.parametrize("name", PAPERS)

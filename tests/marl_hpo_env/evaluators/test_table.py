@@ -219,7 +219,7 @@ def test_under_a_running_budget_the_regret_is_among_what_was_found_in_as_many_ep
 def test_the_regret_is_known_on_tables_only(spaces, turn_based):
     env = turn_based(spaces["single"]).unwrapped
     assert not hasattr(env, "regret")
-    with pytest.raises(AttributeError, match="known on a table only"):
+    with pytest.raises(AttributeError, match="known on a table"):
         _ = env.regret
 
 

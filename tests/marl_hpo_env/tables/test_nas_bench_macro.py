@@ -13,7 +13,8 @@ import marl_hpo_env
 from agents import RandomSearch, play
 from marl_hpo_env import Request, WeightedReward
 from marl_hpo_env.evaluators.table import TableEvaluator
-from marl_hpo_env.tables.nas_bench_macro import nas_bench_macro, network
+from marl_hpo_env.tables.foreign import foreign_table
+from marl_hpo_env.tables.nas_bench_macro import network
 
 OFFICIAL = Path(__file__).resolve().parents[4] / "shared" / "data" / "nas-bench-macro_cifar10.json"
 
@@ -43,7 +44,7 @@ def written(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def macro(written):
-    return nas_bench_macro(written)
+    return foreign_table(written)
 
 
 def test_every_figure_is_where_its_digits_say(macro):
@@ -105,11 +106,11 @@ def altered(change) -> str:
 @pytest.mark.parametrize(
     ("content", "mentioned"),
     [
-        (lambda: "accuracy", "is not that of NAS-Bench-Macro"),
-        (lambda: "[1, 2]", "is not that of NAS-Bench-Macro"),
+        (lambda: "accuracy", "holds no JSON"),
+        (lambda: "[1, 2]", "nor of NAS-Bench-Macro"),
         (lambda: altered(lambda file: file["00000000"].pop("params")), "'params'"),
         (lambda: altered(lambda file: file["00000000"]["test_acc"].pop()), "is not that of NAS-Bench-Macro"),
-        (lambda: "[" * 100_000, "is not that of NAS-Bench-Macro"),
+        (lambda: "[" * 100_000, "holds no JSON"),
         *(
             (
                 lambda wrong=wrong: altered(lambda file: file["00000001"].update(test_acc=[1, wrong, 1])),
@@ -126,17 +127,17 @@ def altered(change) -> str:
 def test_another_file_is_refused(content, mentioned, tmp_path, refused):
     (tmp_path / "macro.json").write_text(content())
     with refused(mentioned):
-        nas_bench_macro(tmp_path / "macro.json")
+        foreign_table(tmp_path / "macro.json")
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path, refused):
     with refused("macro.json", "cannot be read"):
-        nas_bench_macro(tmp_path / "macro.json")
+        foreign_table(tmp_path / "macro.json")
 
 
 @pytest.mark.skipif(not OFFICIAL.exists(), reason="the authors' file is not at hand")
 def test_the_authors_file():
-    macro = nas_bench_macro(OFFICIAL)
+    macro = foreign_table(OFFICIAL)
     file = json.loads(OFFICIAL.read_text())
     best = max(file, key=lambda digits: file[digits]["mean_acc"])
     assert macro.space.design_at(int(macro.mean_test_accuracy.argmax())) == tuple(map(int, best))

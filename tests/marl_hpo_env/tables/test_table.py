@@ -387,7 +387,7 @@ def test_a_table_of_the_package_is_opened_by_its_name(tmp_path, monkeypatch, ref
     with refused("'smal'", "small"):
         Table.open("smal")
     monkeypatch.setattr(table, "_SHIPPED", tmp_path / "absent")
-    with refused("'small'", "none"):
+    with refused("'small'", "synthetic-orders-8"):
         Table.open("small")
 
 
@@ -629,6 +629,14 @@ def test_front_and_hypervolume_worked_by_hand():
     assert made.hypervolume(objectives, made.designs[[2]]) == pytest.approx(300 * 0.2)
     assert made.hypervolume(objectives, made.designs[[5]]) == 0
     assert made.hypervolume(objectives, made.designs[[]]) == 0
+    # From the worst in the front only the one between its ends is better in both.
+    assert made.reference_point(objectives, "nadir") == pytest.approx({"test_accuracy": 0.5, "parameters": 400})
+    assert made.hypervolume(objectives, reference="nadir") == pytest.approx(200 * 0.1)
+
+
+def test_an_unknown_reference_is_refused(refused):
+    with refused("There is no reference 'nadr'; did you mean 'nadir'"):
+        two_objectives().hypervolume(("test_accuracy", "parameters"), reference="nadr")
 
 
 def test_a_mean_is_over_the_seeds_under_which_a_design_completed_with_the_metric():

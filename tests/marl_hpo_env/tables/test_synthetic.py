@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.suites.synthetic import PENALTY, SHARES, synthetic_table
 from marl_hpo_env import InputError
+from marl_hpo_env.tables.synthetic import PENALTY, SHARES, synthetic_table
 
 
 def all_values(table):

@@ -34,4 +34,4 @@ env = supersuit.concat_vec_envs_v1(env, num_vec_envs=1, base_class="stable_basel
 set_random_seed(args.seed)  # SuperSuit's vector has no seed of its own
 model = PPO("MlpPolicy", env, n_steps=32, device="cpu")
 model.learn(total_timesteps=10**9, callback=StopTrainingOnMaxEpisodes(args.episodes))
-print(f"{model.num_timesteps} picks")
+print(f"{args.episodes} episodes of {model.num_timesteps} picks")

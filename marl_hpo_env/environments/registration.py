@@ -35,7 +35,7 @@ def env(
             computed. `"table"` looks them up in the task's table.
         **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
             `data_dir` (of a named task's data), `observations` (`"dict"`, `"flat"` or `"padded"`) and `masks` (`"observation"`,
-            `"info"` or None; see `views`), `render_mode` (None or `"ansi"`).
+            `"info"` or None; see `views`), `render_mode` (None, `"ansi"` or `"rgb_array"`).
 
     Raises:
         InputError: if there is no such task or table, or the settings do not fit together.

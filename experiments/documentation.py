@@ -389,6 +389,16 @@ def _isolation_in_words() -> str:
     )
 
 
+def _vectorised_in_words() -> str:
+    measured = _measured("vectorised")
+    picks = measured["picks_per_second"]
+    return _wrapped(
+        f"{measured['games']:,} games of `digits-convnet` in one vectorised environment make "
+        f"{picks['vector_entry_point'] / 1e6:.1f} million picks a second on one core, {measured['ratio']:.0f} times those of "
+        f"Gymnasium's `SyncVectorEnv` of the same games, {picks['sync']:,.0f} (`experiments/results/vectorised.json`)."
+    )
+
+
 def _cluster_in_words() -> str:
     measured = _measured("cluster")
     few, many = measured["instant"]
@@ -591,6 +601,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "faults/by-kind": partial(_copied, "faults", "## By kind"),
     "faults/levels": partial(_bullets, "faults"),
     "isolation/in-words": _isolation_in_words,
+    "vectorised/in-words": _vectorised_in_words,
     "cluster/in-words": _cluster_in_words,
     "cluster/thousand": _a_thousand_machines,
     "coordination-graph": _costs_of_coordination_graph,

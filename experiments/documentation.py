@@ -99,12 +99,12 @@ def _copied(folder: str, title: str, learners: tuple[str, ...] = ()) -> str:
     return "\n".join(lines)
 
 
-def _once_measured(folder: str, *titles: str) -> str:
+def _once_measured(folder: str, *titles: str, closing: bool = True) -> str:
     """The tables below these titles of a folder's report, and its closing sentences; a sentence where there is no report yet."""
     if not (RESULTS / folder / "report.md").exists():
         return "Not measured yet."
     tables = [f"{title.removeprefix('## ')}:\n\n{_copied(folder, title)}" for title in titles]
-    return "\n\n".join([*tables, _bullets(folder)])
+    return "\n\n".join([*tables, *([_bullets(folder)] if closing else [])])
 
 
 def _bullets(folder: str) -> str:
@@ -389,6 +389,16 @@ def _isolation_in_words() -> str:
     )
 
 
+def _vectorised_in_words() -> str:
+    measured = _measured("vectorised")
+    picks = measured["picks_per_second"]
+    return _wrapped(
+        f"{measured['games']:,} games of `digits-convnet` in one vectorised environment make "
+        f"{picks['vector_entry_point'] / 1e6:.1f} million picks a second on one core, {measured['ratio']:.0f} times those of "
+        f"Gymnasium's `SyncVectorEnv` of the same games, {picks['sync']:,.0f} (`experiments/results/vectorised.json`)."
+    )
+
+
 def _cluster_in_words() -> str:
     measured = _measured("cluster")
     few, many = measured["instant"]
@@ -564,6 +574,18 @@ PARTS: Mapping[str, Callable[[], str]] = {
         "learner-sampler",
         *(f"## {table}: regret in points of validation accuracy" for table in ("digits-convnet", "digits-branches")),
     ),
+    "frameworks/all": partial(_once_measured, "frameworks", "## Every framework on digits-convnet", closing=False),
+    "frameworks/rise": partial(
+        _once_measured,
+        "frameworks",
+        *(
+            f"## {table}: {what}"
+            for table in ("digits-convnet", "digits-branches")
+            for what in ("mean reward by episodes", "regret of the best design seen, by episodes")
+        ),
+        closing=False,
+    ),
+    "frameworks/compare": partial(_once_measured, "frameworks/compare", _OVERALL, closing=False),
     "shared-search": partial(_once_measured, "shared-search", "## Found at equal cost"),
     "pruning": partial(_once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(_copied, "zoo", "## By zoo"),
@@ -579,6 +601,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "faults/by-kind": partial(_copied, "faults", "## By kind"),
     "faults/levels": partial(_bullets, "faults"),
     "isolation/in-words": _isolation_in_words,
+    "vectorised/in-words": _vectorised_in_words,
     "cluster/in-words": _cluster_in_words,
     "cluster/thousand": _a_thousand_machines,
     "coordination-graph": _costs_of_coordination_graph,

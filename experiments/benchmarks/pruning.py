@@ -88,14 +88,25 @@ class Original(NamedTuple):
     Args:
         task: the network, its data and its training.
         seed: of all trainings, and of the search.
-        weights: a state dict.
+        trained: the file of its weights.
         figures: of its training.
     """
 
     task: Task
     seed: int
-    weights: Mapping[str, torch.Tensor]
+    trained: Path
     figures: Mapping[str, Any]
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The trained ones, a state dict.
+
+        Raises:
+            InputError: if their file is gone.
+        """
+        if not self.trained.exists():
+            raise InputError(f"The weights {str(self.trained)!r} are gone; begin in another folder.")
+        return load_file(self.trained)
 
     def network(self) -> nn.Module:
         """The network as its author wrote it, with the trained weights."""
@@ -119,7 +130,7 @@ def trained(task: Task, seed: int, folder: Path) -> Original:
     read = json.loads(figures.read_text())
     if read["images"] != images:
         raise InputError(f"The folder {str(folder)!r} has results on {read['images']} images; choose another --out.")
-    return Original(task, seed, load_file(weights), read)
+    return Original(task, seed, weights, read)
 
 
 def made(way: str, point: float, original: Original, folder: Path) -> dict[str, Any]:

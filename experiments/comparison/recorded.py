@@ -1,13 +1,16 @@
 """Runs that were played elsewhere: by any training on an environment in `RecordEpisodes`.
 
-A run is a file, or a folder of files where several processes played it: their episodes take turns. It is taken only if all that
-its first line says is what the learners beside it play: `marl_hpo_env/environments/recording.py` has the format.
+A run is a file, or a folder of files where several processes played it: their episodes take turns. Files may be compressed with
+gzip. A run is taken only if all that its first line says is what the learners beside it play:
+`marl_hpo_env/environments/recording.py` has the format.
 """
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,9 +118,9 @@ def recordings(texts: Sequence[str]) -> dict[str, list[Recording]]:
 
 def _read(path: Path) -> Recording:
     """The recording of a file or a folder."""
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    files = sorted([*path.glob("*.jsonl"), *path.glob("*.jsonl.gz")]) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"The folder {str(path)!r} has no file that ends in .jsonl; name a run's.")
+        raise InputError(f"The folder {str(path)!r} has no file that ends in .jsonl or .jsonl.gz; name a run's.")
     read = [_lines(file) for file in files]
     header = read[0][0]
     for file, (other, _) in zip(files, read, strict=True):
@@ -133,7 +136,8 @@ def _lines(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """A file's first line and the others. A last line without an end is that at which its process was killed."""
     number = 0
     try:
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        lines = content.decode().split("\n")[:-1]
         number = 1
         header = json.loads(lines[0])
         if header["recording"] != 1 or not all(name in header for name in (*HEADER, "version")):
@@ -147,6 +151,8 @@ def _lines(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
             if not isinstance(episode["design"], list | None):
                 raise ValueError("a design is a list")
             episodes.append(episode)
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(f"The recording {str(file)!r} cannot be read: it is no gzip file, or cut short.") from error
     except OSError as error:
         raise InputError(f"The recording {str(file)!r} cannot be read: {error.strerror}.") from error
     except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:

@@ -134,7 +134,7 @@ def main(
     device: Device = None,
     workers: Workers = None,
     out: Annotated[
-        Path, path_option(help="Folder for trials, figures and report; no trial in it is run again.")
+        Path, path_option(help="Folder for trials, figures and report; what is in it is not run again.")
     ] = Path("experiments/results/shared-search"),
 ) -> None:
     """Search on shared weights and by trainings of equal cost, and train what each finds."""
@@ -150,9 +150,11 @@ def main(
     with progress_bar() as progress:
         bar = progress.add_task(named.name, total=seeds, note="seeds")
         for seed in range(seeds):
-            tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
-            results.append(networks(tuning, episodes, shared_epochs))
-            (out / f"seed-{seed}.json").write_text(json.dumps(results[-1], indent=1) + "\n")
+            path = out / f"seed-{seed}.json"
+            if not path.exists():
+                tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
+                path.write_text(json.dumps(networks(tuning, episodes, shared_epochs), indent=1) + "\n")
+            results.append(json.loads(path.read_text()))
             progress.update(bar, advance=1)
     chosen = choose_device(device)
     text = (

@@ -36,6 +36,9 @@ from marl_hpo_env.training.recipe import Budget, check_budget
 from marl_hpo_env.trial import CLOCK_METRICS, Request, Trial
 
 FloatArray = npt.NDArray[np.float64]
+Frame = str | npt.NDArray[np.uint8]
+
+RENDER_MODES = ("ansi", "rgb_array")
 
 MOST_LISTED = 10_000_000
 """So many designs at most are asked for all at once, of an evaluator that answers for every one."""
@@ -61,7 +64,7 @@ class DesignEnvironment:
             Equation 2 divides A by the epochs (VI-A).
         seed: of every trial, in place of the task's. The seed of `reset` seeds the spaces only.
         observations, masks: how what is observed is shown, and the masks of actions: see `views`.
-        render_mode: `"ansi"` makes `render` return the design so far.
+        render_mode: `"ansi"` makes `render` return the design so far as text, `"rgb_array"` as pixels.
 
     Attributes:
         task: the task.
@@ -89,7 +92,7 @@ class DesignEnvironment:
         masks: Masks = "observation",
         render_mode: str | None = None,
     ) -> None:
-        if render_mode not in (None, "ansi", "human"):
+        if render_mode not in (None, *RENDER_MODES, "human"):
             raise _no_mode(render_mode)
         if not (isinstance(evaluator, StoredEvaluator) or is_exhaustive(evaluator)):
             evaluator = StoredEvaluator(evaluator, Store(), needs_time=evaluator.measures_time)
@@ -294,15 +297,22 @@ class DesignEnvironment:
         measures = self.task.measures
         return {str(objective): measures[objective.metric].better for objective in self.reward.objectives}
 
-    def render(self) -> str | None:
-        """With `render_mode="ansi"`, the design so far, one line per layer.
+    def render(self) -> Frame | None:
+        """The design so far, one line per layer: text with `render_mode="ansi"`, pixels with `"rgb_array"`.
 
         Raises:
             InputError: if the render mode is "human": PettingZoo's tests make such an environment, whatever its modes are.
         """
         if self.render_mode == "human":
             raise _no_mode(self.render_mode)
-        return self.game.render() if self.render_mode == "ansi" else None
+        return None if self.render_mode is None else self._frame(self.game)
+
+    def _frame(self, game: Game) -> Frame:
+        if self.render_mode == "ansi":
+            return game.render()
+        from marl_hpo_env.environments.picture import picture
+
+        return picture(game.render())
 
     def close(self) -> None:
         """Nothing to release: worker processes end with their evaluator."""
@@ -351,4 +361,6 @@ class DesignEnvironment:
 
 
 def _no_mode(render_mode: object) -> InputError:
-    return InputError(f"The render mode is {render_mode!r}; it is 'ansi' for the design so far as text, or None.")
+    return InputError(
+        f"The render mode is {render_mode!r}; it is 'ansi' or 'rgb_array' for the design so far, or None."
+    )

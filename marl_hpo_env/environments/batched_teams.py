@@ -14,7 +14,7 @@ All agents of a game pick at once, so an episode is one step. Agents are one gro
 | `("agents", "action")` | (agents,) int64, 0 to m - 1 |
 | `("agents", "reward")` | (agents, 1) float32, the same for all agents |
 | `"state"` | (L,) int64, every layer's pick plus one |
-| `"done"`, `"terminated"` | (1,) bool |
+| `"done"`, `"terminated"` | (1,) bool; under `"agents"`, too, (agents, 1) |
 
 A pick that the layer does not have gets the reward's penalty. On a table a step is a few array operations. Episodes are recorded
 by `RecordEpisodes(env.games, "run.jsonl")`.
@@ -48,6 +48,7 @@ class BatchedTeams(EnvBase):
 
     Attributes:
         games: the environment that evaluates: `games.task`, `games.space`, `games.regret` on a table.
+        group_map: the agents' names, in the order of `"agents"`.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class BatchedTeams(EnvBase):
         shape = torch.Size([batch_size] if isinstance(batch_size, int) else batch_size)
         super().__init__(device="cpu", batch_size=shape)
         self.games = vector_env(task, evaluator, num_envs=math.prod(shape), **settings)
+        self.group_map = {"agents": list(self.games.space.agents)}
         agents, most = len(self.games.space), self.games.views.most
         self._begin = self._seen(np.zeros((self.games.num_envs, agents), dtype=np.int64))
         seen = self._begin["agents", "observation"].shape
@@ -80,8 +82,11 @@ class BatchedTeams(EnvBase):
         self.reward_spec = Composite(
             agents=Composite(reward=Unbounded((*group, 1), dtype=torch.float32), shape=group), shape=shape
         )
-        flag = Categorical(2, (*shape, 1), dtype=torch.bool)
-        self.done_spec = Composite(done=flag, terminated=flag.clone(), shape=shape)
+        of_game, of_agents = (
+            {name: Categorical(2, (*whose, 1), dtype=torch.bool) for name in ("done", "terminated")}
+            for whose in (shape, group)
+        )
+        self.done_spec = Composite(**of_game, agents=Composite(**of_agents, shape=group), shape=shape)
 
     def _seen(self, state: IntArray) -> TensorDict:
         """What all agents see; `state` has the shape (games, layers)."""
@@ -95,11 +100,8 @@ class BatchedTeams(EnvBase):
         grouped = TensorDict({key: value.reshape(*group, -1) for key, value in agents.items()}, group)
         return TensorDict({"agents": grouped, "state": torch.from_numpy(state).reshape(group)}, self.batch_size)
 
-    def _flags(self, over: bool) -> dict[str, torch.Tensor]:
-        return {name: torch.full((*self.batch_size, 1), over) for name in ("done", "terminated")}
-
     def _reset(self, tensordict: TensorDictBase | None = None, **_: Any) -> TensorDict:
-        return self._begin.clone().update(self._flags(False))
+        return self._begin.clone().update(self.full_done_spec.zero())
 
     def _step(self, tensordict: TensorDictBase) -> TensorDict:
         space = self.games.space
@@ -107,7 +109,7 @@ class BatchedTeams(EnvBase):
         rewards = torch.from_numpy(self.games.rewards(picks)).float().reshape(*self.batch_size, 1, 1)
         seen = self._seen(np.where((picks < np.array(space.sizes)).all(axis=1, keepdims=True), picks + 1, 0))
         seen["agents", "reward"] = rewards.expand(*self.batch_size, len(space), 1).clone()
-        return seen.update(self._flags(True))
+        return seen.update(self.full_done_spec.zero().apply(torch.logical_not))
 
     def _set_seed(self, seed: int | None) -> None:
         """Nothing is drawn here: a design's reward hangs on the task's seed."""

@@ -20,6 +20,7 @@ from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.evaluator import Evaluator
 from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 from marl_hpo_env.evaluators.table import TableEvaluator
+from marl_hpo_env.tables.table import shipped
 
 
 def env(
@@ -34,7 +35,7 @@ def env(
             computed. `"table"` looks them up in the task's table.
         **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
             `data_dir` (of a named task's data), `observations` (`"dict"`, `"flat"` or `"padded"`) and `masks` (`"observation"`,
-            `"info"` or None; see `views`), `render_mode` (None or `"ansi"`).
+            `"info"` or None; see `views`), `render_mode` (None, `"ansi"` or `"rgb_array"`).
 
     Raises:
         InputError: if there is no such task or table, or the settings do not fit together.
@@ -85,20 +86,26 @@ def register_task(name: str, factory: registry.Factory) -> None:
 
 
 def register() -> None:
-    """Registers every task of the package as `marl_hpo_env/<task>-v1` with PettingZoo (AEC and Parallel) and Gymnasium."""
+    """Registers every task of the package as `marl_hpo_env/<task>-v1` with PettingZoo (AEC and Parallel) and Gymnasium.
+
+    Those with a table are there as `marl_hpo_env/<task>-table-v1`, too, for scripts that take an environment's name alone.
+    """
     for name in registry.tasks():
         _register(name)
+    for name in shipped():
+        _register(f"{name}-table", task=name, evaluator="table")
 
 
-def _register(name: str) -> None:
-    identifier = f"marl_hpo_env/{name}-v1"
-    pettingzoo.register("aec", identifier, env, kwargs={"task": name})
-    pettingzoo.register("parallel", identifier, parallel_env, kwargs={"task": name})
+def _register(name: str, **settings: str) -> None:
+    identifier, settings = f"marl_hpo_env/{name}-v1", settings or {"task": name}
+    if hasattr(pettingzoo, "register"):  # AgileRL wants a PettingZoo older than 1.27, which has no registry.
+        pettingzoo.register("aec", identifier, env, kwargs=settings)
+        pettingzoo.register("parallel", identifier, parallel_env, kwargs=settings)
     gymnasium.register(
         identifier,
         "marl_hpo_env.environments.registration:single_controller_env",
         vector_entry_point="marl_hpo_env.environments.registration:vector_env",
-        kwargs={"task": name},
+        kwargs=settings,
     )
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo import ParallelEnv
 
-from marl_hpo_env.environments.base import DesignEnvironment
+from marl_hpo_env.environments.base import RENDER_MODES, DesignEnvironment
 from marl_hpo_env.environments.views import AgentViews, Kind, Masks
 from marl_hpo_env.errors import InputError, whole_number
 
@@ -21,7 +21,7 @@ from marl_hpo_env.errors import InputError, whole_number
 class SimultaneousEnvironment(DesignEnvironment, ParallelEnv[str, Any, int]):
     """The same game in one step. `marl_hpo_env.parallel_env` makes one; see there for the arguments."""
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1, "name": "marl_hpo_env_v1", "is_parallelizable": True}
+    metadata = {"render_modes": [*RENDER_MODES], "render_fps": 1, "name": "marl_hpo_env_v1", "is_parallelizable": True}
 
     def _make_spaces(self, observations: Kind, masks: Masks) -> None:
         self._views = AgentViews(self.space, observations, masks)

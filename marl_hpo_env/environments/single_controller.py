@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
-from marl_hpo_env.environments.base import DesignEnvironment
+from marl_hpo_env.environments.base import RENDER_MODES, DesignEnvironment
 from marl_hpo_env.environments.views import ControllerView, Kind, Masks
 from marl_hpo_env.errors import InputError, whole_number
 
@@ -22,7 +22,7 @@ from marl_hpo_env.errors import InputError, whole_number
 class SingleControllerEnvironment(DesignEnvironment, gymnasium.Env[Any, int]):
     """The same game for single-agent algorithms. `gymnasium.make("marl_hpo_env/digits-convnet-v1")` makes one."""
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1, "name": "marl_hpo_env_v1"}
+    metadata = {"render_modes": [*RENDER_MODES], "render_fps": 1, "name": "marl_hpo_env_v1"}
 
     def _make_spaces(self, observations: Kind, masks: Masks) -> None:
         self._viewed = ControllerView(self.space, observations, masks)

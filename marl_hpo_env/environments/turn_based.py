@@ -18,7 +18,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from pettingzoo import AECEnv
 
-from marl_hpo_env.environments.base import DesignEnvironment
+from marl_hpo_env.environments.base import RENDER_MODES, DesignEnvironment
 from marl_hpo_env.environments.views import AgentViews, Kind, Masks
 from marl_hpo_env.errors import InputError, whole_number
 
@@ -26,7 +26,7 @@ from marl_hpo_env.errors import InputError, whole_number
 class TurnBasedEnvironment(DesignEnvironment, AECEnv[str, Any, "int | None"]):
     """The paper's extensive-form game (V, Fig. 6). `marl_hpo_env.env` makes one; see there for the arguments."""
 
-    metadata = {"render_modes": ["ansi"], "render_fps": 1, "name": "marl_hpo_env_v1", "is_parallelizable": False}
+    metadata = {"render_modes": [*RENDER_MODES], "render_fps": 1, "name": "marl_hpo_env_v1", "is_parallelizable": False}
 
     def _make_spaces(self, observations: Kind, masks: Masks) -> None:
         self._views = AgentViews(self.space, observations, masks)

@@ -18,7 +18,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from marl_hpo_env.catalog.task import Task
-from marl_hpo_env.environments.base import MOST_LISTED, DesignEnvironment
+from marl_hpo_env.environments.base import MOST_LISTED, DesignEnvironment, Frame
 from marl_hpo_env.environments.game import Game
 from marl_hpo_env.environments.single_controller import SingleControllerEnvironment
 from marl_hpo_env.environments.views import ControllerView, Kind, Masks
@@ -128,17 +128,17 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
         self._record_illegal(len(picks) - int(legal.sum()))
         return rewards
 
-    def render(self) -> tuple[str | None, ...] | None:  # type: ignore[override]
-        """With `render_mode="ansi"`, of each game the design so far."""
-        if self.render_mode != "ansi":
-            return None if super().render() is None else ()
-        texts = []
+    def render(self) -> tuple[Frame, ...] | None:  # type: ignore[override]
+        """Of each game the design so far, as the render mode has it."""
+        if super().render() is None:
+            return None
+        frames = []
         for state, turn in zip(self._state, self._turn, strict=True):
             game = Game(self.space)
             for action in state[:turn] - 1:
                 game.pick(int(action))
-            texts.append(game.render())
-        return tuple(texts)
+            frames.append(self._frame(game))
+        return tuple(frames)
 
     def close(self, **kwargs: Any) -> None:
         VectorEnv.close(self, **kwargs)

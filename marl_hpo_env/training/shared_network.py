@@ -41,6 +41,15 @@ KEPT_LAYERS = 2**15
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
+_Known = dict[tuple[str, torch.Size], tuple[int, torch.Tensor]]
+
+_SAID_WHOLE = {
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.ReLU, nn.ReLU6, nn.Dropout),
+}
+"""Types of which everything that their FLOPs and shapes hang on is in how they are printed."""
+
 
 class _Built(NamedTuple):
     """A design without its values.
@@ -59,11 +68,13 @@ class _Built(NamedTuple):
 
 
 class _Plans:
-    """What is known of a network's designs whatever their weights are: the latest ones without values, and all sizes."""
+    """What is known of a network's designs whatever their weights are: the latest ones without values, all sizes, and the FLOPs
+    of their layers."""
 
     def __init__(self) -> None:
         self.built: OrderedDict[Design, _Built] = OrderedDict()
         self.sizes: dict[Design | None, dict[str, float]] = {}
+        self.layers: _Known = {}
 
 
 _PLANS: WeakKeyDictionary[TunableNetwork, dict[torch.device, _Plans]] = WeakKeyDictionary()
@@ -196,7 +207,7 @@ class SharedNetwork(nn.Module):
         sizes = self._plans.sizes
         if design not in sizes:
             module = self.network.build(None, "meta") if design is None else self._of(design).module
-            sizes[design] = sizes_of(module)
+            sizes[design] = sizes_of(module, self._plans.layers)
         return sizes[design]
 
     def built(self, design: Design) -> tuple[nn.Module, dict[str, torch.Tensor]]:
@@ -290,20 +301,63 @@ class _Slice(nn.Module):
         return functional_call(module.eval(), tensors, inputs)
 
 
-def sizes_of(network: nn.Module) -> dict[str, float]:
-    """Parameters, MB and FLOPs of a network that `TunableNetwork` has built on the meta device, without a value computed."""
+class _LayerByLayer(fx.Interpreter):
+    """Runs a network without values, each layer once for each shape of its inputs.
+
+    Args:
+        network: on the meta device.
+        counter: counts what is run.
+        known: FLOPs and output by layer and shape, which all designs fill.
+
+    Attributes:
+        flops: of the layers that were not run, since they are known.
+    """
+
+    def __init__(self, network: fx.GraphModule, counter: FlopCounterMode, known: _Known) -> None:
+        super().__init__(network)
+        self.flops = 0
+        self._counter, self._known = counter, known
+
+    def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        layer = self.fetch_attr(target)
+        if type(layer) not in _SAID_WHOLE or len(args) != 1:
+            return super().call_module(target, args, kwargs)
+        key = repr(layer), args[0].shape
+        if key not in self._known:
+            before = self._counter.get_total_flops()
+            output = super().call_module(target, args, kwargs)
+            self._known[key] = self._counter.get_total_flops() - before, output
+            return output
+        flops, output = self._known[key]
+        self.flops += flops
+        return output
+
+
+def sizes_of(network: nn.Module, known: _Known | None = None) -> dict[str, float]:
+    """Parameters, MB and FLOPs of a network that `TunableNetwork` has built on the meta device, without a value computed.
+
+    Args:
+        network: as built.
+        known: what earlier calls found of single layers; this one adds to it.
+    """
     training = network.training
     network.eval()
     inputs = [x[:1] for x in network.meta["inputs"]]  # type: ignore[index]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(*inputs)
+        if isinstance(network, fx.GraphModule):
+            layers = _LayerByLayer(network, counter, {} if known is None else known)
+            layers.run(*inputs)
+            skipped = layers.flops
+        else:
+            network(*inputs)
+            skipped = 0
     network.train(training)
     parameters = sum(p.numel() for p in network.parameters())
     buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point())
     return {
         "parameters": parameters,
         "model_size_mb": 4 * (parameters + buffers) / 1e6,
-        "flops": counter.get_total_flops(),
+        "flops": counter.get_total_flops() + skipped,
     }
 
 

@@ -12,6 +12,7 @@ from experiments.suites.one_shot import (
     figures,
     gradient_regret,
     met_by_controller,
+    outcome,
     per_training,
     report,
 )
@@ -82,3 +83,14 @@ def test_the_report_has_means_over_seeds_and_their_range():
     ]
     assert "| 10 | 1.50 [1.00,2.00] | 0.00 [0.00,0.00] | 0.00 [0.00,0.00] | 0.00 [0.00,0.00] | 9.5 |" in report(results)
     assert "| 5 | 0.500 [0.500,0.500] |" in report(results)
+
+
+def test_the_outcome_says_of_each_aim_whether_it_is_reached():
+    of_table = {"table": "digits-convnet", "ranking": {"40": {"spearman": 0.91}}}
+    result = {**of_table, "confirmed": [0.01, 0.02, 0.0], "peer": [0.015, 0.005, 0.0]}
+    said = outcome([result]).splitlines()
+    assert said[0] == "- digits-convnet: a rank correlation of 0.910 at the cost of 40 trainings; the aim was 0.9."
+    assert "of 10 trainings a regret of 1.00 points, and 1.50 of coordination-graph" in said[1]
+    assert said[1].endswith("is reached.")
+    assert said[2].endswith("is not reached.")
+    assert outcome([{**result, "table": "digits-branches"}]) == ""

@@ -87,6 +87,12 @@ def test_a_registered_task_is_known_everywhere(no_lasting_names):
         assert env.unwrapped.task.name == "own"
 
 
+def test_a_pettingzoo_without_a_registry_will_do(no_lasting_names, monkeypatch):
+    monkeypatch.delattr(pettingzoo, "register")
+    marl_hpo_env.register_task("own-older", own)
+    assert gymnasium.make("marl_hpo_env/own-older-v1").unwrapped.task.name == "own"
+
+
 def test_a_registered_task_is_given_its_folder(no_lasting_names, tmp_path):
     given = []
 

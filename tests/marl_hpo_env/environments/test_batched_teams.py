@@ -26,6 +26,9 @@ def test_torchrl_takes_it(spaces, formula_evaluator, shape, batch_size):
     rollout = env.rollout(3, break_when_any_done=False)
     assert rollout["next", "agents", "reward"].shape == (*env.batch_size, 3, agents, 1)
     assert rollout["next", "done"].all()
+    assert rollout["next", "agents", "done"].shape == rollout["next", "agents", "reward"].shape
+    assert rollout["next", "agents", "terminated"].all()
+    assert env.group_map == {"agents": list(spaces[shape].agents)}
 
 
 def test_it_plays_the_simultaneous_game(spaces, table_of, simultaneous):

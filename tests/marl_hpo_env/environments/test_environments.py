@@ -17,6 +17,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 import marl_hpo_env
 from agents import RandomSearch, play
 from marl_hpo_env import Layer, PaperReward, Request, SearchSpace, Store, StoredEvaluator, WeightedReward
+from marl_hpo_env.environments.picture import picture
 from marl_hpo_env.reward import Objective
 
 IDENTIFIER = "marl_hpo_env/digits-convnet-v1"
@@ -89,6 +90,7 @@ def test_the_simultaneous_environment_passes_pettingzoos_tests(space, simultaneo
 def test_the_gymnasium_environment_passes_gymnasiums_test(space, single_controller):
     check_env(single_controller(space))
     check_env(single_controller(space, render_mode="ansi"))
+    check_env(single_controller(space, render_mode="rgb_array"))
 
 
 # --- the same on real training ---------------------------------------------------------------------------------------
@@ -590,7 +592,7 @@ def test_alone_a_masked_pick_ends_the_episode_with_the_penalty(
         env.step(0)
 
 
-def test_only_ansi_renders_and_it_shows_the_design_so_far(spaces, turn_based, simultaneous, single_controller):
+def test_text_shows_the_design_so_far(spaces, turn_based, simultaneous, single_controller):
     for make in (turn_based, simultaneous, single_controller):
         env = make(spaces["chain"], render_mode="ansi")
         env.reset()
@@ -599,6 +601,39 @@ def test_only_ansi_renders_and_it_shows_the_design_so_far(spaces, turn_based, si
         silent = make(spaces["chain"])
         silent.reset()
         assert silent.render() is None
+
+
+def test_pixels_show_the_text_in_frames_of_one_size(spaces, turn_based, simultaneous, single_controller):
+    space = spaces["chain"]
+    for make in (turn_based, simultaneous, single_controller):
+        env = make(space, render_mode="rgb_array")
+        env.reset()
+        before = env.render()
+        env.unwrapped.game.pick(0)
+        after = env.render()
+        assert (before.dtype, before.shape) == (np.uint8, (14 * len(space) + 16, 496, 3))
+        assert before.shape == after.shape
+        assert (before == 0).any()
+        assert (before != after).any()
+        assert np.array_equal(after, picture(env.unwrapped.game.render()))
+
+
+def test_a_picture_shows_what_its_font_has_and_cuts_long_lines():
+    cut = picture("a" * 200 + "\n\u4e16 \N{SNOWMAN}")
+    assert np.array_equal(cut, picture("a" * 80 + "\n? ?"))
+
+
+def test_wrappers_collect_frames():
+    env = gymnasium.make("marl_hpo_env/digits-convnet-table-v1", render_mode="rgb_array")
+    env = gymnasium.wrappers.RenderCollection(env)
+    env.reset(seed=0)
+    env.step(1)
+    assert len(env.render()) == 2
+
+
+def test_stable_baselines_makes_a_vector_that_it_asks_for_pixels():
+    vec_env = pytest.importorskip("stable_baselines3.common.env_util", reason="stable-baselines3 is not installed")
+    assert vec_env.make_vec_env("marl_hpo_env/digits-convnet-table-v1", n_envs=2).reset().shape[0] == 2
 
 
 def test_what_is_no_evaluator_is_one_sentence(formula_evaluator, refused):
@@ -655,7 +690,7 @@ def test_turn_based_before_a_reset_there_is_no_step(spaces, turn_based, refused)
         turn_based(spaces["chain"]).unwrapped.step(0)
 
 
-@pytest.mark.parametrize("mode", ["rgb_array", "", 3])
+@pytest.mark.parametrize("mode", ["depth_array", "", 3])
 def test_an_unknown_render_mode_is_one_sentence(mode, spaces, turn_based, simultaneous, single_controller, refused):
     for make in (turn_based, simultaneous, single_controller):
         with refused(repr(mode), "'ansi'"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 
 import gymnasium
 import numpy as np
@@ -207,6 +209,19 @@ def test_torch_takes_every_agent_s_name(space, turn_based):
 def test_version_0_says_that_there_is_version_1():
     with pytest.raises(gymnasium.error.DeprecatedEnv, match="Please use `marl_hpo_env/digits-convnet-v1` instead"):
         gymnasium.make("marl_hpo_env/digits-convnet-v0")
+
+
+def test_a_script_that_takes_a_name_alone_plays_on_the_table():
+    script = """
+import sys, gymnasium
+name = "marl_hpo_env:marl_hpo_env/digits-convnet-table-v1"
+single, envs = gymnasium.make(name), gymnasium.make_vec(name, num_envs=2)
+assert "marl_hpo_env" in sys.modules and single.unwrapped.evaluator.exhaustive and envs.evaluator.exhaustive
+import pettingzoo
+for kind in ("aec", "parallel"):
+    assert pettingzoo.make(kind, name.partition(":")[2]).unwrapped.evaluator.exhaustive
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
 
 
 def test_supersuit_pads_flattens_and_marks_agents():

@@ -387,7 +387,7 @@ def test_a_table_of_the_package_is_opened_by_its_name(tmp_path, monkeypatch, ref
     with refused("'smal'", "small"):
         Table.open("smal")
     monkeypatch.setattr(table, "_SHIPPED", tmp_path / "absent")
-    with refused("'small'", "none"):
+    with refused("'small'", "synthetic-orders-8"):
         Table.open("small")
 
 

@@ -125,7 +125,7 @@ class CoordinationGraph:
         self._maximiser = _Maximiser(space)
         self._posteriors: dict[str, _Posterior] = {}
         self._feasibility: _Posterior | None = None
-        self._feasible = np.zeros(0, dtype=np.bool_)
+        self._feasible: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._known: set[Design] = set()
         self._episodes: list[Episode] = []
         self._best = space.sample(self._rng)
@@ -192,7 +192,7 @@ class CoordinationGraph:
         rewards = self._values(None)
         self._best = self._episodes[int(rewards.argmax())].design
         values = {name: self._values(name) for name in objectives}
-        self._feasible = np.isfinite([rewards, *values.values()]).all(axis=0)
+        self._feasible = np.logical_and.reduce(np.isfinite([rewards, *values.values()]))
         apart = "feasibility" not in self.without and not self._feasible.all()
         if apart:
             self._feasibility = self._feasibility or _Posterior(self._terms, self.without)

@@ -354,8 +354,8 @@ def main(
                 progress.update(bar, advance=1)
     count = originals[0]["images"]
     text = (
-        f"# Beside Torch-Pruning\n\nResNet-18, a quarter as wide, trained on {count:,} images of CIFAR-10; means over {seeds} "
-        f"seeds, in brackets the lowest and the highest.\n\n{report(originals, results)}\n"
+        f"# Beside Torch-Pruning\n\nResNet-18, a quarter as wide, trained on {count:,} images of CIFAR-10; means over the "
+        f"seeds, {seeds} so far, in brackets the lowest and the highest.\n\n{report(originals, results)}\n"
         f"{measured_by(software(), f'{machine(CPU)}, 1 CPU core')}.\n"
     )
     (out / "report.md").write_text(text)

@@ -85,8 +85,8 @@ def compare(
         str | None,
         typer.Option(
             help="Separated by commas; settings stand behind a name, as in 'pairwise-q(update=averaged)'.",
-            show_default="the suite's; without one all but optuna-gp, optuna-mogp and smac, which are slow, and, where "
-            "the reward has one objective, those that seek more",
+            show_default="the suite's; without one all but optuna-gp, optuna-mogp and smac, which are slow, nevergrad "
+            "and, where the reward has one objective, those that seek more",
         ),
     ] = None,
     more_learners: Annotated[
@@ -412,13 +412,14 @@ def _names(
 
 
 def _default(several_objectives: bool) -> list[str]:
-    """Every learner but the slowest and, with one objective, those that are for several.
+    """Every learner but the slowest, Nevergrad's, and, with one objective, those that are for several.
 
-    Those of an extra that is not installed are left out, with a word."""
+    Nevergrad has an extra of its own, which most will not have installed. Those of an extra that is not installed are left
+    out, with a word."""
     from agents import learner
     from agents import learners as all_learners
 
-    passed = {"optuna-gp", "optuna-mogp", "smac"}
+    passed = {"nevergrad", "optuna-gp", "optuna-mogp", "smac"}
     if not several_objectives:
         passed |= {"optuna-motpe", "optuna-nsga2"}
     names = []

@@ -158,8 +158,8 @@ def main(
             progress.update(bar, advance=1)
     chosen = choose_device(device)
     text = (
-        f"# Shared weights beside trainings: {named.name}\n\nOn {len(named.splits.train[1]):,} images; means over {seeds} seeds, "
-        f"in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
+        f"# Shared weights beside trainings: {named.name}\n\nOn {len(named.splits.train[1]):,} images; means over the seeds, "
+        f"{seeds} so far, in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
         f"{measured_by(software(), f'{machine(chosen)}, {cores()} CPU cores')}.\n"
     )
     (out / "report.md").write_text(text)

@@ -303,11 +303,11 @@ class DesignEnvironment:
         Raises:
             InputError: if the render mode is "human": PettingZoo's tests make such an environment, whatever its modes are.
         """
-        if self.render_mode == "human":
-            raise _no_mode(self.render_mode)
         return None if self.render_mode is None else self._frame(self.game)
 
     def _frame(self, game: Game) -> Frame:
+        if self.render_mode == "human":
+            raise _no_mode(self.render_mode)
         if self.render_mode == "ansi":
             return game.render()
         from marl_hpo_env.environments.picture import picture

@@ -130,7 +130,7 @@ class VectorisedEnvironment(DesignEnvironment, VectorEnv[Any, npt.NDArray[np.int
 
     def render(self) -> tuple[Frame, ...] | None:  # type: ignore[override]
         """Of each game the design so far, as the render mode has it."""
-        if super().render() is None:
+        if self.render_mode is None:
             return None
         frames = []
         for state, turn in zip(self._state, self._turn, strict=True):

@@ -73,14 +73,25 @@ def test_a_setting_of_another_type_is_one_sentence(text, right, refused):
         learner(text)
 
 
+def installed(name):
+    """The learner; skips where the package that it is made of is not installed."""
+    try:
+        return learner(name)
+    except InputError as error:
+        if "needs the package" in str(error):
+            pytest.skip(str(error))
+        raise
+
+
 @pytest.mark.parametrize("name", learners())
 @pytest.mark.parametrize("seed", [None, -1, 1.5, "0", True])
 def test_every_learner_takes_whole_numbers_from_0_as_seeds(name, seed, refused):
     space = SearchSpace(
         [Layer("a", "Linear", {"out_features": (1, 2)}), Layer("b", "Linear", {"bias": (1, 2)}, ("a",))]
     )
+    made = installed(name)
     with refused("seed", repr(seed)):
-        learner(name).reset(space, seed)
+        made.reset(space, seed)
 
 
 @pytest.mark.parametrize("name", learners())
@@ -88,7 +99,7 @@ def test_every_learner_takes_numpy_s_integers_as_seeds(name):
     space = SearchSpace(
         [Layer("a", "Linear", {"out_features": range(9)}), Layer("b", "Linear", {"bias": range(9)}, ("a",))]
     )
-    first, second = learner(name), learner(name)
+    first, second = installed(name), installed(name)
     first.reset(space, 5)
     second.reset(space, np.int64(5))
     assert first.ask(3) == second.ask(3)
@@ -105,7 +116,7 @@ def test_every_learner_keeps_the_protocol(name):
     space = SearchSpace(
         [Layer("a", "Linear", {"out_features": (1, 2)}), Layer("b", "Linear", {"out_features": (1, 2)}, ("a",))]
     )
-    made = learner(name)
+    made = installed(name)
     made.reset(space, 0)
     designs = made.ask(3)
     assert 1 <= len(designs) <= 3

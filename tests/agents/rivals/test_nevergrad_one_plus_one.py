@@ -4,45 +4,21 @@ import sys
 
 import numpy as np
 import pytest
+from episodes import MIXED, told_of_widths, widest_is_best
 
-from agents import Episode
 from agents.rivals.nevergrad_one_plus_one import NevergradOnePlusOne
-from marl_hpo_env import Layer, SearchSpace
 
 pytest.importorskip("nevergrad", reason="needs the extra 'nevergrad'")
 
-SPACE = SearchSpace(
-    [
-        Layer("conv", "Conv2d", {"out_channels": (32, 8, 16), "kernel_size": ((1, 1), (3, 3))}),
-        Layer("fixed", "Dropout", {"p": (0.5,)}, ("conv",)),
-        Layer("fc", "Linear", {"out_features": (64, 16, 32, 8)}, ("fixed",)),
-    ]
-)
 
-
-def episode(design):
-    """The widest is the best, and a 1x1 kernel is terminated."""
-    values = SPACE.hyperparameters(design)
-    if values["conv"]["kernel_size"] == (1, 1):
-        return Episode(design, -2.0, {"validation_accuracy": float("nan")}, True)
-    reward = values["conv"]["out_channels"] / 64 + values["fc"]["out_features"] / 128
-    return Episode(design, reward, {"validation_accuracy": reward}, False)
-
-
-def run(seed, episodes=16):
-    learner = NevergradOnePlusOne()
-    learner.reset(SPACE, seed)
-    told = []
-    while len(told) < episodes and (designs := learner.ask(1)):
-        told += map(episode, designs)
-        learner.tell(told[-len(designs) :])
-    return told
+def run(seed):
+    return told_of_widths(NevergradOnePlusOne(), seed)
 
 
 def test_it_finds_better_designs_than_chance_and_replays_them():
     runs = [run(seed) for seed in range(3)]
     late = np.mean([each.reward for told in runs for each in told[8:]])
-    chance = np.mean([episode(SPACE.design_at(number)).reward for number in range(SPACE.size)])
+    chance = np.mean([widest_is_best(MIXED.design_at(number)).reward for number in range(MIXED.size)])
     assert late > chance
     assert [each.design for each in run(1)] == [each.design for each in runs[1]]
 

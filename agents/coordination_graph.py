@@ -47,7 +47,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import numbers
 from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
@@ -55,6 +54,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from agents.prior import Learned, OtherTasks, Prior, Source, ordered
 from agents.protocol import Episode, check_directions
 from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, non_dominated, whole_number
 
@@ -105,20 +105,29 @@ class CoordinationGraph:
             `"ranks"`, so that all scores are rewards, less their mean and divided by their deviation; `"thompson"`, so that
             weights are the posterior's mean; `"feasibility"`, so that designs that are not feasible rank lowest; `"gain"`, so
             that several objectives are weighed against each other once, at random.
+        prior: tables and stored runs of other tasks to learn from before it begins, as in `"runs/*+digits-convnet"`
+            (`agents/prior.py`).
 
     Raises:
-        InputError: for an unknown part.
+        InputError: for an unknown part, or a prior that is not there or cannot be read.
     """
 
-    def __init__(self, multi_objective: bool = False, without: str = "") -> None:
+    def __init__(self, multi_objective: bool = False, without: str = "", prior: str = "") -> None:
         self.multi_objective = multi_objective
         self.without = set(filter(None, without.split("+")))
         for part in self.without:
             if part not in PARTS:
                 raise InputError.unknown("part of coordination-graph", part, PARTS)
+        self._others = OtherTasks(prior, self._learned_from)
+        self._task: str | None = None
+
+    def prepare(self, task: str) -> None:
+        """The name of the task, of which it takes in nothing but what it is told."""
+        self._task = task
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Knows nothing but the prior."""
+        self._others.tell_of(space, self._task)
         self._space = space
         self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._terms = _Terms(space)
@@ -139,7 +148,7 @@ class CoordinationGraph:
         return designs
 
     def _choice(self) -> Design:
-        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.without)]
+        posteriors = list(self._posteriors.values()) or [self._begun(None)]
         heat = 0.0 if "thompson" in self.without else self._rng.random()
         several = self._feasibility is not None or (len(posteriors) > 1 and "gain" not in self.without)
         weights = self._rng.dirichlet(np.ones(len(posteriors)), WEIGHTINGS if several else 1)
@@ -201,12 +210,37 @@ class CoordinationGraph:
         for name, found in values.items():
             told = np.flatnonzero(np.isfinite(found)) if apart else np.arange(len(found))
             if len(told):
-                self._posterior(name or "reward").update(self._scores(found[told]), told)
+                self._posterior(name).update(self._scores(found[told]), told)
 
-    def _posterior(self, name: str) -> _Posterior:
+    def _posterior(self, objective: str | None) -> _Posterior:
+        name = objective or "reward"
         if name not in self._posteriors:
-            self._posteriors[name] = _Posterior(self._terms, self.without)
+            seen = list(self._episodes[0].objectives)
+            # A reward that sees one metric alone goes with it, whatever the other tasks were rewarded with.
+            self._posteriors[name] = self._begun(seen[0] if objective is None and len(seen) == 1 else objective)
         return self._posteriors[name]
+
+    def _begun(self, objective: str | None) -> _Posterior:
+        """What other tasks say of the reward, or of an objective."""
+        prior = self._others.prior(self._space, self._task, objective, PRIOR_STRENGTHS)
+        return _Posterior(self._terms, self.without, prior)
+
+    def _learned_from(self, source: Source, objective: str | None) -> Learned | None:
+        """What a learner without a prior, told of a source, knows in the end."""
+        if objective is not None and objective not in source.episodes[0].objectives:
+            return None
+        learner = CoordinationGraph(objective is not None, "+".join(self.without))
+        learner.reset(source.space, 0)
+        told = 0
+        while told < len(source.episodes):
+            learner.tell(source.episodes[told : told + max(10, told // 2)])
+            told = len(learner._episodes)
+        posterior, terms = learner._posteriors.get(objective or "reward"), learner._terms
+        if posterior is None:
+            return None
+        mean = posterior.draw(0.0, learner._rng)[: terms.count]
+        designs = terms.designs[posterior.told]
+        return Learned(posterior.strengths, terms.tables(mean).layers, designs, posterior.scores)
 
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
@@ -424,6 +458,17 @@ class _Terms:
             blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
         return np.concatenate(blocks)
 
+    def of_actions(self, layers: Sequence[Array]) -> Array:
+        """Weights u_l whose tables are these, per layer of mean 0."""
+        weights, start = np.zeros(self.count), self._shared
+        for kind in self._kinds:
+            values, actions = kind.features
+            start += len(kind.layers) * values.shape[1]
+            scaled = math.sqrt(1 - 1 / len(actions)) * np.concatenate([layers[layer] for layer in kind.layers])
+            weights[start : start + len(scaled)] = scaled
+            start += len(scaled)
+        return weights
+
     def _used_actions(self) -> Integers:
         """Which of all layers' actions each design uses: shape (designs, layers)."""
         return self._first_action + self.designs
@@ -459,7 +504,7 @@ def _value_blocks(layer: Layer) -> dict[Any, Array]:
     for position, (name, values) in enumerate(layer.choices.items()):
         if len(values) == 1:
             continue
-        if all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in values):
+        if ordered(values):
             above = [[action[position] >= step for step in sorted(values)[1:]] for action in layer.actions]
             blocks[layer.kind, name, len(values)] = np.array(above, dtype=float)
         else:
@@ -480,16 +525,23 @@ class _Posterior:
     """What is known of the weights from one score per design told.
 
     Attributes:
-        strengths: v_g per group, then the variance of the noise.
+        strengths: v_g per group, where there is a trend its variance, then the variance of the noise.
         inverse: of the scores' covariance, sum_g v_g K_g + 1 (for mu, which has variance 1) + noise.
         scores: per design.
+        told: which of the designs told the scores are of.
+
+    With a trend m, c m(x) is added to Eq. 1: c is normal, its mean the prior's trust, its variance one more strength.
     """
 
-    def __init__(self, terms: _Terms, without: Iterable[str] = ()) -> None:
+    def __init__(self, terms: _Terms, without: Iterable[str] = (), prior: Prior | None = None) -> None:
+        prior = prior or Prior(PRIOR_STRENGTHS)
         self._terms = terms
-        self._told = np.arange(len(terms))
-        self._used = np.array([group not in without for group in GROUPS] + [True])
-        self.strengths = np.where(self._used, PRIOR_STRENGTHS, 0.0)
+        self.told = np.arange(len(terms))
+        self._trust, self._trend = prior.trust, None if prior.trend is None else terms.of_actions(prior.trend)
+        self._medians = prior.medians
+        trend_and_noise = [True] * (len(self._medians) - len(GROUPS))
+        self._used = np.array([group not in without for group in GROUPS] + trend_and_noise)
+        self.strengths = np.where(self._used, self._medians, 0.0)
         self.inverse: npt.NDArray[np.floating[Any]] = np.zeros((0, 0))
         self.scores: Array = np.zeros(0)
         self._learned = 0
@@ -502,7 +554,7 @@ class _Posterior:
             told: which of the designs told they are of, those before in front; all where None.
         """
         self.scores = scores
-        self._told = np.arange(len(scores)) if told is None else told
+        self.told = np.arange(len(scores)) if told is None else told
         if len(scores) >= RELEARN * self._learned:
             self._learned = len(scores)
             for _ in range(2):
@@ -515,7 +567,17 @@ class _Posterior:
 
     def _grams(self) -> Array:
         grams = self._terms.grams
-        return grams if len(self._told) == len(self._terms) else grams[:, self._told[:, None], self._told]
+        grams = grams if len(self.told) == len(self._terms) else grams[:, self.told[:, None], self.told]
+        if self._trend is None:
+            return grams
+        trend = self._trend_values()
+        return np.concatenate([grams, np.outer(trend, trend)[None]])
+
+    def _trend_values(self) -> Array:
+        """m of the designs told; 0 where there is no trend."""
+        if self._trend is None:
+            return np.zeros(len(self.told))
+        return self._terms.values(self._terms.tables(self._trend))[self.told]
 
     def _covariance(self) -> Array:
         covariance = np.tensordot(self.strengths[:-1], self._grams(), 1) + 1.0
@@ -524,7 +586,11 @@ class _Posterior:
 
     def _append(self, new: int) -> None:
         """The inverse with one more row and column, from the one without."""
-        covariance = self.strengths[:-1] @ self._terms.grams[:, self._told[new], self._told[: new + 1]] + 1.0
+        grams = self._terms.grams[:, self.told[new], self.told[: new + 1]]
+        covariance = self.strengths[: len(GROUPS)] @ grams + 1.0
+        if self._trend is not None:
+            trend = self._trend_values()
+            covariance += self.strengths[len(GROUPS)] * trend[new] * trend[: new + 1]
         projected = self.inverse @ covariance[:new]
         rest = covariance[new] + self.strengths[-1] - projected @ covariance[:new]
         corner = np.append(projected, -1.0)
@@ -532,13 +598,13 @@ class _Posterior:
 
     def _newton_step(self) -> None:
         """One step up the marginal likelihood of the logarithms of the strengths, times their prior."""
-        alpha, grams = self.inverse @ self.scores, self._grams()
+        alpha, grams = self.inverse @ (self.scores - self._trust * self._trend_values()), self._grams()
         pushed = np.stack([*(gram @ alpha for gram in grams), alpha])
         traces = np.array([*(np.vdot(gram, self.inverse) for gram in grams), np.trace(self.inverse)])
         used, v = self._used, self.strengths[self._used]
         slope = v * (pushed @ alpha - traces)[used] / 2
         information = np.outer(v, v) * (pushed @ self.inverse @ pushed.T)[np.ix_(used, used)] / 2
-        slope -= np.log(v / PRIOR_STRENGTHS[used]) / PRIOR_DEVIATION**2
+        slope -= np.log(v / self._medians[used]) / PRIOR_DEVIATION**2
         information += np.eye(len(v)) / PRIOR_DEVIATION**2
         self.strengths[used] = v * np.exp(np.clip(np.linalg.solve(information, slope), -1, 1))
         self.strengths[-1] = max(self.strengths[-1], LEAST_NOISE)
@@ -547,13 +613,18 @@ class _Posterior:
         """Weights drawn from the posterior (Eq. 4), their deviation from its mean multiplied by `heat`, 0 to 1."""
         variances = self.strengths[self._terms.group] * self._terms.share
         sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
+        if self._trend is not None:
+            sample += (self._trust + heat * math.sqrt(self.strengths[-2]) * rng.standard_normal()) * self._trend
         if not len(self.scores):
             return np.asarray(sample)
         error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
-        residual = self.scores - self._terms.values(self._terms.tables(sample))[self._told] - error
+        residual = self.scores - self._terms.values(self._terms.tables(sample))[self.told] - error
         pulls = np.zeros(len(self._terms))
-        pulls[self._told] = self.inverse @ residual
-        return np.asarray(sample + variances * self._terms.transposed(pulls))
+        pulls[self.told] = self.inverse @ residual
+        sample = sample + variances * self._terms.transposed(pulls)
+        if self._trend is not None:
+            sample += self.strengths[-2] * (self._trend_values() @ pulls[self.told]) * self._trend
+        return np.asarray(sample)
 
 
 # --- choosing the design -------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 from rich.progress import Progress
 
 from agents import Callback, Episode
+from agents.episodes_file import EpisodesFile
 from agents.playing import episode_of
-from experiments.tuning.episodes import EpisodesFile
 from marl_hpo_env import Design, Trial
 
 PHASES = ("exploration", "exploration-exploitation")

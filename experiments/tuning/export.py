@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from experiments.tuning.episodes import read_episodes
+from agents.episodes_file import read_episodes
 from experiments.tuning.overview import opened, readable
 from experiments.tuning.report import short_name
 from experiments.tuning.run import Run

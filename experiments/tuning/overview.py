@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
+from agents.episodes_file import Line, best_of, read_episodes
 from experiments.text_tables import markdown_section, print_table
-from experiments.tuning.episodes import Line, best_of, read_episodes
 from experiments.tuning.page import write_page
 from experiments.tuning.report import COLUMNS, comparison, layers, publish
 from experiments.tuning.run import NETWORK, Run, is_run, replace_text, runs_in

@@ -9,7 +9,7 @@ from html import escape
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from experiments.tuning.episodes import Line, read_episodes
+from agents.episodes_file import Line, read_episodes
 from experiments.tuning.pictures import columns_of, places
 from experiments.tuning.report import layers, short_name, short_value
 from experiments.tuning.run import Run, replace_text

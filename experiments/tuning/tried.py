@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from experiments.tuning.episodes import read_episodes
+from agents.episodes_file import read_episodes
 from experiments.tuning.run import Run
 from marl_hpo_env import METRICS, Design, Store, Trial
 from marl_hpo_env.reward import Objective

@@ -14,11 +14,11 @@ from rich.console import Console
 from torch import nn
 
 from agents import Episode, Learner, PairwiseQ, play
+from agents.episodes_file import EpisodesFile
 from agents.playing import EPISODES_PER_EVALUATION, begin
 from experiments.progress import at_work, progress_bar
 from experiments.provenance import command
 from experiments.tuning.callbacks import Kept, Shown
-from experiments.tuning.episodes import EpisodesFile
 from experiments.tuning.evaluators import Machines, evaluator_of, pace
 from experiments.tuning.limits import BATCH
 from experiments.tuning.logs import Log

@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from agents import Callback, learner
-from experiments.tuning.episodes import read_episodes
+from agents.episodes_file import read_episodes
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.overview import opened

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from agents import Episode, learner
-from experiments.tuning.episodes import EpisodesFile
+from agents.episodes_file import EpisodesFile
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.page import write_page

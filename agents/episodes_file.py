@@ -8,9 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from agents import Episode
-from marl_hpo_env import InputError
-from marl_hpo_env.errors import first_line
+from agents.protocol import Episode
+from marl_hpo_env import InputError, first_line
 
 
 class EpisodesFile:

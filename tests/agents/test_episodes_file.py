@@ -7,7 +7,7 @@ import math
 import pytest
 
 from agents import Episode
-from experiments.tuning.episodes import EpisodesFile, best_of, read_episodes
+from agents.episodes_file import EpisodesFile, best_of, read_episodes
 
 
 def episode(design, reward, terminated=False):

@@ -54,7 +54,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.prior import Learned, OtherTasks, Prior, Source, ordered
+from agents.prior import REWARD, Learned, OtherTasks, Prior, Source, ordered
 from agents.protocol import Episode, check_directions
 from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, non_dominated, whole_number
 
@@ -213,7 +213,7 @@ class CoordinationGraph:
                 self._posterior(name).update(self._scores(found[told]), told)
 
     def _posterior(self, objective: str | None) -> _Posterior:
-        name = objective or "reward"
+        name = objective or REWARD
         if name not in self._posteriors:
             seen = list(self._episodes[0].objectives)
             # A reward that sees one metric alone goes with it, whatever the other tasks were rewarded with.
@@ -225,22 +225,24 @@ class CoordinationGraph:
         prior = self._others.prior(self._space, self._task, objective, PRIOR_STRENGTHS)
         return _Posterior(self._terms, self.without, prior)
 
-    def _learned_from(self, source: Source, objective: str | None) -> Learned | None:
-        """What a learner without a prior, told of a source, knows in the end."""
-        if objective is not None and objective not in source.episodes[0].objectives:
-            return None
-        learner = CoordinationGraph(objective is not None, "+".join(self.without))
+    @property
+    def learned_from(self) -> str:
+        """A digest of the prior's sources; empty where there is none."""
+        return self._others.digest
+
+    def _learned_from(self, source: Source, multi_objective: bool) -> dict[str, Learned]:
+        """What a learner without a prior knows of the reward, or of each objective, when it was told all of a source."""
+        learner = CoordinationGraph(multi_objective and bool(source.episodes[0].objectives), "+".join(self.without))
         learner.reset(source.space, 0)
-        told = 0
-        while told < len(source.episodes):
-            learner.tell(source.episodes[told : told + max(10, told // 2)])
-            told = len(learner._episodes)
-        posterior, terms = learner._posteriors.get(objective or "reward"), learner._terms
-        if posterior is None:
-            return None
-        mean = posterior.draw(0.0, learner._rng)[: terms.count]
-        designs = terms.designs[posterior.told]
-        return Learned(posterior.strengths, terms.tables(mean).layers, designs, posterior.scores)
+        while episodes := source.episodes[len(learner._episodes) :]:
+            # In growing portions, as its strengths are learned by a few steps at each.
+            learner.tell(episodes[: max(10, len(learner._episodes) // 2)])
+        known = {}
+        for name, posterior in learner._posteriors.items():
+            mean = posterior.draw(0.0, learner._rng)[: learner._terms.count]
+            designs = learner._terms.designs[posterior.told]
+            known[name] = Learned(posterior.strengths, learner._terms.tables(mean).layers, designs, posterior.scores)
+        return known
 
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""

@@ -28,7 +28,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from glob import glob
 from numbers import Real
 from pathlib import Path
@@ -52,10 +52,13 @@ Worth = dict[Hyperparameter, list[dict[Any, float]]]
 MOST_DESIGNS = 300
 """Of a source; of more, so many are drawn."""
 
+REWARD = "reward"
+"""What is learned of it stands under this name; of an objective, under the objective's."""
+
 TRUST = 0.5
 """Mean of c before there are two tasks to compare."""
 
-TRUST_VARIANCE = 0.1
+TRUST_VARIANCE = 0.3
 """Its variance."""
 
 
@@ -135,7 +138,7 @@ def _named(text: str) -> list[Source]:
     paths = [Path(path) for path in sorted(glob(os.path.expanduser(text)))]
     pattern = any(sign in text for sign in "*?[")
     if not paths and not pattern and os.sep not in text:
-        return [_of_table(text)]
+        return [_of_table(text, 0)]
     found = [source for path in paths for source in _inside(path)]
     if found:
         return found
@@ -149,36 +152,37 @@ def _named(text: str) -> list[Source]:
 def _inside(path: Path) -> Iterable[Source]:
     """What there is at a path: a table, one run, or those of a folder."""
     if path.suffix in (".npz", ".json"):
-        return [_of_table(path)]
+        return [_of_table(str(path), path.stat().st_mtime_ns)]
     settings = [path / "settings.json", *sorted(path.glob("[!.]*/settings.json"))]
     return filter(None, (_of_run(one.parent) for one in settings if one.is_file()))
 
 
-def _of_table(name: Path | str) -> Source:
+@lru_cache(maxsize=16)  # others' files take seconds, and a comparison makes a learner for every run
+def _of_table(name: str, changed: int) -> Source:
+    """Of a table's random designs, rewarded as its task is; read again when it has `changed`."""
     table = Table.open(name)
     evaluator = TableEvaluator(table)
     game: Any = env(evaluator.task, evaluator=evaluator, seed=table.seeds[0], epochs=table.epochs).unwrapped
-    numbers = range(table.space.size)
-    designs = [table.space.design_at(number) for number in _some(numbers)]
+    designs = [table.space.design_at(number) for number in _some(range(table.space.size))]
     episodes = [episode_of(game, trial) for trial in game.evaluate(designs)]
-    return Source(str(name), table.task_name, table.space, episodes)
+    return Source(name, table.task_name, table.space, episodes)
 
 
 def _of_run(folder: Path) -> Source | None:
     """The distinct designs of all learners of a run; None where nothing was played yet."""
+    episodes: dict[Design, Episode] = {}
     try:
         settings = json.loads((folder / "settings.json").read_text())
         space, task = SearchSpace.described(settings["space"]), str(settings["task"])
         directions, penalty = dict(settings["directions"]), settings.get("penalty")
+        for path in sorted(folder.glob("episodes-*.csv")):
+            for line in read_episodes(path):
+                design = space.check(line.design(len(space)))
+                broken = not line.terminated and line.reward == penalty
+                objectives = line.objectives(len(space))
+                episodes[design] = Episode(design, line.reward, objectives, line.terminated, directions, broken)
     except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
         raise InputError(f"The run {str(folder)!r} cannot be read for a prior: {first_line(error)}.") from error
-    episodes: dict[Design, Episode] = {}
-    for path in sorted(folder.glob("episodes-*.csv")):
-        for line in read_episodes(path):
-            design = space.check(line.design(len(space)))
-            broken = not line.terminated and line.reward == penalty
-            objectives = line.objectives(len(space))
-            episodes[design] = Episode(design, line.reward, objectives, line.terminated, directions, broken)
     chosen = _some(sorted(episodes))
     return Source(str(folder), task, space, [episodes[design] for design in chosen]) if chosen else None
 
@@ -197,17 +201,16 @@ class OtherTasks:
 
     Args:
         prior: as `sources` takes it.
-        learn: what a learner learns from a source of the reward, or of the objective with this name; None where the source has
-            no such objective.
+        learn: what a learner learns from a source of the reward (False), or of each objective by its name (True).
 
     Raises:
         InputError: as `sources`.
     """
 
-    def __init__(self, prior: str, learn: Callable[[Source, str | None], Learned | None]) -> None:
+    def __init__(self, prior: str, learn: Callable[[Source, bool], Mapping[str, Learned]]) -> None:
         self._sources = sources(prior)
         self._learn = learn
-        self._learned: dict[tuple[str, str | None], Learned | None] = {}
+        self._known: dict[tuple[str, bool], Mapping[str, Learned]] = {}
 
     @property
     def digest(self) -> str:
@@ -223,36 +226,36 @@ class OtherTasks:
             objective: its name; None for the reward.
             medians: of the strengths and the noise where nothing is known.
         """
-        by_task: dict[str, list[tuple[Source, Learned]]] = {}
+        by_task: dict[str, list[tuple[SearchSpace, Learned]]] = {}
         for source in self._sources:
-            if source.task != task and (learned := self._of(source, objective)) is not None:
-                by_task.setdefault(source.task, []).append((source, learned))
+            learned = None if source.task == task else self._learned(source, objective)
+            if learned is not None:
+                by_task.setdefault(source.task, []).append((source.space, learned))
         if not by_task:
             return Prior(medians)
-        logarithms = [np.log(medians)]
-        worths = {}
-        for name, members in by_task.items():
-            found = [np.where(of.strengths > 0, of.strengths, medians) for _, of in members]
-            logarithms.append(np.log(found).mean(axis=0))
-            worths[name] = [_worth(source.space, of.tables) for source, of in members]
-        known = np.exp(np.mean(logarithms, axis=0))
+        logarithms = [
+            np.mean([np.log(np.where(of.strengths > 0, of.strengths, medians)) for _, of in members], axis=0)
+            for members in by_task.values()
+        ]
+        known = np.exp(np.mean([np.log(medians), *logarithms], axis=0))
+        worths = {task: [_worth(space, of.tables) for space, of in members] for task, members in by_task.items()}
         trend = _trend(space, list(worths.values()))
         if trend is None:
             return Prior(known)
-        agreements = []
+        trusts = [TRUST]
         for name, members in by_task.items():
-            others = [of_other for other, of_other in worths.items() if other != name]
-            agreements += [_agreement(source.space, of, others) for source, of in members]
-        trusts = np.array([TRUST, *filter(None, agreements)])
-        trust = float(trusts.mean())
-        variance = (TRUST_VARIANCE + ((trusts[1:] - trust) ** 2).sum()) / len(trusts)
+            others = [worth for other, worth in worths.items() if other != name]
+            found = [_correlation(of, _trend(of_task, others)) for of_task, of in members]
+            trusts += [float(np.mean(of)) for of in [[each for each in found if each is not None]] if of]
+        trust = float(np.mean(trusts))
+        variance = (TRUST_VARIANCE + sum((each - trust) ** 2 for each in trusts[1:])) / len(trusts)
         return Prior(np.array([*known[:-1], variance, known[-1]]), trust, trend)
 
-    def _of(self, source: Source, objective: str | None) -> Learned | None:
-        key = source.digest, objective
-        if key not in self._learned:
-            self._learned[key] = self._learn(source, objective)
-        return self._learned[key]
+    def _learned(self, source: Source, objective: str | None) -> Learned | None:
+        key = source.digest, objective is not None
+        if key not in self._known:
+            self._known[key] = self._learn(source, objective is not None)
+        return self._known[key].get(objective or REWARD)
 
     def tell_of(self, space: SearchSpace, task: str | None) -> None:
         """Warns of sources that are left out, and where none has a hyperparameter in common with the space."""
@@ -262,11 +265,10 @@ class OtherTasks:
             warnings.warn(
                 f"The prior leaves out what is of the task {task!r} itself: {', '.join(map(repr, own))}.", stacklevel=3
             )
-        known = {key for source in others for key in _found_in(source.space)}
-        if others and known.isdisjoint(_found_in(space)):
+        if others and all(_found_in(source.space).keys().isdisjoint(_found_in(space)) for source in others):
             warnings.warn(
-                "No task of the prior has a kind of layer with a hyperparameter of this one's; it says how strong effects are, "
-                "and not of which values.",
+                "No task of the prior has a layer of a kind, with a hyperparameter, that this one has; so it says how strong "
+                "effects are, and not which values are good.",
                 stacklevel=3,
             )
 
@@ -365,10 +367,9 @@ def _shrunk(said: Array) -> Array:
     return np.asarray(mean * max(0.0, 1 - between / (len(said) * square)))
 
 
-def _agreement(space: SearchSpace, learned: Learned, others: Sequence[Sequence[Worth]]) -> float | None:
-    """The correlation of a source's scores with the trend of other tasks; None where there is none."""
-    trend = _trend(space, others) if others else None
-    if trend is None or not learned.scores.std():
+def _correlation(learned: Learned, trend: Sequence[Array] | None) -> float | None:
+    """Of a source's scores with the trend of other tasks; None where there is none."""
+    if trend is None:
         return None
     values = np.sum([table[learned.designs[:, layer]] for layer, table in enumerate(trend)], axis=0)
-    return float(np.corrcoef(values, learned.scores)[0, 1]) if values.std() else None
+    return float(np.corrcoef(values, learned.scores)[0, 1]) if values.std() and learned.scores.std() else None

@@ -250,12 +250,14 @@ class _Timed:
 
 @cache
 def code_of(name: str) -> str:
-    """A digest of the module in which a learner is written.
+    """A digest of the module in which a learner is written, and of what it has learned from other tasks.
 
     Raises:
         InputError: if there is no such learner.
     """
-    return hashlib.sha256(inspect.getsource(sys.modules[type(learner(name)).__module__]).encode()).hexdigest()
+    made = learner(name)
+    learned_from = getattr(made, "learned_from", "")
+    return hashlib.sha256(f"{inspect.getsource(sys.modules[type(made).__module__])}{learned_from}".encode()).hexdigest()
 
 
 def basis(contest: Contest) -> str:

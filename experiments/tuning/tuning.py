@@ -162,6 +162,7 @@ class Tuning:
             taken={},
             ended=None,
             directions=self.env.directions,
+            penalty=self.reward.penalty,
             constraints=[str(constraint) for constraint in getattr(self.reward, "constraints", ())],
         )
 

@@ -569,6 +569,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
             for what in ("slices and trainings", "regret in points of mean test accuracy")
         ),
     ),
+    "prior": partial(_copied, "prior", "# Knowledge from other tasks"),
     "learner-sampler": partial(
         _once_measured,
         "learner-sampler",

@@ -42,7 +42,7 @@ from marl_hpo_env.tables.table import shipped
 app = new_app()
 
 ACCURACY = (("validation_accuracy", 1.0),)
-FILES = ("nas-bench-macro_cifar10.json", "channel-bench-macro_resnet_cifar10.json")
+FILES = ("nas-bench-macro_cifar10.json", "Results_ResNet.json")
 """Tables of others, played too where they lie in the current folder."""
 
 FAMILIES: Mapping[str, Mapping[str, Any]] = {
@@ -88,6 +88,7 @@ def write_run(
 ) -> None:
     """A run of random designs, as tuning keeps it, with rewards and objectives multiplied by `sign`."""
     identity = {"learner": "random", "seed": 0}
+    folder.mkdir(parents=True, exist_ok=True)
     run = Run.claim(folder, task, identity, task=task, space=space.describe(), directions=dict(directions))
     with EpisodesFile(run.episodes("random"), list(directions), space.names) as file:
         for each in episodes:

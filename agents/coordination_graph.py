@@ -54,7 +54,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.prior import REWARD, Learned, OtherTasks, Prior, Source, ordered
+from agents.prior import REWARD, TREND_MEAN, Learned, OtherTasks, Prior, Source, ordered
 from agents.protocol import Episode, check_directions
 from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, non_dominated, whole_number
 
@@ -240,8 +240,7 @@ class CoordinationGraph:
         known = {}
         for name, posterior in learner._posteriors.items():
             mean = posterior.draw(0.0, learner._rng)[: learner._terms.count]
-            designs = learner._terms.designs[posterior.told]
-            known[name] = Learned(posterior.strengths, learner._terms.tables(mean).layers, designs, posterior.scores)
+            known[name] = Learned(posterior.strengths, learner._terms.tables(mean).layers)
         return known
 
     def _values(self, objective: str | None) -> Array:
@@ -530,16 +529,15 @@ class _Posterior:
         strengths: v_g per group, where there is a trend its variance, then the variance of the noise.
         inverse: of the scores' covariance, sum_g v_g K_g + 1 (for mu, which has variance 1) + noise.
         scores: per design.
-        told: which of the designs told the scores are of.
 
-    With a trend m, c m(x) is added to Eq. 1: c is normal, its mean the prior's trust, its variance one more strength.
+    With a trend m, c m(x) is added to Eq. 1 (`agents/prior.py`): c is normal, and its variance one more strength.
     """
 
     def __init__(self, terms: _Terms, without: Iterable[str] = (), prior: Prior | None = None) -> None:
         prior = prior or Prior(PRIOR_STRENGTHS)
         self._terms = terms
-        self.told = np.arange(len(terms))
-        self._trust, self._trend = prior.trust, None if prior.trend is None else terms.of_actions(prior.trend)
+        self._told = np.arange(len(terms))
+        self._trend = None if prior.trend is None else terms.of_actions(prior.trend)
         self._medians = prior.medians
         trend_and_noise = [True] * (len(self._medians) - len(GROUPS))
         self._used = np.array([group not in without for group in GROUPS] + trend_and_noise)
@@ -556,7 +554,7 @@ class _Posterior:
             told: which of the designs told they are of, those before in front; all where None.
         """
         self.scores = scores
-        self.told = np.arange(len(scores)) if told is None else told
+        self._told = np.arange(len(scores)) if told is None else told
         if len(scores) >= RELEARN * self._learned:
             self._learned = len(scores)
             for _ in range(2):
@@ -569,7 +567,7 @@ class _Posterior:
 
     def _grams(self) -> Array:
         grams = self._terms.grams
-        grams = grams if len(self.told) == len(self._terms) else grams[:, self.told[:, None], self.told]
+        grams = grams if len(self._told) == len(self._terms) else grams[:, self._told[:, None], self._told]
         if self._trend is None:
             return grams
         trend = self._trend_values()
@@ -578,8 +576,8 @@ class _Posterior:
     def _trend_values(self) -> Array:
         """m of the designs told; 0 where there is no trend."""
         if self._trend is None:
-            return np.zeros(len(self.told))
-        return self._terms.values(self._terms.tables(self._trend))[self.told]
+            return np.zeros(len(self._told))
+        return self._terms.values(self._terms.tables(self._trend))[self._told]
 
     def _covariance(self) -> Array:
         covariance = np.tensordot(self.strengths[:-1], self._grams(), 1) + 1.0
@@ -588,7 +586,7 @@ class _Posterior:
 
     def _append(self, new: int) -> None:
         """The inverse with one more row and column, from the one without."""
-        grams = self._terms.grams[:, self.told[new], self.told[: new + 1]]
+        grams = self._terms.grams[:, self._told[new], self._told[: new + 1]]
         covariance = self.strengths[: len(GROUPS)] @ grams + 1.0
         if self._trend is not None:
             trend = self._trend_values()
@@ -600,7 +598,7 @@ class _Posterior:
 
     def _newton_step(self) -> None:
         """One step up the marginal likelihood of the logarithms of the strengths, times their prior."""
-        alpha, grams = self.inverse @ (self.scores - self._trust * self._trend_values()), self._grams()
+        alpha, grams = self.inverse @ (self.scores - TREND_MEAN * self._trend_values()), self._grams()
         pushed = np.stack([*(gram @ alpha for gram in grams), alpha])
         traces = np.array([*(np.vdot(gram, self.inverse) for gram in grams), np.trace(self.inverse)])
         used, v = self._used, self.strengths[self._used]
@@ -616,16 +614,16 @@ class _Posterior:
         variances = self.strengths[self._terms.group] * self._terms.share
         sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
         if self._trend is not None:
-            sample += (self._trust + heat * math.sqrt(self.strengths[-2]) * rng.standard_normal()) * self._trend
+            sample += (TREND_MEAN + heat * math.sqrt(self.strengths[-2]) * rng.standard_normal()) * self._trend
         if not len(self.scores):
             return np.asarray(sample)
         error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
-        residual = self.scores - self._terms.values(self._terms.tables(sample))[self.told] - error
+        residual = self.scores - self._terms.values(self._terms.tables(sample))[self._told] - error
         pulls = np.zeros(len(self._terms))
-        pulls[self.told] = self.inverse @ residual
+        pulls[self._told] = self.inverse @ residual
         sample = sample + variances * self._terms.transposed(pulls)
         if self._trend is not None:
-            sample += self.strengths[-2] * (self._trend_values() @ pulls[self.told]) * self._trend
+            sample += self.strengths[-2] * (self._trend_values() @ pulls[self._told]) * self._trend
         return np.asarray(sample)
 
 

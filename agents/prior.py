@@ -1,17 +1,17 @@
 """What tables and stored runs of other tasks say of a new one: a prior for `coordination-graph`.
 
-Layers of other networks have hyperparameters of the same kind and name. What their values are worth there, from the lowest to
-the highest, makes a *trend* m(x) over the designs x of this task: a sum over layers and hyperparameters, of mean 0 and variance
-1. The learner adds c m(x) to its score. How far the trend holds, c, is learned from this task's own scores, like all else: one
-that misleads is soon left aside, or turned round.
+Layers of other networks have hyperparameters of the same kind and name. What their values are worth there makes a *trend* m(x)
+over the designs x of this task: a sum over layers and hyperparameters, of mean 0 and variance 1. The learner adds c m(x) to its
+score, and c is normal with a positive mean. How far the trend holds is thus learned from this task's own scores, like all else:
+one that misleads is soon left aside, or turned round.
 
-**Values.** The value of a number is its rank, from 0 for the lowest to 1 for the highest; between the ranks of another task's
-values it is interpolated. Of other values those count that are equal. A hyperparameter's worth is the mean over the tasks,
-multiplied by how far they agree, 1 - (variance between them) / (tasks x square of the mean), or 0 where that is below (James
-and Stein, 1961). What has no namesake there has no part in m.
+**Values.** A layer's terms t_l of Eq. 1 in another task, as that task's scores leave them, are averaged over the actions that
+have the same value. The value of a number is its rank, from 0 for the lowest to 1 for the highest, and the place of a layer its
+depth, from 0 for the first to 1 for the last of those that have the hyperparameter; between ranks and depths it is interpolated.
+Of values that are no numbers those count that are equal. A hyperparameter without a namesake there has no part in m.
 
-**Trust.** c is normal. Its mean and variance are those of the correlations of each source's scores with the trend of the other
-tasks, with `TRUST` and `TRUST_VARIANCE` counted as those of one task more.
+**Tasks.** What they say of a hyperparameter is averaged, and multiplied by how far they agree: 1 - (variance between tasks) /
+(tasks x square of the mean), or 0 where that is below (James and Stein, 1961).
 
 **Strengths.** The prior median of a strength is the geometric mean of what the tasks came to, with the median that the learner
 has without them counted as one task more.
@@ -55,24 +55,19 @@ MOST_DESIGNS = 300
 REWARD = "reward"
 """What is learned of it stands under this name; of an objective, under the objective's."""
 
-TRUST = 0.5
-"""Mean of c before there are two tasks to compare."""
-
-TRUST_VARIANCE = 0.3
-"""Its variance."""
+TREND_MEAN, TREND_VARIANCE = 0.5, 0.3
+"""Of c: its mean, and the prior median of its variance, which is learned as the strengths are."""
 
 
 class Prior(NamedTuple):
     """What is known before the first episode.
 
     Args:
-        medians: of the strengths, of the trend's variance if there is a trend, and of the noise.
-        trust: the mean of c.
+        medians: of the strengths, of the variance of c if there is a trend, and of the noise.
         trend: per layer, what each action adds to m; None where no hyperparameter is in common.
     """
 
     medians: Array
-    trust: float = 0.0
     trend: list[Array] | None = None
 
 
@@ -82,14 +77,10 @@ class Learned(NamedTuple):
     Args:
         strengths: with the variance of the noise at the end; 0 for what the learner does without.
         tables: per layer, what each of its actions is worth.
-        designs: shape (n, layers).
-        scores: of these designs.
     """
 
     strengths: Array
     tables: list[Array]
-    designs: npt.NDArray[np.intp]
-    scores: Array
 
 
 @dataclass(frozen=True)
@@ -122,20 +113,22 @@ def sources(prior: str) -> list[Source]:
     """The tables and runs that a text names.
 
     Args:
-        prior: joined by `+`: names of tables, files of tables, folders of runs, folders of one run, or patterns of such
-            files and folders, as in `"runs/*+digits-convnet"`.
+        prior: names of tables, files of tables, folders of runs, folders of one run, or patterns of such files and folders,
+            joined by `+` as in `"runs/*+digits-convnet"`.
 
     Raises:
         InputError: if one is not there or is none of these, or cannot be read.
     """
-    found = {
-        source.digest: source for text in filter(None, map(str.strip, prior.split("+"))) for source in _named(text)
-    }
-    return list(found.values())
+    texts = [prior] if _there(prior) else [text.strip() for text in prior.split("+") if text.strip()]
+    return list({source.digest: source for text in texts for source in _named(text)}.values())
+
+
+def _there(text: str) -> list[Path]:
+    return [Path(path) for path in sorted(glob(os.path.expanduser(text)))]
 
 
 def _named(text: str) -> list[Source]:
-    paths = [Path(path) for path in sorted(glob(os.path.expanduser(text)))]
+    paths = _there(text)
     pattern = any(sign in text for sign in "*?[")
     if not paths and not pattern and os.sep not in text:
         return [_of_table(text, 0)]
@@ -226,30 +219,19 @@ class OtherTasks:
             objective: its name; None for the reward.
             medians: of the strengths and the noise where nothing is known.
         """
-        by_task: dict[str, list[tuple[SearchSpace, Learned]]] = {}
+        strengths: dict[str, list[Array]] = {}
+        worths: dict[str, list[Worth]] = {}
         for source in self._sources:
             learned = None if source.task == task else self._learned(source, objective)
             if learned is not None:
-                by_task.setdefault(source.task, []).append((source.space, learned))
-        if not by_task:
-            return Prior(medians)
-        logarithms = [
-            np.mean([np.log(np.where(of.strengths > 0, of.strengths, medians)) for _, of in members], axis=0)
-            for members in by_task.values()
-        ]
-        known = np.exp(np.mean([np.log(medians), *logarithms], axis=0))
-        worths = {task: [_worth(space, of.tables) for space, of in members] for task, members in by_task.items()}
+                found = np.where(learned.strengths > 0, learned.strengths, medians)
+                strengths.setdefault(source.task, []).append(np.log(found))
+                worths.setdefault(source.task, []).append(_worth(source.space, learned.tables))
+        known = np.exp(np.mean([np.log(medians), *(np.mean(of, axis=0) for of in strengths.values())], axis=0))
         trend = _trend(space, list(worths.values()))
         if trend is None:
             return Prior(known)
-        trusts = [TRUST]
-        for name, members in by_task.items():
-            others = [worth for other, worth in worths.items() if other != name]
-            found = [_correlation(of, _trend(of_task, others)) for of_task, of in members]
-            trusts += [float(np.mean(of)) for of in [[each for each in found if each is not None]] if of]
-        trust = float(np.mean(trusts))
-        variance = (TRUST_VARIANCE + sum((each - trust) ** 2 for each in trusts[1:])) / len(trusts)
-        return Prior(np.array([*known[:-1], variance, known[-1]]), trust, trend)
+        return Prior(np.array([*known[:-1], TREND_VARIANCE, known[-1]]), trend)
 
     def _learned(self, source: Source, objective: str | None) -> Learned | None:
         key = source.digest, objective is not None
@@ -365,11 +347,3 @@ def _shrunk(said: Array) -> Array:
         return np.asarray(mean)
     between = ((said - mean) ** 2).sum() / (len(said) - 1)
     return np.asarray(mean * max(0.0, 1 - between / (len(said) * square)))
-
-
-def _correlation(learned: Learned, trend: Sequence[Array] | None) -> float | None:
-    """Of a source's scores with the trend of other tasks; None where there is none."""
-    if trend is None:
-        return None
-    values = np.sum([table[learned.designs[:, layer]] for layer, table in enumerate(trend)], axis=0)
-    return float(np.corrcoef(values, learned.scores)[0, 1]) if values.std() and learned.scores.std() else None

@@ -9,7 +9,7 @@ import pytest
 from agents import CoordinationGraph, Episode, learner
 from agents.coordination_graph import PRIOR_STRENGTHS, _Posterior, _Terms
 from agents.episodes_file import EpisodesFile
-from agents.prior import TRUST, TRUST_VARIANCE, Learned, OtherTasks, Prior, _shrunk, sources
+from agents.prior import TREND_MEAN, TREND_VARIANCE, Learned, OtherTasks, Prior, _shrunk, sources
 from agents.testing import LearnerConformance
 from marl_hpo_env import Layer, SearchSpace, Table
 from marl_hpo_env.tables.synthetic import SyntheticTable, synthetic_table
@@ -99,6 +99,8 @@ def test_a_pattern_names_runs_tables_and_folders_of_runs_and_passes_over_the_res
     assert len(found[2].episodes) == len({each.design for each in found[2].episodes}) == 300
     assert "model_size_mb / original" in found[2].episodes[0].objectives
     assert [source.digest for source in sources(f"{tmp_path}/*")] == [source.digest for source in found[:3]]
+    (tmp_path / "b").rename(tmp_path / "b+b")
+    assert [source.task for source in sources(f"{tmp_path}/b+b")] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def prior_of(target, *learned, **names):
         Source(f"s{k}", f"t{k}", of, [Episode((k,), 0.0, {}, False)]) for k, (of, _) in enumerate(learned)
     ]
     known = {
-        source.digest: {"reward": Learned(PRIOR_STRENGTHS, tables, np.zeros((2, len(of)), int), np.zeros(2))}
+        source.digest: {"reward": Learned(PRIOR_STRENGTHS, tables)}
         for source, (of, tables) in zip(given._sources, learned, strict=True)
     }
     given._known = {}
@@ -204,7 +206,7 @@ def test_strengths_are_shrunk_toward_those_of_nobody():
     prior = prior_of(of, (of, [np.arange(6.0)]), (of, [np.arange(6.0)]))
     np.testing.assert_allclose(prior.medians[[0, -1]], PRIOR_STRENGTHS[[0, -1]])
     assert len(prior.medians) == len(PRIOR_STRENGTHS) + 1
-    assert (prior.trust, prior.medians[-2]) == (TRUST, TRUST_VARIANCE)  # sources without scores say nothing of it
+    assert prior.medians[-2] == TREND_VARIANCE
 
 
 # --- the learner ---------------------------------------------------------------------------------------------------------
@@ -219,10 +221,8 @@ def test_the_posterior_with_a_trend_is_that_of_a_dense_regression():
     trend = [table - table.mean() for table in map(rng.standard_normal, of.sizes)]
     for made, given in zip(terms.tables(terms.of_actions(trend)).layers, trend, strict=True):
         np.testing.assert_allclose(made, given, atol=1e-12)
-    scores, trust, variance = rng.standard_normal(20), 0.7, 0.4
-    posterior = _Posterior(
-        terms, prior=Prior(np.array([*PRIOR_STRENGTHS[:-1], variance, PRIOR_STRENGTHS[-1]]), trust, trend)
-    )
+    scores, variance = rng.standard_normal(20), 0.4
+    posterior = _Posterior(terms, prior=Prior(np.array([*PRIOR_STRENGTHS[:-1], variance, PRIOR_STRENGTHS[-1]]), trend))
     posterior.scores = scores
     posterior.inverse = np.linalg.inv(posterior._covariance())
 
@@ -231,8 +231,8 @@ def test_the_posterior_with_a_trend_is_that_of_a_dense_regression():
     columns = np.column_stack([features, values, np.ones(20)])
     variances = np.concatenate([PRIOR_STRENGTHS[:-1][terms.group] * terms.share, [variance, 1.0]])
     precision = columns.T @ columns / PRIOR_STRENGTHS[-1] + np.diag(1 / variances)
-    mean = np.linalg.solve(precision, columns.T @ (scores - trust * values) / PRIOR_STRENGTHS[-1])
-    expected = mean[: terms.count] + (trust + mean[-2]) * terms.of_actions(trend)
+    mean = np.linalg.solve(precision, columns.T @ (scores - TREND_MEAN * values) / PRIOR_STRENGTHS[-1])
+    expected = mean[: terms.count] + (TREND_MEAN + mean[-2]) * terms.of_actions(trend)
     np.testing.assert_allclose(posterior.draw(0.0, rng), expected, atol=1e-9)
     deviations = np.stack([posterior.draw(1.0, rng) for _ in range(1000)]) - expected
     of_trend = np.append(np.eye(terms.count), terms.of_actions(trend)[:, None], axis=1)
@@ -296,8 +296,8 @@ def test_the_coefficient_of_a_misleading_trend_is_turned_round(tmp_path):
     _, made = played(table, 30, f"{tmp_path}/*")
     posterior = made._posteriors["reward"]
     trend = posterior._trend_values()
-    alpha = posterior.inverse @ (posterior.scores - posterior._trust * trend)
-    assert posterior._trust > 0 > posterior._trust + posterior.strengths[-2] * trend @ alpha
+    alpha = posterior.inverse @ (posterior.scores - TREND_MEAN * trend)
+    assert TREND_MEAN > 0 > TREND_MEAN + posterior.strengths[-2] * trend @ alpha
 
 
 def test_a_reward_of_one_metric_goes_with_that_metric_elsewhere(tmp_path):

@@ -39,6 +39,9 @@ are learned from the others, and feasibility, 1 or 0, is a further Eq. 1 with st
 against each other in several ways. Of the maximisers the next design is the one of the highest sampled score, among those whose
 sampled feasibility is at least a half.
 
+**Other tasks.** With `prior=` the prior medians of the strengths are learned from other tasks, and a trend m(x), what they say of
+the values of hyperparameters, is one more term of Eq. 1, whose coefficient is learned, too (`agents/prior.py`).
+
 **Several objectives** are an Eq. 1 each, and several sums of their samples, weighed at random, have a maximiser each. The next
 design is the one that adds most to the hypervolume of what was told, by the sampled values of all.
 """
@@ -48,6 +51,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache, partial
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -118,7 +122,7 @@ class CoordinationGraph:
         for part in self.without:
             if part not in PARTS:
                 raise InputError.unknown("part of coordination-graph", part, PARTS)
-        self._others = OtherTasks(prior, self._learned_from)
+        self._others = OtherTasks(prior, partial(_learned_from, "+".join(sorted(self.without))))
         self._task: str | None = None
 
     def prepare(self, task: str) -> None:
@@ -127,7 +131,7 @@ class CoordinationGraph:
 
     def reset(self, space: SearchSpace, seed: int) -> None:
         """Knows nothing but the prior."""
-        self._others.tell_of(space, self._task)
+        self._others.warn(space, self._task)
         self._space = space
         self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._terms = _Terms(space)
@@ -230,19 +234,6 @@ class CoordinationGraph:
         """A digest of the prior's sources; empty where there is none."""
         return self._others.digest
 
-    def _learned_from(self, source: Source, multi_objective: bool) -> dict[str, Learned]:
-        """What a learner without a prior knows of the reward, or of each objective, when it was told all of a source."""
-        learner = CoordinationGraph(multi_objective and bool(source.episodes[0].objectives), "+".join(self.without))
-        learner.reset(source.space, 0)
-        while episodes := source.episodes[len(learner._episodes) :]:
-            # In growing portions, as its strengths are learned by a few steps at each.
-            learner.tell(episodes[: max(10, len(learner._episodes) // 2)])
-        known = {}
-        for name, posterior in learner._posteriors.items():
-            mean = posterior.draw(0.0, learner._rng)[: learner._terms.count]
-            known[name] = Learned(posterior.strengths, learner._terms.tables(mean).layers)
-        return known
-
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
         if objective is None:
@@ -261,6 +252,23 @@ class CoordinationGraph:
             return np.zeros(len(values))
         values = np.maximum(values, finite.min())
         return (values - finite.mean()) / (finite.std() or 1.0)
+
+
+@lru_cache(maxsize=64)  # a comparison makes a learner for every run
+def _learned_from(without: str, source: Source, multi_objective: bool) -> dict[str, Learned]:
+    """What a learner without a prior knows of the reward, or of each objective, when it was told all of a source."""
+    learner = CoordinationGraph(multi_objective and bool(source.episodes[0].objectives), without)
+    learner.reset(source.space, 0)
+    told = 0
+    while episodes := source.episodes[told:]:
+        # In growing portions, as its strengths are learned by a few steps at each.
+        learner.tell(episodes[: max(10, told // 2)])
+        told += max(10, told // 2)
+    known = {}
+    for name, posterior in learner._posteriors.items():
+        mean = posterior.draw(0.0, learner._rng)[: learner._terms.count]
+        known[name] = Learned(posterior.strengths, learner._terms.tables(mean).layers)
+    return known
 
 
 def _normal_scores(values: Array) -> Array:

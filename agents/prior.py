@@ -83,9 +83,9 @@ class Learned(NamedTuple):
     tables: list[Array]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
-    """Episodes of a task.
+    """Episodes of a task; two are equal if all that can be learned from them is.
 
     Args:
         name: where they are from, for the sentences.
@@ -101,9 +101,15 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """Of all that can be learned from it."""
+        """Of all that can be learned from it, but for its name."""
         told = [[*map(repr, (each.design, each.reward, dict(each.objectives), each[3:]))] for each in self.episodes]
         return hashlib.sha256(json.dumps([self.task, self.space.describe(), told]).encode()).hexdigest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Source) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
 
 # --- reading -------------------------------------------------------------------------------------------------------------
@@ -120,7 +126,7 @@ def sources(prior: str) -> list[Source]:
         InputError: if one is not there or is none of these, or cannot be read.
     """
     texts = [prior] if _there(prior) else [text.strip() for text in prior.split("+") if text.strip()]
-    return list({source.digest: source for text in texts for source in _named(text)}.values())
+    return list(dict.fromkeys(source for text in texts for source in _named(text)))
 
 
 def _there(text: str) -> list[Path]:
@@ -203,7 +209,6 @@ class OtherTasks:
     def __init__(self, prior: str, learn: Callable[[Source, bool], Mapping[str, Learned]]) -> None:
         self._sources = sources(prior)
         self._learn = learn
-        self._known: dict[tuple[str, bool], Mapping[str, Learned]] = {}
 
     @property
     def digest(self) -> str:
@@ -222,24 +227,22 @@ class OtherTasks:
         strengths: dict[str, list[Array]] = {}
         worths: dict[str, list[Worth]] = {}
         for source in self._sources:
-            learned = None if source.task == task else self._learned(source, objective)
+            if source.task == task:
+                continue
+            learned = self._learn(source, objective is not None).get(objective or REWARD)
             if learned is not None:
                 found = np.where(learned.strengths > 0, learned.strengths, medians)
                 strengths.setdefault(source.task, []).append(np.log(found))
                 worths.setdefault(source.task, []).append(_worth(source.space, learned.tables))
+        if not strengths:
+            return Prior(medians)
         known = np.exp(np.mean([np.log(medians), *(np.mean(of, axis=0) for of in strengths.values())], axis=0))
         trend = _trend(space, list(worths.values()))
         if trend is None:
             return Prior(known)
         return Prior(np.array([*known[:-1], TREND_VARIANCE, known[-1]]), trend)
 
-    def _learned(self, source: Source, objective: str | None) -> Learned | None:
-        key = source.digest, objective is not None
-        if key not in self._known:
-            self._known[key] = self._learn(source, objective is not None)
-        return self._known[key].get(objective or REWARD)
-
-    def tell_of(self, space: SearchSpace, task: str | None) -> None:
+    def warn(self, space: SearchSpace, task: str | None) -> None:
         """Warns of sources that are left out, and where none has a hyperparameter in common with the space."""
         own = [source.name for source in self._sources if source.task == task]
         others = [source for source in self._sources if source.task != task]

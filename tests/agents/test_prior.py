@@ -9,7 +9,7 @@ import pytest
 from agents import CoordinationGraph, Episode, learner
 from agents.coordination_graph import PRIOR_STRENGTHS, _Posterior, _Terms
 from agents.episodes_file import EpisodesFile
-from agents.prior import TREND_MEAN, TREND_VARIANCE, Learned, OtherTasks, Prior, _shrunk, sources
+from agents.prior import TREND_MEAN, TREND_VARIANCE, Learned, OtherTasks, Prior, Source, _shrunk, sources
 from agents.testing import LearnerConformance
 from marl_hpo_env import Layer, SearchSpace, Table
 from marl_hpo_env.tables.synthetic import SyntheticTable, synthetic_table
@@ -134,26 +134,14 @@ def test_the_setting_stands_behind_the_name_too(tmp_path):
 # --- the trend -------------------------------------------------------------------------------------------------------------
 
 
-def prior_of(target, *learned, **names):
+def prior_of(target, *learned):
     """The prior that sources with these layer tables make; each has a task of its own."""
 
-    class Given(OtherTasks):
-        def __init__(self):
-            self._sources = []
-
-    given = Given()
-    from agents.prior import Source
-
-    given._sources = [
-        Source(f"s{k}", f"t{k}", of, [Episode((k,), 0.0, {}, False)]) for k, (of, _) in enumerate(learned)
-    ]
-    known = {
-        source.digest: {"reward": Learned(PRIOR_STRENGTHS, tables)}
-        for source, (of, tables) in zip(given._sources, learned, strict=True)
-    }
-    given._known = {}
-    given._learn = lambda source, several: known[source.digest]
-    return given.prior(target, "mine", None, PRIOR_STRENGTHS)
+    given = [Source(f"s{k}", f"t{k}", of, [Episode((k,), 0.0, {}, False)]) for k, (of, _) in enumerate(learned)]
+    known = dict(zip(given, (Learned(PRIOR_STRENGTHS, tables) for _, tables in learned), strict=True))
+    others = OtherTasks("", lambda source, multi_objective: {"reward": known[source]})
+    others._sources = given
+    return others.prior(target, "mine", None, PRIOR_STRENGTHS)
 
 
 def test_values_are_matched_by_rank_and_depth():

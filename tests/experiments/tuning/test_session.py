@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 
 from agents import learner
+from agents.playing import episode_of
+from agents.prior import sources
 from experiments.command_line import Stopped
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.overview import report_of
 from experiments.tuning.run import Run
 from experiments.tuning.session import play_both, prepare
-from marl_hpo_env import InputError, TrainingEvaluator, WeightedReward
+from marl_hpo_env import InputError, Store, StoredEvaluator, TrainingEvaluator, WeightedReward, env
 
 
 def tuned(task, out, limits=None, name="random", seed=0, baseline=None, start=(), reward=None):
@@ -40,6 +42,20 @@ def test_the_report_says_which_limit_ended_the_search(bright, tmp_path):
         tuned(bright, tmp_path, limits)
         assert f"- random: the search ended, since {said}." in report(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["random-seed0"]
+
+
+def test_a_run_says_what_a_prior_reads(bright, tmp_path):
+    reward = WeightedReward({"validation_accuracy": 1, "parameters / original": 0.1}, ["parameters <= 30"])
+    tuned(bright, tmp_path / "bright", RunLimits(), baseline="local-search", reward=reward)
+    (source,) = sources(f"{tmp_path}/*")
+    assert (source.task, source.space) == ("bright", bright.space)
+    assert len(source.episodes) == 4
+    evaluator = StoredEvaluator(TrainingEvaluator(bright, "cpu"), Store(tmp_path / "bright" / "trials.sqlite"))
+    game = env(bright, evaluator=evaluator, reward=reward).unwrapped
+    for each in source.episodes:
+        (trial,) = game.evaluate([each.design])
+        assert episode_of(game, trial) == each
+    assert {each.broken for each in source.episodes} == {True, False}
 
 
 def test_a_final_training_that_was_cut_is_said_and_trained_again_with_more_time(bright, tmp_path):

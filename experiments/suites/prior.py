@@ -198,7 +198,7 @@ def main(
 ) -> None:
     """Play tasks with what other tasks say, without it, and with the contrary."""
     tables = table or [*shipped(), *(name for name in FILES if Path(name).exists())]
-    results = {}
+    results: dict[str, list[dict[str, Array]]] = {}
     with TemporaryDirectory() as temporary, progress_bar() as progress:
         write_negated(tables, Path(temporary))
         kinds = {open_benchmark(t, ACCURACY, ()).name: partial(of_table, t, tables, Path(temporary)) for t in tables}

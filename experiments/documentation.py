@@ -539,8 +539,8 @@ def _prior_in_words() -> str:
         return f"{values[0]}, {values[1]} and {values[2]}"
 
     items = [
-        f"Over all tasks {left('none')} is left at 5, 10 and 25 designs without a prior, and {left('other tasks')} with what other "
-        f"tasks say. With the contrary it is {left('misleading')}: what misleads costs its first designs.",
+        f"Over all tasks {left('none')} is left at 5, 10 and 25 designs without a prior, and {left('other tasks')} with what "
+        f"other tasks say. With the contrary it is {left('misleading')}: what misleads costs its first designs.",
         "What relatives say, tasks of the same layers, is still worth something at 25 designs. What other networks say is clear "
         "beyond the intervals at 5 designs on the two tables of digits, and on real tables at 10 nowhere.",
     ]

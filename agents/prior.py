@@ -224,6 +224,7 @@ class OtherTasks:
             objective: its name; None for the reward.
             medians: of the strengths and the noise where nothing is known.
         """
+        space = _plain(space)
         strengths: dict[str, list[Array]] = {}
         worths: dict[str, list[Worth]] = {}
         for source in self._sources:
@@ -244,6 +245,7 @@ class OtherTasks:
 
     def warn(self, space: SearchSpace, task: str | None) -> None:
         """Warns of sources that are left out, and where none has a hyperparameter in common with the space."""
+        space = _plain(space)
         own = [source.name for source in self._sources if source.task == task]
         others = [source for source in self._sources if source.task != task]
         if own:
@@ -256,6 +258,11 @@ class OtherTasks:
                 "effects are, and not which values are good.",
                 stacklevel=3,
             )
+
+
+def _plain(space: SearchSpace) -> SearchSpace:
+    """The space as a table or a run has it: a type among the choices is its name."""
+    return SearchSpace.described(space.describe())
 
 
 def ordered(values: Iterable[Any]) -> bool:
@@ -302,14 +309,15 @@ def _worth(space: SearchSpace, tables: Sequence[Array]) -> Worth:
 
 def _at(worths: Sequence[Mapping[Any, float]], depth: float, places: Sequence[Any]) -> Array:
     """What values at these places are worth in a layer at this depth among those that have the hyperparameter, 0 to 1."""
-    if isinstance(places[0], str):
-        rows = np.array([[worth.get(place, 0.0) for place in places] for worth in worths])
-    else:
-        rows = np.array([np.interp(places, list(worth), list(worth.values())) for worth in worths])
-    above = depth * (len(rows) - 1)
+    above = depth * (len(worths) - 1)
     low = int(above)
-    high = min(low + 1, len(rows) - 1)
-    values = rows[low] + (above - low) * (rows[high] - rows[low])
+    before, after = (
+        [worth.get(place, 0.0) for place in places]
+        if isinstance(places[0], str)
+        else np.interp(places, list(worth), list(worth.values()))
+        for worth in (worths[low], worths[min(low + 1, len(worths) - 1)])
+    )
+    values = (1 - above + low) * np.array(before) + (above - low) * np.array(after)
     return np.asarray(values - values.mean())
 
 

@@ -169,8 +169,10 @@ def test_values_that_are_no_numbers_are_matched_by_what_they_are():
     assert trend.argmax() == 2
     assert trend[0] == pytest.approx(trend[3])
     assert trend.mean() == pytest.approx(0)
-    # A type among the choices is its name in the file of a run.
-    assert prior_of(space(("Act", {"type": ("sine",)})), (there, [np.array([2.0, -1.0, -1.0])])).trend is None
+    # A type among the choices is its name in a table or a run.
+    there = SearchSpace.described(space(("Act", {"type": (int, float)})).describe())
+    (trend,) = prior_of(space(("Act", {"type": (float, str, int)})), (there, [np.array([-1.0, 1.0])])).trend
+    np.testing.assert_allclose(trend / trend[0], [1, 0, -1], atol=1e-12)
 
 
 def test_hyperparameters_of_one_layer_do_not_disturb_each_other():

@@ -70,8 +70,8 @@ def _play_shared(
     start: Sequence[Design],
 ) -> None:
     seed, on_shared = run.settings["identity"]["seed"], f"{label} on shared weights"
-    run.update(learners=[on_shared])
     evaluator = trained(tuning, shared.epochs)
+    run.update(learners=[on_shared], slices={on_shared: evaluator.fingerprint})
     searched = tuning.play(
         on_shared,
         player,

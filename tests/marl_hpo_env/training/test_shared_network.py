@@ -107,6 +107,27 @@ def test_parts_have_weights_of_their_own_once_they_are_divided():
         SharedNetwork(task.network, parts=9)
 
 
+class Pooled(nn.Module):
+    """Two pools that are printed alike, of which one says where its values were."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1)
+        self.plain, self.indexed = nn.MaxPool2d(2), nn.MaxPool2d(2, return_indices=True)
+
+    def forward(self, x):
+        x = self.a(x)
+        values, _ = self.indexed(x)
+        return self.b(self.plain(x) + values).mean((2, 3))
+
+
+def test_pools_that_are_printed_alike_and_differ_are_told_apart():
+    network = TunableNetwork(Pooled(), torch.zeros(1, 1, 8, 8), {"a": {"out_channels": (2, 4)}})
+    sizes = SharedNetwork(network).sizes((0,))
+    assert sizes["parameters"] == 10 * 2 + 3 * 2
+    assert sizes["flops"] == 2 * (36 * 9 * 2 + 9 * 2 * 2)
+
+
 def weights(training):
     return {name: value.clone() for name, value in training.network.state_dict().items()}
 

@@ -166,20 +166,20 @@ def main(
     images = len(named.splits.train[1])
     settings = {"images": images, "shared epochs": shared_epochs, "episodes": episodes, "max epochs": max_epochs}
     paths = [out / f"seed-{seed}.json" for seed in range(seeds)]
-    results = {path: read(path, settings) for path in paths if path.exists()}
+    found = {path: read(path, settings) for path in paths if path.exists()}
     out.mkdir(parents=True, exist_ok=True)
     with progress_bar() as progress:
         bar = progress.add_task(named.name, total=seeds, note="seeds")
         for seed, path in enumerate(paths):
-            if path not in results:
+            if path not in found:
                 tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
-                results[path] = {"settings": settings, **networks(tuning, episodes, shared_epochs)}
-                path.write_text(json.dumps(results[path], indent=1) + "\n")
+                found[path] = {"settings": settings, **networks(tuning, episodes, shared_epochs)}
+                path.write_text(json.dumps(found[path], indent=1) + "\n")
             progress.update(bar, advance=1)
-    chosen = choose_device(device)
+    chosen, results = choose_device(device), [found[path] for path in paths]
     text = (
         f"# Shared weights beside trainings: {named.name}\n\nOn {images:,} images; means over the seeds, "
-        f"{seeds} so far, in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report([results[path] for path in paths])}\n"
+        f"{seeds} so far, in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
         f"{measured_by(software(), f'{machine(chosen)}, {cores()} CPU cores')}.\n"
     )
     (out / "report.md").write_text(text)

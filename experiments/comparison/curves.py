@@ -22,7 +22,9 @@ def checkpoints(length: int, usual: Sequence[int] = (25, 50, 100, 200)) -> list[
 def longest(runs: Mapping[str, Sequence[Run]]) -> int:
     """The episodes of the longest run, where some were recorded: then they are compared by episodes, too; else 0."""
     played = [run for of_learner in runs.values() for run in of_learner]
-    return max(_before(run) + len(run.designs) for run in played) if any(map(_is_recorded, played)) else 0
+    if not any(isinstance(run, RecordedRun) for run in played):
+        return 0
+    return max(_before(run) + len(run.designs) for run in played)
 
 
 def delayed(run: Run, curve: Array, nothing: float) -> Array:
@@ -32,10 +34,6 @@ def delayed(run: Run, curve: Array, nothing: float) -> Array:
 
 def _before(run: Run) -> int:
     return run.before if isinstance(run, RecordedRun) else 0
-
-
-def _is_recorded(run: Run) -> bool:
-    return isinstance(run, RecordedRun)
 
 
 class Curves:

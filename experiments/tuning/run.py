@@ -80,7 +80,8 @@ class Run:
 
     def labels(self, shared: bool = False) -> list[str]:
         """Of the learners whose designs are trained, or of the one that searches on shared weights."""
-        return [label for label in self.settings["learners"] if (label in self.settings.get("slices", {})) == shared]
+        on_slices = self.settings.get("slices", {})
+        return [label for label in self.settings.get("learners", ()) if (label in on_slices) == shared]
 
     def episodes(self, label: str) -> Path:
         """Where a learner's episodes are, by its label."""

@@ -32,10 +32,6 @@ _FEWEST_STEPS = 32
 """That a design may stay at the loss of guessing: two epochs of 1,024 images. Few images have more epochs for it."""
 
 
-FINE_TUNING_RATE = 1e-4
-"""Of Adam, where designs inherit weights: a tenth of the rate without."""
-
-
 def own_task(
     model: str,
     data: Path | None,
@@ -73,7 +69,7 @@ def own_task(
     settings: dict[str, Any] = {"epochs": "calibrated"}
     name = model.rpartition(":")[2]
     if weights is not None:
-        settings |= {"initialization": "inherit", "learning_rate": FINE_TUNING_RATE}
+        settings |= {"initialization": "inherit"}
     if choices is not None:
         read = read_choices(choices)
         fixed, recipe_choices = read_recipe(choices)

@@ -360,6 +360,33 @@ def test_torchvisions_weights_say_by_network_with_which_images_they_were_made(tm
     assert who == f"torchvision's weights of {model} expect"
 
 
+def test_within_a_bound_the_original_and_the_designs_start_from_the_same_weights(place, marl_hpo):
+    """A rate at which nothing moves: what the original reaches, and so the bar, is what the weights reach."""
+    sys.path.insert(0, str(place))
+    import own_nets
+
+    learned = own_nets.Small()
+    with torch.no_grad():  # tells red from blue by its first two channels
+        for parameter in learned.parameters():
+            parameter.zero_()
+        learned.conv.weight[0, 0, 1, 1] = learned.conv.weight[1, 2, 1, 1] = 1.0
+        learned.head.weight[0, 1] = learned.head.weight[1, 0] = 1.0
+    torch.save(learned.state_dict(), "learned.pth")
+    (place / "c.toml").write_text("[Conv2d]\nout_channels = [2, 8]\n")
+    code, out, errors = marl_hpo(
+        *(*TUNE, "--weights", "learned.pth", "--choices", "c.toml", "--within", "1", "--learning-rate", "1e-9"),
+        *("--learner", "random", "--episodes", "2", "--workers", "1", "--out", "out"),
+    )
+    assert code == 0, errors
+    reached: dict = {}
+    for _, trial in Store(place / "out" / "trials.sqlite").trials():
+        reached.setdefault(trial.design, []).append(trial.metrics["validation_accuracy"])
+    # In the search and in final training; of the smaller design the two filters that are kept are those two.
+    assert (reached[None], reached[(0,)]) == ([1.0, 1.0], [1.0, 1.0])
+    assert re.search(r"conv +kernels 8 +kernels 2\n", out), out
+    assert "if validation_accuracy >= original - 0.01." in out
+
+
 def test_weights_of_another_network_are_one_sentence_and_nothing_is_written(refusal, place):
     torch.save({"conv.weight": torch.zeros(8, 3, 3, 3)}, place / "other.pth")
     error = refusal(*TUNE, "--weights", "other.pth", "--out", "out")

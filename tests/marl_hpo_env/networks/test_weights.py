@@ -329,6 +329,101 @@ def test_the_original_with_its_weights_is_the_original_to_the_bit_and_any_design
             assert bool(narrow(images).isfinite().all())
 
 
+class Between(nn.Module):
+    """An operation between two convolutions."""
+
+    def __init__(self, operation, channels: int) -> None:
+        super().__init__()
+        self.before, self.after, self.output = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(channels, 4, 1), nn.Linear(4, 2)
+        self.operation = operation
+
+    def forward(self, x):
+        return self.output(self.after(self.operation(self.before(x))).mean((2, 3)))
+
+
+class OfRows(nn.Module):
+    """A layer of sequences, over the places of a map."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        rows = x.flatten(2).transpose(1, 2)
+        rows = self.layer(rows, rows, rows)[0] if isinstance(self.layer, nn.MultiheadAttention) else self.layer(rows)
+        rows = rows[0] if isinstance(self.layer, nn.LSTM) else rows
+        return rows.transpose(1, 2).unflatten(2, (6, 6))
+
+
+def halves_multiplied(x):
+    first, second = x.chunk(2, 1)
+    return first * second
+
+
+def between(operation, channels: int, width: int) -> tuple[float, tuple[str, ...]]:
+    """How far the outputs are from the original's, of the largest, once 8 channels are so many; and what is fresh."""
+    torch.manual_seed(1)
+    model = Between(operation, channels)
+    chosen = {"before": {"out_channels": width}}
+    if isinstance(operation, OfRows) and isinstance(operation.layer, nn.LSTM):
+        chosen["operation.layer"] = {"hidden_size": width}
+    built, _, _ = inherited(model, chosen, verify=False)
+    with torch.no_grad():
+        expected, got = model(IMAGES), built(IMAGES)
+    return float((got - expected).abs().max() / expected.abs().max()), built.meta["fresh"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "channels", "width"),
+    [
+        pytest.param(operation, channels, width, id=name)
+        for name, operation, channels, width in [
+            ("softmax", nn.Softmax2d(), 8, 16),
+            ("sum", lambda x: x.sum(1, keepdim=True), 1, 16),
+            ("running sum", lambda x: x.cumsum(1), 8, 16),
+            ("deviation", lambda x: x.std(1, keepdim=True), 1, 16),
+            ("norm", lambda x: nn.functional.normalize(x, dim=1), 8, 16),
+            ("sorted", lambda x: x.sort(1)[0], 8, 16),
+            ("product of maps", lambda x: (x.flatten(2).mT @ x.flatten(2)).unflatten(2, (6, 6)), 36, 16),
+            ("attention", OfRows(nn.MultiheadAttention(8, 2, batch_first=True)), 8, 16),
+            ("local response norm", nn.LocalResponseNorm(5, alpha=1), 8, 16),
+            ("GLU", nn.GLU(1), 4, 16),
+            ("group norm", nn.GroupNorm(2, 8), 8, 16),
+            ("chunk", halves_multiplied, 4, 9),
+            ("recurrent", OfRows(nn.LSTM(8, 8, batch_first=True)), 8, 16),
+            ("mean, not all alike", lambda x: x.mean(1, keepdim=True), 1, 12),
+            ("layer norm, not all alike", OfRows(nn.LayerNorm(8)), 8, 12),
+        ]
+    ],
+)
+def test_operations_over_channels_that_are_listed_do_not_keep_the_function(operation, channels, width):
+    changed, fresh = between(operation, channels, width)
+    assert changed > 1e-4
+    # Where weights cannot follow, that is said.
+    recurrent = [f"operation.layer.{name}" for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    named = {nn.GLU: ["after.weight"], nn.LSTM: recurrent}
+    assert list(fresh) == named.get(type(getattr(operation, "layer", operation)), [])
+
+
+@pytest.mark.parametrize(
+    ("operation", "channels", "width"),
+    [
+        pytest.param(operation, channels, width, id=name)
+        for name, operation, channels, width in [
+            ("greatest", lambda x: x.amax(1, keepdim=True), 1, 12),
+            ("shuffle", nn.ChannelShuffle(2), 8, 12),
+            ("chunk", halves_multiplied, 4, 12),
+            ("mean, all alike", lambda x: x.mean(1, keepdim=True), 1, 16),
+            ("layer norm, all alike", OfRows(nn.LayerNorm(8)), 8, 16),
+        ]
+    ],
+)
+def test_operations_over_channels_that_are_not_listed_keep_the_function(operation, channels, width):
+    changed, fresh = between(operation, channels, width)
+    assert changed < 1e-5
+    assert fresh == ()
+
+
 # Plans: the same as functions.
 
 

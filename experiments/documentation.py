@@ -456,15 +456,13 @@ def _tied_widths_in_words() -> str:
         for figure in ("accuracy at once", "accuracy after an epoch", "parameters / original", "flops / original")
         for way in (free, tied)
     ]
+    original = 100 * free["original's accuracy"]["mean"]
     return _wrapped(
-        f"Of {measured['designs']['counted']} random designs with widths of their own, {'; '.join(counts)}. On the digits designs "
-        f"inherit from a residual network of {100 * free[_ORIGINAL]['mean']:.0f}% validation accuracy: at once they reach "
-        f"{shares[0]}, tied {shares[1]}, and after one epoch {shares[2]}, tied {shares[3]}, with {shares[4]} and {shares[5]} of "
-        f"the parameters and {shares[6]} and {shares[7]} of the FLOPs in the mean."
+        f"Of {measured['designs']['counted']} random designs with widths of their own, {'; '.join(counts)}. On the digits, "
+        f"designs inherit from a residual network of {original:.0f}% validation accuracy: at once they reach {shares[0]}, tied "
+        f"{shares[1]}, and after one epoch {shares[2]}, tied {shares[3]}, with {shares[4]} and {shares[5]} of the parameters and "
+        f"{shares[6]} and {shares[7]} of the FLOPs in the mean."
     )
-
-
-_ORIGINAL = "original's accuracy"
 
 
 def _cluster_in_words() -> str:

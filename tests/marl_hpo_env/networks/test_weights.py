@@ -329,6 +329,15 @@ def test_the_original_with_its_weights_is_the_original_to_the_bit_and_any_design
             assert bool(narrow(images).isfinite().all())
 
 
+@pytest.mark.parametrize("name", SMALL | DOUBLED_ONLY)
+def test_the_design_of_the_originals_own_values_computes_what_the_original_does(name):
+    model, network, images = small(name)
+    built = network.build(network.original_design, weights=model.state_dict()).eval()
+    with torch.no_grad():
+        expected = model(images)
+        assert float((built(images) - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
 class Between(nn.Module):
     """An operation between two convolutions."""
 
@@ -453,6 +462,46 @@ def test_a_plan_from_the_largest_design_takes_the_first_channels_and_passes_grad
         loaded = network.build(design).eval()
         loaded.load_state_dict(part)
         assert torch.equal(loaded(IMAGES), output)
+
+
+def shared(model: nn.Module, largest, chosen) -> tuple[dict, dict]:
+    """A design's tensors as slices of the largest network's, and those of that."""
+    network = TunableNetwork(model, IMAGES, verify=False)
+    whole = random_statistics(network.build_with(largest)).state_dict()
+    return network.plan(chosen, largest)(whole), whole
+
+
+def test_slices_of_layers_that_are_added_are_the_first_channels_of_each():
+    widths = [{name: {"out_channels": width} for name in "ab"} for width in (6, 4)]
+    part, whole = shared(Added(), *widths)
+    assert torch.equal(part["a.weight"], whole["a.weight"][:4])
+    assert torch.equal(part["b.weight"], whole["b.weight"][:4, :4])
+    assert torch.equal(part["output.weight"], whole["output.weight"][:, :4])
+
+
+def test_slices_after_a_concatenation_are_the_first_channels_of_each_operand():
+    widths = [{"a": {"out_channels": a}, "b": {"out_channels": b}} for a, b in ((4, 6), (3, 2))]
+    part, whole = shared(Concatenated(), *widths)
+    first = [0, 1, 2, 4, 5]
+    assert torch.equal(part["b.weight"], whole["b.weight"][:2])
+    assert torch.equal(part["norm.running_mean"], whole["norm.running_mean"][first])
+    assert torch.equal(part["norm.weight"], whole["norm.weight"][first])
+    assert torch.equal(part["after.weight"], whole["after.weight"][:, first])
+
+
+def test_slices_of_a_depthwise_block_follow_what_feeds_it():
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 8, 3, groups=4), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+    widths = [{"0": {"out_channels": width}, "1": {"kernel_size": size}} for width, size in ((6, 5), (3, 3))]
+    part, whole = shared(model, *widths)
+    assert whole["1.weight"].shape == (12, 1, 5, 5)
+    assert torch.equal(part["1.weight"], whole["1.weight"][:6, :, 1:4, 1:4])
+    assert torch.equal(part["2.running_var"], whole["2.running_var"][:6])
+    assert torch.equal(part["3.weight"], whole["3.weight"][:, :6])
+
+
+def test_slices_of_a_linear_layer_after_a_map_are_the_places_of_the_first_channels():
+    part, whole = shared(flat(3), {"0": {"out_channels": 6}}, {"0": {"out_channels": 4}})
+    assert torch.equal(part["3.weight"], whole["3.weight"].view(2, 6, 4)[:, :4].flatten(1))
 
 
 # Tied widths.

@@ -41,7 +41,8 @@ INHERITING = 10
 SEEDS = 3
 QUARTERS = 4
 CPU = torch.device("cpu")
-TRAINING = Recipe(64, 20, learning_rate=1e-2)
+EPOCHS = 20
+TRAINING = Recipe(64, EPOCHS, learning_rate=1e-2)
 FINE_TUNING = Recipe(64, 1, learning_rate=1e-3, initialization="inherit")
 WAYS = {"tied": True, "each its own": False}
 
@@ -68,7 +69,7 @@ def counted(model: nn.Module, tied: bool) -> dict[str, dict[str, float]]:
     tunable = TunableNetwork(model, torch.zeros(1, 3, 32, 32), widths(model), verify=False, tie_added=tied)
     images = torch.zeros(1, 3, 32, 32, device="meta")
     rng = np.random.default_rng(0)
-    built = [tunable.build(tunable.space.sample(rng), "meta") for _ in range(COUNTED)]
+    built: list[Any] = [tunable.build(tunable.space.sample(rng), "meta") for _ in range(COUNTED)]
     original = tunable.build(None, "meta")
     whole = _parameters(original), flops(original, images)
     return {
@@ -81,10 +82,12 @@ def counted(model: nn.Module, tied: bool) -> dict[str, dict[str, float]]:
 def inherited(data: Data, seed: int) -> dict[str, list[dict[str, float]]]:
     """By way, random designs of an original trained from this seed: what each reaches, and its size."""
     task = Task("digits-residual", residual, data, widths(residual()), TRAINING, seed=seed)
-    network, trial = task.trainer(CPU, measure_time=False).train(Request(None, seed, TRAINING.epochs))
+    network, trial = task.trainer(CPU, measure_time=False).train(Request(None, seed, EPOCHS))
     if network is None:
         raise InputError(f"The original of seed {seed} cannot be trained: {trial.reason}")
-    figures = {}
+    whole: Any = trial.metrics
+    examples: Any = data.train[0]
+    figures: dict[str, list[dict[str, float]]] = {}
     for way, tied in WAYS.items():
         of_way = replace(task, recipe=FINE_TUNING, weights=network.state_dict(), tie_added=tied)
         trainer, rng = of_way.trainer(CPU, measure_time=False), np.random.default_rng(seed)
@@ -92,15 +95,15 @@ def inherited(data: Data, seed: int) -> dict[str, list[dict[str, float]]]:
         for _ in range(INHERITING):
             design = of_way.space.sample(rng)
             built = of_way.network.build(design, weights=network.state_dict())
-            update_bn(data.train[0].split(FINE_TUNING.batch_size), built)
-            reached = trainer.train(Request(design, seed, 1))[1].metrics
+            update_bn(examples.split(FINE_TUNING.batch_size), built)
+            reached: Any = trainer.train(Request(design, seed, 1))[1].metrics
             figures[way].append(
                 {
                     "accuracy at once": _accuracy(built, *data.validation),
                     "accuracy after an epoch": reached["validation_accuracy"],
-                    "parameters / original": reached["parameters"] / trial.metrics["parameters"],
-                    "flops / original": reached["flops"] / trial.metrics["flops"],
-                    "original's accuracy": trial.metrics["validation_accuracy"],
+                    "parameters / original": reached["parameters"] / whole["parameters"],
+                    "flops / original": reached["flops"] / whole["flops"],
+                    "original's accuracy": whole["validation_accuracy"],
                 }
             )
     return figures

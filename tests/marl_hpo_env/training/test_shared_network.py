@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import marl_hpo_env
-from marl_hpo_env import Data, InputError, SharedNetwork, TunableNetwork
+from marl_hpo_env import Data, InputError, SharedNetwork, Task, TunableNetwork
 from marl_hpo_env.training.shared_training import SharedTraining
 
 CPU = torch.device("cpu")
@@ -160,6 +160,27 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, parts, s
     (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be read; move it away"):
         begin().load(tmp_path / "checkpoint.safetensors", "name")
+
+
+@pytest.mark.parametrize("sandwich", [True, False])
+def test_with_the_sandwich_rule_every_batch_trains_the_largest_and_the_smallest_design(monkeypatch, sandwich):
+    task = marl_hpo_env.task("digits-convnet")
+    few = Data(*((x[:150], y[:150]) for x, y in task.splits.splits().values()))
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(64, 10))
+    choices = {"0": {"out_channels": (6, 1, 2, 3, 4, 5)}, "2": {"out_channels": (1, 2, 3, 4)}}
+    recipe = replace(task.recipe, batch_size=50)
+    training = SharedTraining(Task("wide", model, few, choices, recipe).trainer(CPU), 1, 0, sandwich=sandwich)
+    trained, loss = [], training.network.loss
+
+    def recorded(design, batch):
+        trained.append(design)
+        return loss(design, batch)
+
+    monkeypatch.setattr(training.network, "loss", recorded)
+    training.train_epoch()
+    batches = [trained[i : i + len(trained) // 3] for i in range(0, len(trained), len(trained) // 3)]
+    assert [len(batch) for batch in batches] == [4 if sandwich else 2] * 3
+    assert [batch[:2] == [(0, 3), (1, 0)] for batch in batches] == [sandwich] * 3
 
 
 def test_the_caller_s_random_numbers_stay():

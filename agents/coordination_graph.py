@@ -7,7 +7,7 @@ found exactly, by eliminating one agent after the other.
 
 **Model.** The score of a design x is
 
-    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + noise        (1)
+    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + h(x) + noise (1)
 
 With V_l[a] the features of the hyperparameter values of action a, where the values of an ordered hyperparameter differ by
 the steps between them, and A_l[a] one feature per action, its terms are
@@ -19,6 +19,14 @@ w is one for all layers with the same kind of choice, all else is of one layer o
 of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a layer's actions and mean square norm
 1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is the variance that group g explains.
 
+h(x) is for what no pair of connected layers can say: interactions of other layers, and of more than two. It is one further
+group, with as many weights as there are sets of layers, never written out. Its covariance is
+
+    K_h(x, x') = product over l of (1 + z k_l) - 1 - z sum over l of k_l,    z = 2 / (number of layers)  (4)
+
+in proportion, where k_l is 1 if both designs have the same action in layer l, and else -1 / (number of its actions - 1), so
+that a set of n layers counts z^n. Networks of more than `MOST_LAYERS` layers do without.
+
 **Learning.** Two designs' scores have covariance sum_g v_g K_g, and K_g is a sum over layers or pairs: as in a Gaussian
 process all is computed on matrices of (designs, designs), whose cost hardly depends on the number of terms. The strengths v_g
 and the variance of the noise maximise their marginal likelihood times a log-normal prior, by Newton's method with the average
@@ -29,10 +37,12 @@ in proportion to their distance from it.
 
 **Choice.** Thompson sampling: weights are drawn from their posterior, by Matheron's rule
 
-    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (4)
+    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (5)
 
 and the next design maximises the tables that they make. The sample's deviation from the mean is multiplied by a number drawn
-uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come.
+uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come. Of h there is no
+sample, but the mean alone: most of its sets of layers will never be seen, so that a sample would send the search anywhere. The
+design that maximises the tables, and the best one told, are bettered one layer at a time until h, too, is at a maximum.
 
 **Feasibility.** What was terminated, failed or broke a constraint says nothing of the score. Once there is such a design, scores
 are learned from the others, and feasibility, 1 or 0, is a further Eq. 1 with strengths of its own. Samples of both are weighed
@@ -65,13 +75,13 @@ from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, no
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
-GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
-"""The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
+GROUPS = ("shared", "value", "action", "value_pair", "action_pair", "whole")
+"""The groups of weights in Eqs. 2, 3 and 4, in the order in which they stand there."""
 
 PARTS = (*GROUPS, "ranks", "thompson", "feasibility", "gain")
 """What an ablation can leave out."""
 
-PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
+PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.02, 0.1])
 """Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
 
 PRIOR_DEVIATION = 1.5
@@ -86,6 +96,8 @@ RELEARN = 1.05
 MOST_CELLS = 500_000
 """Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
 
+MOST_LAYERS = 32
+"""Of more layers than this, the whole design is not looked at: there its sets are too many to learn of, and cost the most."""
 
 WEIGHTINGS = 6
 """So many designs are to choose from where there is more than one thing to maximise."""
@@ -301,10 +313,17 @@ def _hypervolume_gains(values: Array, told: Array) -> Array:
 
 
 class Tables(NamedTuple):
-    """The terms of Eq. 1: per layer an array (actions,), per pair of connected layers one (actions of i, actions of j)."""
+    """The terms of Eq. 1: per layer an array (actions,), per pair of connected layers one (actions of i, actions of j).
+
+    Args:
+        layers: t_l.
+        pairs: t_ij.
+        whole: h; None where it is 0.
+    """
 
     layers: list[Array]
     pairs: list[Array]
+    whole: _Mean | None = None
 
 
 class _Kind(NamedTuple):
@@ -365,6 +384,8 @@ class _Terms:
             np.concatenate([(kind.features[g] @ kind.features[g].T).ravel() for kind in self._kinds]) for g in (0, 1)
         ]
 
+        self._whole = _Whole(self._sizes)
+
         lengths = [(GROUPS.index("shared"), self._shared)]
         for kind in self._kinds:
             lengths += [(1 + g, len(kind.layers) * kind.features[g].shape[1]) for g in (0, 1)]
@@ -409,6 +430,7 @@ class _Terms:
         shared = self._shared_features[: self._count] @ self._shared_features[new]
         pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel in (values, actions)]
         row = np.stack([shared, values.sum(axis=1), actions.sum(axis=1), *pairs]) / self._parts[:, None]
+        row = np.concatenate([row, [self._whole.covariance(self.designs, design)]])
         self._grams[:, new, : self._count] = self._grams[:, : self._count, new] = row
 
     def _grow(self, rows: int) -> None:
@@ -418,7 +440,7 @@ class _Terms:
         self._grams = np.pad(self._grams, ((0, 0), (0, more), (0, more)))
 
     def tables(self, weights: Array) -> Tables:
-        """Eqs. 2 and 3."""
+        """Eqs. 2 and 3 by the weights, and h by the pulls that come after them."""
         shared, start = weights[: self._shared], self._shared
         layers: list[Array] = [np.zeros(0)] * len(self._sizes)
         pairs: list[Array] = [np.zeros(0)] * len(self._pairs)
@@ -438,7 +460,10 @@ class _Terms:
                 start += math.prod(cube)
             for pair, table in zip(members, total, strict=True):
                 pairs[pair] = table
-        return Tables(layers, pairs)
+        pulls = weights[self.count :]
+        return Tables(
+            layers, pairs, _Mean(self._whole, self.designs, pulls) if self._whole.scale and pulls.any() else None
+        )
 
     def values(self, tables: Tables) -> Array:
         """F times the weights that made the tables: the sum of Eq. 1, without mu, of all designs told."""
@@ -447,10 +472,10 @@ class _Terms:
         if tables.pairs:
             pairs = np.concatenate([tables.pairs[pair].ravel() for *_, members in self._joints for pair in members])
             total += pairs[self._used_cells()].sum(axis=1)
-        return np.asarray(total)
+        return np.asarray(total if tables.whole is None else total + self.grams[-1] @ tables.whole.pulls)
 
     def transposed(self, alpha: Array) -> Array:
-        """F' times a number per design told: one number per weight."""
+        """F' times a number per design told: one number per weight, then, of h, the numbers as they are."""
         blocks = [alpha @ self._shared_features[: self._count]]
         # Per action and per cell, the sum of the numbers of the designs that use it.
         used = self._used_actions()
@@ -465,7 +490,7 @@ class _Terms:
             cube = len(members), len(of_i[0]), len(of_j[0])
             of_joint, start = sums[start : start + math.prod(cube)].reshape(cube), start + math.prod(cube)
             blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
-        return np.concatenate(blocks)
+        return np.concatenate([*blocks, alpha])
 
     def of_actions(self, layers: Sequence[Array]) -> Array:
         """Weights u_l whose tables are these, per layer of mean 0."""
@@ -486,6 +511,53 @@ class _Terms:
         """Which of all pairs' cells each design uses: shape (designs, pairs)."""
         i, j = self._pairs.T
         return self._first_cell + self.designs[:, i] * self._sizes[j] + self.designs[:, j]
+
+
+class _Whole:
+    """The covariance of h (Eq. 4).
+
+    Args:
+        sizes: how many actions each layer has.
+    """
+
+    def __init__(self, sizes: Integers) -> None:
+        share = (sizes > 1) * (2 / len(sizes) if len(sizes) <= MOST_LAYERS else 0.0)
+        # A layer's factor if both designs have the same action there, and if not.
+        self.same, self.other = 1 + share, 1 - share / np.maximum(sizes - 1, 1)
+        self.scale = self._sets(self.same[None])[0]
+
+    def covariance(self, designs: Integers, design: Sequence[int]) -> Array:
+        """That of h of the design with h of each of the others: 1 with itself; all 0 where h is 0."""
+        return np.asarray(self._sets(self.factors(designs, design)) / (self.scale or 1.0))
+
+    def factors(self, designs: Integers, design: Sequence[int]) -> Array:
+        """Those of the product: shape (designs, layers)."""
+        return np.where(designs == design, self.same, self.other)
+
+    @staticmethod
+    def _sets(factors: Array) -> Array:
+        return np.asarray(factors.prod(axis=1) - (factors - 1).sum(axis=1) - 1)
+
+
+class _Mean(NamedTuple):
+    """The posterior's mean of h: the sum over designs told of their pulls times K_h."""
+
+    whole: _Whole
+    designs: Integers
+    pulls: Array
+
+    def value(self, design: Sequence[int]) -> float:
+        """h of the design."""
+        return float(self.whole.covariance(self.designs, design) @ self.pulls)
+
+    def changes(self, layer: int, design: Sequence[int], size: int) -> Array:
+        """What each of the layer's actions adds to h while all others stay, but for a constant."""
+        factors = self.whole.factors(self.designs, design)
+        factors[:, layer] = 1
+        # Eq. 4 is linear in the layer's factor, and that is one of two numbers.
+        slopes = self.pulls * (factors.prod(axis=1) - 1) / self.whole.scale
+        step = self.whole.same[layer] - self.whole.other[layer]
+        return np.asarray(step * np.bincount(self.designs[:, layer], slopes, size))
 
 
 def _features(layer: Layer) -> tuple[Array, Array]:
@@ -620,18 +692,21 @@ class _Posterior:
     def draw(self, heat: float, rng: np.random.Generator) -> Array:
         """Weights drawn from the posterior (Eq. 4), their deviation from its mean multiplied by `heat`, 0 to 1."""
         variances = self.strengths[self._terms.group] * self._terms.share
+        whole = np.full(len(self._terms), self.strengths[GROUPS.index("whole")])
         sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
         if self._trend is not None:
             sample += (TREND_MEAN + heat * math.sqrt(self.strengths[-2]) * rng.standard_normal()) * self._trend
+        sample = np.append(sample, np.zeros(len(self._terms)))
         if not len(self.scores):
             return np.asarray(sample)
         error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
         residual = self.scores - self._terms.values(self._terms.tables(sample))[self._told] - error
         pulls = np.zeros(len(self._terms))
         pulls[self._told] = self.inverse @ residual
-        sample = sample + variances * self._terms.transposed(pulls)
+        sample = sample + np.append(variances, whole) * self._terms.transposed(pulls)
         if self._trend is not None:
-            sample += self.strengths[-2] * (self._trend_values() @ pulls[self._told]) * self._trend
+            of_trend = self.strengths[-2] * (self._trend_values() @ pulls[self._told])
+            sample[: self._terms.count] += of_trend * self._trend
         return np.asarray(sample)
 
 
@@ -665,22 +740,40 @@ class _Maximiser:
     def best(self, tables: Tables, starts: Sequence[Design]) -> Design:
         """The design with the highest value, or the best that is found from the starts."""
         if self.exact:
-            return self._eliminations[0](tables, starts[0])
-        found = []
-        for design in starts:
-            improved, value = design, -math.inf
-            while (now := self.value(tables, improved)) > value + 1e-9:
-                value = now
-                for eliminate in self._eliminations:
-                    improved = eliminate(tables, improved)
-            found.append(improved)
+            found = [self._eliminations[0](tables, starts[0])]
+        else:
+            found = [self._improved(tables, design) for design in starts]
+        if tables.whole is not None:
+            found = [self._climbed(tables, design) for design in (*found, starts[0])]
         return max(found, key=lambda design: self.value(tables, design))
+
+    def _improved(self, tables: Tables, design: Design) -> Design:
+        """The design, bettered by one forest after the other."""
+        value = -math.inf
+        while (now := self.value(tables, design)) > value + 1e-9:
+            value = now
+            for eliminate in self._eliminations:
+                design = eliminate(tables, design)
+        return design
+
+    def _climbed(self, tables: Tables, design: Design) -> Design:
+        """The design, bettered by one layer after the other until no change of one betters it."""
+        actions, layer, unchanged = list(design), 0, 0
+        while unchanged < len(actions):
+            gains = self._conditional(tables, layer, actions)
+            action = int(gains.argmax())
+            unchanged = 0 if gains[action] > gains[actions[layer]] + 1e-9 else unchanged + 1
+            if not unchanged:
+                actions[layer] = action
+            layer = (layer + 1) % len(actions)
+        return tuple(actions)
 
     def value(self, tables: Tables, design: Design) -> float:
         """The sum of Eq. 1, without mu."""
         layers = sum(float(table[action]) for table, action in zip(tables.layers, design, strict=True))
         pairs = zip(tables.pairs, self._pairs, strict=True)
-        return layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
+        total = layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
+        return total if tables.whole is None else total + tables.whole.value(design)
 
     def best_unknown(self, tables: Tables, best: Design, known: set[Design]) -> Design:
         """The first design not in `known` of a best-first search from `best`, one layer's change at a time."""
@@ -697,12 +790,14 @@ class _Maximiser:
                         heapq.heappush(found, (cost - float(gains[action] - gains[design[layer]]), changed))
         return head[1]
 
-    def _conditional(self, tables: Tables, layer: int, design: Design) -> Array:
-        """What each action of the layer adds while all others stay."""
+    def _conditional(self, tables: Tables, layer: int, design: Sequence[int]) -> Array:
+        """What each action of the layer adds while all others stay, but for a constant."""
         total = tables.layers[layer].copy()
         for pair in self._touching[layer]:
             i, j = self._pairs[pair]
             total += tables.pairs[pair][:, design[j]] if i == layer else tables.pairs[pair][design[i]]
+        if tables.whole is not None:
+            total += tables.whole.changes(layer, design, len(total))
         return total
 
     def _forests(self) -> list[list[int]]:

@@ -41,6 +41,8 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "pairwise, 8 of 12, penalties": {"kind": "pairwise", "penalised": 0.05},
     "pairwise, 6 of 6, forbidden": SYNTHETIC["synthetic-forbidden-6"],
     "pairwise, 6 of 6, unordered": {"kind": "pairwise", "layers": 6, "values": (3, 2), "ordered": False},
+    "cells, 6 of 5": {"kind": "cells", "layers": 6, "values": (5,), "ordered": False},
+    "cells, 8 of 4": {"kind": "cells", "layers": 8, "values": (4,), "ordered": False},
     "rugged, 8 of 12": {"kind": "rugged"},
     "rugged, 5 of 12, skewed": {"kind": "rugged", "layers": 5, "skewed": True},
 }
@@ -60,6 +62,7 @@ WITHOUT = {
     "no ranks": "ranks",
     "greedy": "thompson",
     "no feasibility": "feasibility",
+    "no whole designs": "whole",
 }
 """The ablations, by what the report calls them."""
 

@@ -212,7 +212,9 @@ def test_the_posterior_with_a_trend_is_that_of_a_dense_regression():
     for made, given in zip(terms.tables(terms.of_actions(trend)).layers, trend, strict=True):
         np.testing.assert_allclose(made, given, atol=1e-12)
     scores, variance = rng.standard_normal(20), 0.4
-    posterior = _Posterior(terms, prior=Prior(np.array([*PRIOR_STRENGTHS[:-1], variance, PRIOR_STRENGTHS[-1]]), trend))
+    posterior = _Posterior(
+        terms, ["whole"], prior=Prior(np.array([*PRIOR_STRENGTHS[:-1], variance, PRIOR_STRENGTHS[-1]]), trend)
+    )
     posterior.scores = scores
     posterior.inverse = np.linalg.inv(posterior._covariance())
 
@@ -223,8 +225,8 @@ def test_the_posterior_with_a_trend_is_that_of_a_dense_regression():
     precision = columns.T @ columns / PRIOR_STRENGTHS[-1] + np.diag(1 / variances)
     mean = np.linalg.solve(precision, columns.T @ (scores - TREND_MEAN * values) / PRIOR_STRENGTHS[-1])
     expected = mean[: terms.count] + (TREND_MEAN + mean[-2]) * terms.of_actions(trend)
-    np.testing.assert_allclose(posterior.draw(0.0, rng), expected, atol=1e-9)
-    deviations = np.stack([posterior.draw(1.0, rng) for _ in range(1000)]) - expected
+    np.testing.assert_allclose(posterior.draw(0.0, rng)[: terms.count], expected, atol=1e-9)
+    deviations = np.stack([posterior.draw(1.0, rng)[: terms.count] for _ in range(1000)]) - expected
     of_trend = np.append(np.eye(terms.count), terms.of_actions(trend)[:, None], axis=1)
     covariance = of_trend @ np.linalg.inv(precision)[:-1, :-1] @ of_trend.T
     # Variances of 1000 have a standard error of 0.045.

@@ -461,9 +461,8 @@ class _Terms:
             for pair, table in zip(members, total, strict=True):
                 pairs[pair] = table
         pulls = weights[self.count :]
-        return Tables(
-            layers, pairs, _Mean(self._whole, self.designs, pulls) if self._whole.scale and pulls.any() else None
-        )
+        whole = _Mean(self._whole, self.designs, pulls) if self._whole.scale and pulls.any() else None
+        return Tables(layers, pairs, whole)
 
     def values(self, tables: Tables) -> Array:
         """F times the weights that made the tables: the sum of Eq. 1, without mu, of all designs told."""

@@ -163,8 +163,7 @@ def main(
         recipe=replace(named.recipe, max_epochs=max_epochs),
         limits=replace(named.limits, batch_ratio=None),
     )
-    images = len(named.splits.train[1])
-    settings = {"images": images, "shared epochs": shared_epochs, "episodes": episodes, "max epochs": max_epochs}
+    settings = {"images": len(named.splits.train[1]), "shared epochs": shared_epochs, "episodes": episodes, "max epochs": max_epochs}
     paths = [out / f"seed-{seed}.json" for seed in range(seeds)]
     found = {path: read(path, settings) for path in paths if path.exists()}
     out.mkdir(parents=True, exist_ok=True)

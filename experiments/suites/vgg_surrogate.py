@@ -46,6 +46,8 @@ LEAST_KENDALL = 0.5
 
 FEWEST_DESIGNS = 15
 
+TITLE = "On held-out designs"
+
 Array = npt.NDArray[np.float64]
 Figures = dict[str, float]
 
@@ -171,7 +173,7 @@ def figures(predicted: Array, truth: Array) -> Figures:
 
 
 def between_seeds(of: Measured) -> Figures:
-    """The same of one training as a prediction of another of the same design: more cannot be predicted of a training."""
+    """The same of one training as a prediction of another of the same design."""
     first, second = of.accuracies[~np.isnan(of.accuracies).any(axis=(1, 2))].mean(axis=2).T
     return figures(first, second)
 
@@ -190,20 +192,21 @@ def report(of: Measured, trees: Fitted, trials: Sequence[Trial]) -> str:
     ]
     stopped = len({trial.design for trial in trials if trial.status == "terminated"})
     seconds = [trial.metrics["seconds"] or 0.0 for trial in trials]
-    noise = {what: 100 * np.linalg.norm(each, axis=1) for what, each in trees.noise.items()}
+    deviations = {
+        what: [f"{100 * each:.2f}" for each in np.linalg.norm(by, axis=1)] for what, by in trees.noise.items()
+    }
+    (validation, test), (own_validation, own_test) = deviations["seed"], deviations["design"]
     section = markdown_section(
-        "On held-out designs",
-        ["predicted by", "designs", "Kendall", "R2", "Kendall, best third", "R2, best third"],
-        rows,
+        TITLE, ["predicted by", "designs", "Kendall", "R2", "Kendall, best third", "R2, best third"], rows
     )
-    return (
-        f"{section}\n"
-        f"Of {len(of.designs) + stopped} designs {stopped} are over the limit of FLOPs, and {sum(of.failed > 0)} others failed "
-        f"under a seed. A training took {np.mean(seconds):.1f} s on average, all of them {sum(seconds) / 3600:.2f} "
-        f"hours. Another seed changes validation accuracy by {noise['seed'][0]:.2f} points and test accuracy by "
-        f"{noise['seed'][1]:.2f} (one deviation); what the trees do not know of a design is {noise['design'][0]:.2f} and "
-        f"{noise['design'][1]:.2f}.\n\n{outcome(trees)}\n"
-    )
+    said = [
+        f"Of {len(of.designs) + stopped} designs {stopped} are over the limit of FLOPs, and {sum(of.failed > 0)} others failed.",
+        f"A training took {np.mean(seconds):.1f} s on average, and all of them {sum(seconds) / 3600:.2f} hours.",
+        f"Another seed changes validation accuracy by {validation} points and test accuracy by {test} (one standard deviation); "
+        f"what the trees do not know of a design is {own_validation} and {own_test}.",
+        outcome(trees),
+    ]
+    return "\n".join([section, *(f"- {sentence}" for sentence in said), ""])
 
 
 def outcome(trees: Fitted) -> str:

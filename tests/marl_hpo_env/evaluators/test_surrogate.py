@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,7 +122,7 @@ def test_the_original_answers_with_its_own_training(evaluator):
     assert evaluator.trials == [ORIGINAL]
 
 
-def test_it_is_played_by_the_task_s_name_once_it_comes_with_the_package(path, monkeypatch, refused):
+def test_it_is_played_by_the_task_s_name_once_it_comes_with_the_package(path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(surrogate, "_SHIPPED", path.parent)
         path.with_name(f"{SURROGATE}.npz").write_bytes(path.read_bytes())
@@ -136,6 +138,16 @@ def test_without_its_file_the_task_says_how_to_make_it(tmp_path, monkeypatch, re
     monkeypatch.setattr(surrogate, "_SHIPPED", tmp_path)
     with refused(SURROGATE, "not part of this package", "python -m experiments.suites.vgg_surrogate"):
         marl_hpo_env.env(SURROGATE)
+
+
+def test_it_is_played_without_torch_and_without_the_library_that_fitted_it(path):
+    code = (
+        "import sys, marl_hpo_env; "
+        f"game = marl_hpo_env.env({SURROGATE!r}, marl_hpo_env.SurrogateEvaluator({str(path)!r})).unwrapped; "
+        "print(len(list(game.evaluate([(0,) * 19]))), {'torch', 'sklearn'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == "1 set()"
 
 
 def test_what_it_does_not_know_is_refused(evaluator, refused, tmp_path):

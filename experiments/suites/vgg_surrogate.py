@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -234,8 +233,7 @@ def main(
     """Train designs of the paper's VGG-16, and fit a surrogate of its whole space to them."""
     from marl_hpo_env.data.arrays import image_arrays
 
-    task = named_task(SURROGATE)
-    task = replace(task, data=partial(image_arrays, images, 32, examples))
+    task = replace(named_task(SURROGATE), data=image_arrays(images, 32, examples))
     inner = evaluator_of(task, Machines(device, workers), timed=False)
     evaluator = StoredEvaluator(inner, Store(out / "trials.sqlite"))
     requests = requests_of(evaluator.space, designs)

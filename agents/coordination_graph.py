@@ -7,7 +7,7 @@ found exactly, by eliminating one agent after the other.
 
 **Model.** The score of a design x is
 
-    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + noise        (1)
+    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + h(x) + noise (1)
 
 With V_l[a] the features of the hyperparameter values of action a, where the values of an ordered hyperparameter differ by
 the steps between them, and A_l[a] one feature per action, its terms are
@@ -19,6 +19,14 @@ w is one for all layers with the same kind of choice, all else is of one layer o
 of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a layer's actions and mean square norm
 1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is the variance that group g explains.
 
+h(x) is for what no pair of connected layers can say: interactions of other layers, and of more than two. It is one further
+group, with as many weights as there are sets of layers, never written out. Its covariance is
+
+    K_h(x, x') = product over l of (1 + z k_l) - 1 - z sum over l of k_l,    z = 2 / (number of layers)  (4)
+
+in proportion, where k_l is 1 if both designs have the same action in layer l, and else -1 / (number of its actions - 1), so
+that a set of n layers counts z^n. Networks of more than `MOST_LAYERS` layers do without.
+
 **Learning.** Two designs' scores have covariance sum_g v_g K_g, and K_g is a sum over layers or pairs: as in a Gaussian
 process all is computed on matrices of (designs, designs), whose cost hardly depends on the number of terms. The strengths v_g
 and the variance of the noise maximise their marginal likelihood times a log-normal prior, by Newton's method with the average
@@ -29,10 +37,20 @@ in proportion to their distance from it.
 
 **Choice.** Thompson sampling: weights are drawn from their posterior, by Matheron's rule
 
-    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (4)
+    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (5)
 
 and the next design maximises the tables that they make. The sample's deviation from the mean is multiplied by a number drawn
-uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come.
+uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come. Of h there is no
+sample, but the mean alone: most of its sets of layers will never be seen, so that a sample would send the search anywhere. The
+design that maximises the tables, and the best one told, are bettered one layer at a time until h, too, is at a maximum.
+
+**Feasibility.** What was terminated, failed or broke a constraint says nothing of the score. Once there is such a design, scores
+are learned from the others, and feasibility, 1 or 0, is a further Eq. 1 with strengths of its own. Samples of both are weighed
+against each other in several ways. Of the maximisers the next design is the one of the highest sampled score, among those whose
+sampled feasibility is at least a half.
+
+**Several objectives** are an Eq. 1 each, and several sums of their samples, weighed at random, have a maximiser each. The next
+design is the one that adds most to the hypervolume of what was told, by the sampled values of all.
 """
 
 from __future__ import annotations
@@ -48,18 +66,18 @@ import numpy as np
 import numpy.typing as npt
 
 from agents.protocol import Episode, check_directions
-from marl_hpo_env import Design, InputError, Layer, SearchSpace, whole_number
+from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, non_dominated, whole_number
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
-GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
-"""The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
+GROUPS = ("shared", "value", "action", "value_pair", "action_pair", "whole")
+"""The groups of weights in Eqs. 2, 3 and 4, in the order in which they stand there."""
 
-PARTS = (*GROUPS, "ranks", "thompson")
+PARTS = (*GROUPS, "ranks", "thompson", "feasibility", "gain")
 """What an ablation can leave out."""
 
-PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
+PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.02, 0.1])
 """Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
 
 PRIOR_DEVIATION = 1.5
@@ -74,19 +92,31 @@ RELEARN = 1.05
 MOST_CELLS = 500_000
 """Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
 
+MOST_LAYERS = 32
+"""Of more layers than this, the whole design is not looked at: there its sets are too many to learn of, and cost the most."""
+
+WEIGHTINGS = 6
+"""So many designs are to choose from where there is more than one thing to maximise."""
+
+FEASIBILITY_WEIGHTS = np.geomspace(0.25, 32, WEIGHTINGS)
+"""Of the sampled feasibility, beside 1 for the score."""
+
+MARGIN = 0.1
+"""Hypervolume is measured from this many times the front's extent beyond its nadir."""
+
 
 class CoordinationGraph:
     """Pairwise tables as terms of the shared reward: Thompson sampling, maximised exactly along the layer graph.
 
-    It asks for no design twice, and takes in designs that it did not ask for. Terminated designs, and rewards that are no
-    numbers, rank lowest. It goes on until every design has been asked.
+    It asks for no design twice, and takes in designs that it did not ask for. It goes on until every design has been asked.
+    A design whose reward is no number is taken for one that failed.
 
     Args:
-        multi_objective: searches the front of all objectives in place of the highest reward: each has a model of its own,
-            and each design maximises a sum of their tables with weights drawn uniformly.
+        multi_objective: searches the front of all objectives in place of the highest reward.
         without: for ablations, parts to do without, joined by `+`, as in `"value_pair+action_pair"`: groups of weights;
             `"ranks"`, so that all scores are rewards, less their mean and divided by their deviation; `"thompson"`, so that
-            weights are the posterior's mean.
+            weights are the posterior's mean; `"feasibility"`, so that designs that are not feasible rank lowest; `"gain"`, so
+            that several objectives are weighed against each other once, at random.
 
     Raises:
         InputError: for an unknown part.
@@ -106,6 +136,8 @@ class CoordinationGraph:
         self._terms = _Terms(space)
         self._maximiser = _Maximiser(space)
         self._posteriors: dict[str, _Posterior] = {}
+        self._feasibility: _Posterior | None = None
+        self._feasible: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
         self._known: set[Design] = set()
         self._episodes: list[Episode] = []
         self._best = space.sample(self._rng)
@@ -114,12 +146,42 @@ class CoordinationGraph:
         """`n` different designs, neither asked nor told before; fewer once there are no more."""
         designs: list[Design] = []
         while len(designs) < n and len(self._known) < self._space.size:
-            tables = self._terms.tables(self._draw())
-            starts = [self._best, self._space.sample(self._rng), self._space.sample(self._rng)]
-            design = self._maximiser.best_unknown(tables, self._maximiser.best(tables, starts), self._known)
-            self._known.add(design)
-            designs.append(design)
+            designs.append(self._choice())
+            self._known.add(designs[-1])
         return designs
+
+    def _choice(self) -> Design:
+        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.without)]
+        heat = 0.0 if "thompson" in self.without else self._rng.random()
+        several = self._feasibility is not None or (len(posteriors) > 1 and "gain" not in self.without)
+        weights = self._rng.dirichlet(np.ones(len(posteriors)), WEIGHTINGS if several else 1)
+        drawn = np.stack([posterior.draw(heat, self._rng) for posterior in posteriors])
+        sums, feasible = weights @ drawn, None
+        if self._feasibility is not None:
+            feasible = self._feasibility.draw(heat, self._rng)
+            sums += np.outer(FEASIBILITY_WEIGHTS, feasible)
+        starts = [self._best, self._space.sample(self._rng), self._space.sample(self._rng)]
+        found = []
+        for tables in map(self._terms.tables, sums):
+            found.append(self._maximiser.best_unknown(tables, self._maximiser.best(tables, starts), self._known))
+        return found[int(self._gains(found, drawn, feasible).argmax())] if several else found[0]
+
+    def _gains(self, designs: Sequence[Design], drawn: Array, feasible: Array | None) -> Array:
+        """What each design adds if the drawn weights are true; those that are not feasible then come last."""
+        values = np.stack([self._drawn_values(weights, designs) for weights in drawn], axis=1)
+        if len(drawn) == 1:
+            gains = values[:, 0]
+        else:
+            told = np.stack([self._terms.values(self._terms.tables(weights)) for weights in drawn], axis=1)
+            gains = _hypervolume_gains(values, told[self._feasible])
+        if feasible is None:
+            return gains
+        shares = self._feasible.mean() + (self._feasible.std() or 1.0) * self._drawn_values(feasible, designs)
+        return np.where(shares >= 0.5, gains, -np.inf) if shares.max() >= 0.5 else shares
+
+    def _drawn_values(self, weights: Array, designs: Sequence[Design]) -> Array:
+        tables = self._terms.tables(weights)
+        return np.array([self._maximiser.value(tables, design) for design in designs])
 
     def tell(self, episodes: Sequence[Episode]) -> None:
         """Takes in what came of designs; strengths are learned again as their number grows.
@@ -133,16 +195,25 @@ class CoordinationGraph:
             self._terms.add(episode.design)
             self._known.add(episode.design)
             self._episodes.append(episode)
+        objectives: Sequence[str | None] = [None]
+        if self.multi_objective:
+            objectives = list(self._episodes[0].objectives)
+            if not objectives:
+                raise InputError("The episodes have no objectives, so multi_objective is to be False.")
+            check_directions(self._episodes[0])
         rewards = self._values(None)
         self._best = self._episodes[int(rewards.argmax())].design
-        if not self.multi_objective:
-            self._posterior("reward").update(self._scores(rewards))
-            return
-        if not self._episodes[0].objectives:
-            raise InputError("The episodes have no objectives, so multi_objective is to be False.")
-        check_directions(self._episodes[0])
-        for name in self._episodes[0].objectives:
-            self._posterior(name).update(self._scores(self._values(name)))
+        values = {name: self._values(name) for name in objectives}
+        self._feasible = np.logical_and.reduce(np.isfinite([rewards, *values.values()]))
+        apart = "feasibility" not in self.without and not self._feasible.all()
+        if apart:
+            self._feasibility = self._feasibility or _Posterior(self._terms, self.without)
+            shares = self._feasible - self._feasible.mean()
+            self._feasibility.update(shares / (shares.std() or 1.0))
+        for name, found in values.items():
+            told = np.flatnonzero(np.isfinite(found)) if apart else np.arange(len(found))
+            if len(told):
+                self._posterior(name or "reward").update(self._scores(found[told]), told)
 
     def _posterior(self, name: str) -> _Posterior:
         if name not in self._posteriors:
@@ -152,11 +223,10 @@ class CoordinationGraph:
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
         if objective is None:
-            values = np.array([episode.reward for episode in self._episodes])
+            values = np.array([-math.inf if episode.broken else episode.reward for episode in self._episodes])
         else:
-            values = self._episodes[0].directions[objective] * np.array(
-                [episode.objectives[objective] for episode in self._episodes]
-            )
+            found = [episode.objectives[objective] for episode in self._episodes]
+            values = self._episodes[0].directions[objective] * np.array(found)
         terminated = np.array([episode.terminated for episode in self._episodes])
         return np.where(terminated | ~np.isfinite(values), -np.inf, values)
 
@@ -168,14 +238,6 @@ class CoordinationGraph:
             return np.zeros(len(values))
         values = np.maximum(values, finite.min())
         return (values - finite.mean()) / (finite.std() or 1.0)
-
-    def _draw(self) -> Array:
-        """Weights to maximise: of the prior before anything was told, else drawn from the posterior."""
-        posteriors = list(self._posteriors.values()) or [_Posterior(self._terms, self.without)]
-        heat = 0.0 if "thompson" in self.without else self._rng.random()
-        shares = self._rng.dirichlet(np.ones(len(posteriors)))
-        drawn = [posterior.draw(heat, self._rng) for posterior in posteriors]
-        return np.einsum("k,kw->w", shares, drawn)
 
 
 def _normal_scores(values: Array) -> Array:
@@ -189,14 +251,36 @@ def _normal_scores(values: Array) -> Array:
     return np.append(lower, upper / (math.sqrt((upper**2).mean()) or 1.0))[inverse]
 
 
+def _hypervolume_gains(values: Array, told: Array) -> Array:
+    """How much hypervolume each of the values adds to that of those told, the higher the better; shape (n, objectives) each."""
+    both = np.concatenate([values, told])
+    undominated = non_dominated(-both)
+    low, high = both[undominated].min(axis=0), both[undominated].max(axis=0)
+    reference = low - MARGIN * (high - low)
+    front = told[undominated[len(values) :]]
+    gains = np.zeros(len(values))
+    for k in np.flatnonzero(undominated[: len(values)]):
+        # What others have of the box from the reference to these values.
+        others = hypervolume(-np.minimum(front, values[k]), -reference) if len(front) else 0.0
+        gains[k] = np.prod(values[k] - reference) - others
+    return gains
+
+
 # --- the terms (Eqs. 1 to 3) ---------------------------------------------------------------------------------------------
 
 
 class Tables(NamedTuple):
-    """The terms of Eq. 1: per layer an array (actions,), per pair of connected layers one (actions of i, actions of j)."""
+    """The terms of Eq. 1: per layer an array (actions,), per pair of connected layers one (actions of i, actions of j).
+
+    Args:
+        layers: t_l.
+        pairs: t_ij.
+        whole: h; None where it is 0.
+    """
 
     layers: list[Array]
     pairs: list[Array]
+    whole: _Mean | None = None
 
 
 class _Kind(NamedTuple):
@@ -257,6 +341,8 @@ class _Terms:
             np.concatenate([(kind.features[g] @ kind.features[g].T).ravel() for kind in self._kinds]) for g in (0, 1)
         ]
 
+        self._whole = _Whole(self._sizes)
+
         lengths = [(GROUPS.index("shared"), self._shared)]
         for kind in self._kinds:
             lengths += [(1 + g, len(kind.layers) * kind.features[g].shape[1]) for g in (0, 1)]
@@ -301,6 +387,7 @@ class _Terms:
         shared = self._shared_features[: self._count] @ self._shared_features[new]
         pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel in (values, actions)]
         row = np.stack([shared, values.sum(axis=1), actions.sum(axis=1), *pairs]) / self._parts[:, None]
+        row = np.concatenate([row, [self._whole.covariance(self.designs, design)]])
         self._grams[:, new, : self._count] = self._grams[:, : self._count, new] = row
 
     def _grow(self, rows: int) -> None:
@@ -310,7 +397,7 @@ class _Terms:
         self._grams = np.pad(self._grams, ((0, 0), (0, more), (0, more)))
 
     def tables(self, weights: Array) -> Tables:
-        """Eqs. 2 and 3."""
+        """Eqs. 2 and 3 by the weights, and h by the pulls that come after them."""
         shared, start = weights[: self._shared], self._shared
         layers: list[Array] = [np.zeros(0)] * len(self._sizes)
         pairs: list[Array] = [np.zeros(0)] * len(self._pairs)
@@ -330,7 +417,10 @@ class _Terms:
                 start += math.prod(cube)
             for pair, table in zip(members, total, strict=True):
                 pairs[pair] = table
-        return Tables(layers, pairs)
+        pulls = weights[self.count :]
+        return Tables(
+            layers, pairs, _Mean(self._whole, self.designs, pulls) if self._whole.scale and pulls.any() else None
+        )
 
     def values(self, tables: Tables) -> Array:
         """F times the weights that made the tables: the sum of Eq. 1, without mu, of all designs told."""
@@ -339,10 +429,10 @@ class _Terms:
         if tables.pairs:
             pairs = np.concatenate([tables.pairs[pair].ravel() for *_, members in self._joints for pair in members])
             total += pairs[self._used_cells()].sum(axis=1)
-        return np.asarray(total)
+        return np.asarray(total if tables.whole is None else total + self.grams[-1] @ tables.whole.pulls)
 
     def transposed(self, alpha: Array) -> Array:
-        """F' times a number per design told: one number per weight."""
+        """F' times a number per design told: one number per weight, then, of h, the numbers as they are."""
         blocks = [alpha @ self._shared_features[: self._count]]
         # Per action and per cell, the sum of the numbers of the designs that use it.
         used = self._used_actions()
@@ -357,7 +447,7 @@ class _Terms:
             cube = len(members), len(of_i[0]), len(of_j[0])
             of_joint, start = sums[start : start + math.prod(cube)].reshape(cube), start + math.prod(cube)
             blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
-        return np.concatenate(blocks)
+        return np.concatenate([*blocks, alpha])
 
     def _used_actions(self) -> Integers:
         """Which of all layers' actions each design uses: shape (designs, layers)."""
@@ -367,6 +457,53 @@ class _Terms:
         """Which of all pairs' cells each design uses: shape (designs, pairs)."""
         i, j = self._pairs.T
         return self._first_cell + self.designs[:, i] * self._sizes[j] + self.designs[:, j]
+
+
+class _Whole:
+    """The covariance of h (Eq. 4).
+
+    Args:
+        sizes: how many actions each layer has.
+    """
+
+    def __init__(self, sizes: Integers) -> None:
+        share = (sizes > 1) * (2 / len(sizes) if len(sizes) <= MOST_LAYERS else 0.0)
+        # A layer's factor if both designs have the same action there, and if not.
+        self.same, self.other = 1 + share, 1 - share / np.maximum(sizes - 1, 1)
+        self.scale = self._sets(self.same[None])[0]
+
+    def covariance(self, designs: Integers, design: Sequence[int]) -> Array:
+        """That of h of the design with h of each of the others: 1 with itself; all 0 where h is 0."""
+        return np.asarray(self._sets(self.factors(designs, design)) / (self.scale or 1.0))
+
+    def factors(self, designs: Integers, design: Sequence[int]) -> Array:
+        """Those of the product: shape (designs, layers)."""
+        return np.where(designs == design, self.same, self.other)
+
+    @staticmethod
+    def _sets(factors: Array) -> Array:
+        return np.asarray(factors.prod(axis=1) - (factors - 1).sum(axis=1) - 1)
+
+
+class _Mean(NamedTuple):
+    """The posterior's mean of h: the sum over designs told of their pulls times K_h."""
+
+    whole: _Whole
+    designs: Integers
+    pulls: Array
+
+    def value(self, design: Sequence[int]) -> float:
+        """h of the design."""
+        return float(self.whole.covariance(self.designs, design) @ self.pulls)
+
+    def changes(self, layer: int, design: Sequence[int], size: int) -> Array:
+        """What each of the layer's actions adds to h while all others stay, but for a constant."""
+        factors = self.whole.factors(self.designs, design)
+        factors[:, layer] = 1
+        # Eq. 4 is linear in the layer's factor, and that is one of two numbers.
+        slopes = self.pulls * (factors.prod(axis=1) - 1) / self.whole.scale
+        step = self.whole.same[layer] - self.whole.other[layer]
+        return np.asarray(step * np.bincount(self.designs[:, layer], slopes, size))
 
 
 def _features(layer: Layer) -> tuple[Array, Array]:
@@ -422,15 +559,22 @@ class _Posterior:
 
     def __init__(self, terms: _Terms, without: Iterable[str] = ()) -> None:
         self._terms = terms
+        self._told = np.arange(len(terms))
         self._used = np.array([group not in without for group in GROUPS] + [True])
         self.strengths = np.where(self._used, PRIOR_STRENGTHS, 0.0)
         self.inverse: npt.NDArray[np.floating[Any]] = np.zeros((0, 0))
         self.scores: Array = np.zeros(0)
         self._learned = 0
 
-    def update(self, scores: Array) -> None:
-        """New scores of all designs told, with those that are new."""
+    def update(self, scores: Array, told: Integers | None = None) -> None:
+        """New scores, with those of designs that are new.
+
+        Args:
+            scores: one per design.
+            told: which of the designs told they are of, those before in front; all where None.
+        """
         self.scores = scores
+        self._told = np.arange(len(scores)) if told is None else told
         if len(scores) >= RELEARN * self._learned:
             self._learned = len(scores)
             for _ in range(2):
@@ -441,14 +585,18 @@ class _Posterior:
             for new in range(len(self.inverse), len(scores)):
                 self._append(new)
 
+    def _grams(self) -> Array:
+        grams = self._terms.grams
+        return grams if len(self._told) == len(self._terms) else grams[:, self._told[:, None], self._told]
+
     def _covariance(self) -> Array:
-        covariance = np.tensordot(self.strengths[:-1], self._terms.grams, 1) + 1.0
+        covariance = np.tensordot(self.strengths[:-1], self._grams(), 1) + 1.0
         covariance[np.diag_indices_from(covariance)] += self.strengths[-1]
         return np.asarray(covariance)
 
     def _append(self, new: int) -> None:
         """The inverse with one more row and column, from the one without."""
-        covariance = self.strengths[:-1] @ self._terms.grams[:, new, : new + 1] + 1.0
+        covariance = self.strengths[:-1] @ self._terms.grams[:, self._told[new], self._told[: new + 1]] + 1.0
         projected = self.inverse @ covariance[:new]
         rest = covariance[new] + self.strengths[-1] - projected @ covariance[:new]
         corner = np.append(projected, -1.0)
@@ -456,9 +604,9 @@ class _Posterior:
 
     def _newton_step(self) -> None:
         """One step up the marginal likelihood of the logarithms of the strengths, times their prior."""
-        alpha = self.inverse @ self.scores
-        pushed = np.stack([*(gram @ alpha for gram in self._terms.grams), alpha])
-        traces = np.array([*(np.vdot(gram, self.inverse) for gram in self._terms.grams), np.trace(self.inverse)])
+        alpha, grams = self.inverse @ self.scores, self._grams()
+        pushed = np.stack([*(gram @ alpha for gram in grams), alpha])
+        traces = np.array([*(np.vdot(gram, self.inverse) for gram in grams), np.trace(self.inverse)])
         used, v = self._used, self.strengths[self._used]
         slope = v * (pushed @ alpha - traces)[used] / 2
         information = np.outer(v, v) * (pushed @ self.inverse @ pushed.T)[np.ix_(used, used)] / 2
@@ -470,12 +618,16 @@ class _Posterior:
     def draw(self, heat: float, rng: np.random.Generator) -> Array:
         """Weights drawn from the posterior (Eq. 4), their deviation from its mean multiplied by `heat`, 0 to 1."""
         variances = self.strengths[self._terms.group] * self._terms.share
+        whole = np.full(len(self._terms), self.strengths[GROUPS.index("whole")])
         sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
+        sample = np.append(sample, np.zeros(len(self._terms)))
         if not len(self.scores):
             return np.asarray(sample)
         error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
-        residual = self.scores - self._terms.values(self._terms.tables(sample)) - error
-        return np.asarray(sample + variances * self._terms.transposed(self.inverse @ residual))
+        residual = self.scores - self._terms.values(self._terms.tables(sample))[self._told] - error
+        pulls = np.zeros(len(self._terms))
+        pulls[self._told] = self.inverse @ residual
+        return np.asarray(sample + np.append(variances, whole) * self._terms.transposed(pulls))
 
 
 # --- choosing the design -------------------------------------------------------------------------------------------------
@@ -508,22 +660,40 @@ class _Maximiser:
     def best(self, tables: Tables, starts: Sequence[Design]) -> Design:
         """The design with the highest value, or the best that is found from the starts."""
         if self.exact:
-            return self._eliminations[0](tables, starts[0])
-        found = []
-        for design in starts:
-            improved, value = design, -math.inf
-            while (now := self.value(tables, improved)) > value + 1e-9:
-                value = now
-                for eliminate in self._eliminations:
-                    improved = eliminate(tables, improved)
-            found.append(improved)
+            found = [self._eliminations[0](tables, starts[0])]
+        else:
+            found = [self._improved(tables, design) for design in starts]
+        if tables.whole is not None:
+            found = [self._climbed(tables, design) for design in (*found, starts[0])]
         return max(found, key=lambda design: self.value(tables, design))
+
+    def _improved(self, tables: Tables, design: Design) -> Design:
+        """The design, bettered by one forest after the other."""
+        value = -math.inf
+        while (now := self.value(tables, design)) > value + 1e-9:
+            value = now
+            for eliminate in self._eliminations:
+                design = eliminate(tables, design)
+        return design
+
+    def _climbed(self, tables: Tables, design: Design) -> Design:
+        """The design, bettered by one layer after the other until no change of one betters it."""
+        actions, layer, unchanged = list(design), 0, 0
+        while unchanged < len(actions):
+            gains = self._conditional(tables, layer, actions)
+            action = int(gains.argmax())
+            unchanged = 0 if gains[action] > gains[actions[layer]] + 1e-9 else unchanged + 1
+            if not unchanged:
+                actions[layer] = action
+            layer = (layer + 1) % len(actions)
+        return tuple(actions)
 
     def value(self, tables: Tables, design: Design) -> float:
         """The sum of Eq. 1, without mu."""
         layers = sum(float(table[action]) for table, action in zip(tables.layers, design, strict=True))
         pairs = zip(tables.pairs, self._pairs, strict=True)
-        return layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
+        total = layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
+        return total if tables.whole is None else total + tables.whole.value(design)
 
     def best_unknown(self, tables: Tables, best: Design, known: set[Design]) -> Design:
         """The first design not in `known` of a best-first search from `best`, one layer's change at a time."""
@@ -540,12 +710,14 @@ class _Maximiser:
                         heapq.heappush(found, (cost - float(gains[action] - gains[design[layer]]), changed))
         return head[1]
 
-    def _conditional(self, tables: Tables, layer: int, design: Design) -> Array:
-        """What each action of the layer adds while all others stay."""
+    def _conditional(self, tables: Tables, layer: int, design: Sequence[int]) -> Array:
+        """What each action of the layer adds while all others stay, but for a constant."""
         total = tables.layers[layer].copy()
         for pair in self._touching[layer]:
             i, j = self._pairs[pair]
             total += tables.pairs[pair][:, design[j]] if i == layer else tables.pairs[pair][design[i]]
+        if tables.whole is not None:
+            total += tables.whole.changes(layer, design, len(total))
         return total
 
     def _forests(self) -> list[list[int]]:

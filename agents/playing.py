@@ -146,7 +146,9 @@ def episode_of(game: Any, trial: Trial) -> Episode:
     """The episode that a trial of a design is, in an environment without its wrappers."""
     assert trial.design is not None
     ended = trial.status != "completed"
-    return Episode(trial.design, game.score(trial), game.objectives(trial), ended, game.directions)
+    reward = game.score(trial)
+    broken = not ended and reward == game.reward.penalty
+    return Episode(trial.design, reward, game.objectives(trial), ended, game.directions, broken)
 
 
 def _finite(number: Any, above: float = -math.inf) -> bool:

@@ -20,6 +20,7 @@ class Episode(NamedTuple):
         objectives: the metrics that the reward sees, by name; NaN where the trial did not complete.
         terminated: whether the trial was terminated by a limit, or failed.
         directions: which way each objective is better, by name: +1 the higher, -1 the lower.
+        broken: whether the trial completed and broke a constraint of the reward.
     """
 
     design: Design
@@ -27,6 +28,7 @@ class Episode(NamedTuple):
     objectives: Mapping[str, float]
     terminated: bool
     directions: Mapping[str, int] = MappingProxyType({})
+    broken: bool = False
 
 
 def check_directions(episode: Episode) -> None:

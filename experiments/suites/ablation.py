@@ -7,6 +7,7 @@ settings of `coordination-graph` are tuned here and nowhere else (`synthetic.py`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from experiments.comparison.report import measured_side_by_side, shown
 from experiments.comparison.statistics import bootstrap, interquartile_mean, mean
 from experiments.text_tables import markdown_table
 from marl_hpo_env import Design
-from marl_hpo_env.tables.synthetic import SyntheticTable, synthetic_table
+from marl_hpo_env.tables.synthetic import SYNTHETIC, SyntheticTable, synthetic_table
 
 app = new_app()
 
@@ -38,7 +39,10 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "pairwise, 8 of 12, noisy": {"kind": "pairwise", "noise": 0.5},
     "pairwise, 8 of 12, skips": {"kind": "pairwise", "skips": True},
     "pairwise, 8 of 12, penalties": {"kind": "pairwise", "penalised": 0.05},
+    "pairwise, 6 of 6, forbidden": SYNTHETIC["synthetic-forbidden-6"],
     "pairwise, 6 of 6, unordered": {"kind": "pairwise", "layers": 6, "values": (3, 2), "ordered": False},
+    "cells, 6 of 5": {"kind": "cells", "layers": 6, "values": (5,), "ordered": False},
+    "cells, 8 of 4": {"kind": "cells", "layers": 8, "values": (4,), "ordered": False},
     "rugged, 8 of 12": {"kind": "rugged"},
     "rugged, 5 of 12, skewed": {"kind": "rugged", "layers": 5, "skewed": True},
 }
@@ -57,6 +61,8 @@ WITHOUT = {
     "no pairs of actions": "action_pair",
     "no ranks": "ranks",
     "greedy": "thompson",
+    "no feasibility": "feasibility",
+    "no whole designs": "whole",
 }
 """The ablations, by what the report calls them."""
 
@@ -70,7 +76,13 @@ class _Trial(NamedTuple):
 
     design: Design
     reward: float
-    status: str = "completed"
+    status: str
+
+
+class _Told:
+    """The reward: what a trial has; no design but a terminated one gets a penalty."""
+
+    penalty = -math.inf
 
 
 class SyntheticEnvironment:
@@ -80,6 +92,8 @@ class SyntheticEnvironment:
         table: the designs and their values.
         seed: of the noise, which is drawn in the order in which designs are first evaluated.
     """
+
+    reward = _Told()
 
     def __init__(self, table: SyntheticTable, seed: int) -> None:
         self.table, self.space = table, table.space
@@ -96,7 +110,7 @@ class SyntheticEnvironment:
         for design in designs:
             if design not in self._rewards:
                 self._rewards[design] = self.table.reward(design, self._rng)
-            yield _Trial(design, self._rewards[design])
+            yield _Trial(design, self._rewards[design], "terminated" if self.table.forbidden(design) else "completed")
 
     def score(self, trial: _Trial) -> float:
         """The reward."""

@@ -6,7 +6,8 @@ a sum of terms over each layer and the two before it,
     value(x) = sum over l of term_l[x_(l-2), x_(l-1), x_l],
 
 standardised to mean 0 and variance 1 over all designs. So the best design is found by dynamic programming in spaces of any
-depth (Viterbi with two layers as the state), by nothing that a learner uses.
+depth (Viterbi with two layers as the state), by nothing that a learner uses. Only `"cells"` has effects of any layers, connected
+or not, beside: its spaces are small, and every design is looked at.
 
 Some are tasks by name, `SYNTHETIC`: every seed is another drawing of one. There a trial has `validation_value`, which is 1 for
 the best design and 0 for all designs in the mean, so that regret is in shares of a random design's; a design with a forbidden
@@ -18,8 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
-from math import prod
+from itertools import combinations, pairwise
+from math import prod, sqrt
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +32,7 @@ from marl_hpo_env.tables.table import Table
 from marl_hpo_env.trial import METRICS, Measure, Request, Trial
 
 Array = npt.NDArray[np.float64]
-Kind = Literal["additive", "pairwise", "rugged", "orders", "widths", "noise"]
+Kind = Literal["additive", "pairwise", "rugged", "orders", "cells", "widths", "noise"]
 
 # Shares of the value's variance, by kind: of effects per layer, per pair of connected layers, and per three layers in a row.
 SHARES: dict[Kind, tuple[float, float, float]] = {
@@ -39,9 +40,13 @@ SHARES: dict[Kind, tuple[float, float, float]] = {
     "pairwise": (0.5, 0.5, 0.0),
     "rugged": (0.4, 0.3, 0.3),
     "orders": (0.2, 0.2, 0.6),
+    "cells": (0.4, 0.0, 0.0),
     "widths": (0.9, 0.1, 0.0),
     "noise": (0.0, 0.0, 0.0),
 }
+
+BEYOND: Mapping[int, float] = {2: 0.3, 3: 0.3}
+"""Likewise in `"cells"`: of effects of any two and of any three layers."""
 
 UNIT = 64
 """The least width, and the step from one to the next, of a layer of the kind `"widths"`."""
@@ -62,6 +67,7 @@ class SyntheticTable:
         skewed: whether the reward is `-exp(-value)`, as accuracy is: the best designs close together, the bad ones far off.
         penalised: pairs of the actions of a layer and the next, by the index of the next and its pair; a design with one of
             them is penalised.
+        beyond: what every design is worth beyond the sum of the terms, an axis per layer; None where nothing.
     """
 
     space: SearchSpace
@@ -69,6 +75,7 @@ class SyntheticTable:
     noise: float = 0.0
     skewed: bool = False
     penalised: frozenset[tuple[int, int, int]] = frozenset()
+    beyond: Array | None = None
 
     def value(self, design: Sequence[int]) -> float:
         """What the design is worth without noise."""
@@ -84,6 +91,8 @@ class SyntheticTable:
 
     def best(self) -> Design:
         """The design of the highest value."""
+        if self.beyond is not None:
+            return max(map(self.space.design_at, range(self.space.size)), key=self.value)
         # ahead[a, b]: the most that the layers from here on can add, if the two before have picked a and b.
         ahead = np.zeros((self.terms[-1].shape[1], self.terms[-1].shape[2]))
         choices = []
@@ -101,6 +110,8 @@ class SyntheticTable:
     def _worth(self, design: Sequence[int], noise: float) -> float:
         padded = (0, 0, *design)
         value = noise + sum(float(term[padded[p : p + 3]]) for p, term in enumerate(self.terms))
+        if self.beyond is not None:
+            value += float(self.beyond[tuple(design)])
         if self.forbidden(design):
             value = PENALTY
         return -float(np.exp(-value)) if self.skewed else value
@@ -122,8 +133,9 @@ def synthetic_table(
 
     Every layer has one ordered hyperparameter per entry of `values`, whose effects are random walks over its values: partly
     the same in all layers, partly each layer's own. Actions have effects of their own beyond these, and so, by kind, have
-    pairs of connected layers (products of random walks, and unordered) and three layers in a row (unordered). Layers of the kind
-    `"widths"` have one hyperparameter, `out_features`, whose effects rise.
+    pairs of connected layers (products of random walks, and unordered) and three layers in a row (unordered). In the kind
+    `"cells"` any two and any three layers have unordered effects in their place. Layers of the kind `"widths"` have one
+    hyperparameter, `out_features`, whose effects rise.
 
     Args:
         kind: one of `SHARES`; in `"noise"` all designs are worth the same.
@@ -178,7 +190,20 @@ def synthetic_table(
         for p in range(1, layers)
         for before, action in np.argwhere(rng.random((space.sizes[p - 1], space.sizes[p])) < penalised)
     )
-    return SyntheticTable(space, tuple(terms), noise or float(kind == "noise"), skewed, broken)
+    beyond = _beyond(space.sizes, rng) if kind == "cells" else None
+    return SyntheticTable(space, tuple(terms), noise or float(kind == "noise"), skewed, broken, beyond)
+
+
+def _beyond(sizes: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Unordered effects of any layers, connected or not, by their number: shape `sizes`."""
+    total = np.zeros(sizes)
+    for order, share in BEYOND.items():
+        part = np.zeros(sizes)
+        for layers in combinations(range(len(sizes)), order):
+            effect = rng.gamma(1.0) * _pure(rng.standard_normal([sizes[layer] for layer in layers]))
+            part += effect.reshape([size if layer in layers else 1 for layer, size in enumerate(sizes)])
+        total += sqrt(share) * part / (part.std() or 1.0)
+    return total
 
 
 def _walks(

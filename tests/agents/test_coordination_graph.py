@@ -15,14 +15,15 @@ from agents.coordination_graph import (
     PRIOR_STRENGTHS,
     CoordinationGraph,
     Tables,
+    _hypervolume_gains,
     _Maximiser,
     _normal_scores,
     _Posterior,
     _Terms,
 )
 from agents.protocol import Episode
-from marl_hpo_env import InputError, Layer, SearchSpace
-from marl_hpo_env.tables.synthetic import synthetic_table
+from marl_hpo_env import InputError, Layer, Request, SearchSpace
+from marl_hpo_env.tables.synthetic import VALUE, drawing, synthetic_table
 from marl_hpo_env.testing import chain, space_of
 
 
@@ -76,6 +77,22 @@ def dense(space, designs, strengths):
     return terms, features, strengths[:-1][terms.group] * terms.share
 
 
+def interactions(space, designs):
+    """Eq. 4 written out: K_h as the sum over all sets of two and more layers, 1 where both designs are the same."""
+    weight = 2 / len(space)
+
+    def covariance(first, second):
+        sets = 0.0
+        for count in range(2, len(space) + 1):
+            for layers in itertools.combinations(range(len(space)), count):
+                if all(space.sizes[layer] > 1 for layer in layers):
+                    equal = [1 if first[k] == second[k] else -1 / (space.sizes[k] - 1) for k in layers]
+                    sets += weight**count * math.prod(equal)
+        return sets
+
+    return np.array([[covariance(x, y) / covariance(x, x) for y in designs] for x in designs])
+
+
 def filled(space=None, episodes=25, seed=0):
     space = space or mixed_space()
     rng = np.random.default_rng(seed)
@@ -88,18 +105,25 @@ def filled(space=None, episodes=25, seed=0):
     return posterior, terms, features, variances, scores
 
 
+def dense_covariance(terms, features, variances):
+    """Of the scores of the designs told."""
+    whole = PRIOR_STRENGTHS[-2] * interactions(mixed_space(), list(map(tuple, terms.designs.tolist())))
+    return features * variances @ features.T + whole + 1 + PRIOR_STRENGTHS[-1] * np.eye(len(features))
+
+
 def test_the_covariance_is_that_of_the_weights():
     posterior, terms, features, variances, _ = filled()
-    covariance = features * variances @ features.T + 1 + PRIOR_STRENGTHS[-1] * np.eye(len(features))
-    np.testing.assert_allclose(posterior._covariance(), covariance, atol=1e-12)
-    for group in range(len(GROUPS)):
+    whole = interactions(mixed_space(), list(map(tuple, terms.designs.tolist())))
+    np.testing.assert_allclose(posterior._covariance(), dense_covariance(terms, features, variances), atol=1e-12)
+    np.testing.assert_allclose(terms.grams[-1], whole, atol=1e-12)
+    for group in range(len(GROUPS) - 1):
         of_group = np.where(terms.group == group, terms.share, 0)
         np.testing.assert_allclose(terms.grams[group], features * of_group @ features.T, atol=1e-12)
 
 
 def test_products_with_the_transposed_features():
     _, terms, features, _, scores = filled()
-    np.testing.assert_allclose(terms.transposed(scores), features.T @ scores, atol=1e-12)
+    np.testing.assert_allclose(terms.transposed(scores), np.append(features.T @ scores, scores), atol=1e-12)
 
 
 def test_each_group_explains_its_strength_of_the_variance_over_all_designs():
@@ -113,17 +137,16 @@ def test_each_group_explains_its_strength_of_the_variance_over_all_designs():
     np.testing.assert_allclose(explained, 1)
 
 
-def test_the_posterior_is_that_of_a_dense_linear_regression():
-    posterior, _, features, variances, scores = filled()
-    # Weighted least squares over all weights and mu, whose variance is 1.
-    columns = np.column_stack([features, np.ones(len(scores))])
-    precision = columns.T @ columns / PRIOR_STRENGTHS[-1] + np.diag(1 / np.append(variances, 1.0))
-    covariance = np.linalg.inv(precision)[:-1, :-1]
-    mean = (np.linalg.inv(precision) @ columns.T @ scores / PRIOR_STRENGTHS[-1])[:-1]
+def test_the_posterior_is_that_of_dense_linear_algebra():
+    posterior, terms, features, variances, scores = filled()
+    inverse = np.linalg.inv(dense_covariance(terms, features, variances))
+    gain = variances[:, None] * features.T @ inverse
+    covariance, mean = np.diag(variances) - gain @ features * variances, gain @ scores
+    pulls = PRIOR_STRENGTHS[-2] * inverse @ scores
     rng = np.random.default_rng(0)
-    np.testing.assert_allclose(posterior.draw(0.0, rng), mean, atol=1e-9)
+    np.testing.assert_allclose(posterior.draw(0.0, rng), np.append(mean, pulls), atol=1e-9)
     for heat in (1.0, 0.5):
-        deviations = np.stack([posterior.draw(heat, rng) for _ in range(1000)]) - mean
+        deviations = np.stack([posterior.draw(heat, rng)[: len(mean)] for _ in range(1000)]) - mean
         deviations /= heat * np.sqrt(np.diag(covariance))
         # Means of 1000 have a standard error of 0.032, variances of 0.045; 4.5 of these over about 100 weights.
         assert np.abs(deviations.mean(axis=0)).max() < 4.5 * 0.032
@@ -145,6 +168,7 @@ def test_the_strengths_maximise_the_marginal_likelihood_times_their_prior():
     posterior, terms, features, _, _ = filled(episodes=40)
     effects = np.random.default_rng(1).standard_normal(terms.count)
     posterior.scores = _normal_scores(features @ effects)
+    whole = interactions(mixed_space(), list(map(tuple, terms.designs.tolist())))
     for _ in range(60):
         posterior.inverse = np.linalg.inv(posterior._covariance())
         posterior._newton_step()
@@ -152,7 +176,7 @@ def test_the_strengths_maximise_the_marginal_likelihood_times_their_prior():
     def density(logarithms):
         strengths = np.exp(logarithms)
         covariance = features * (strengths[:-1][terms.group] * terms.share) @ features.T + 1
-        covariance += strengths[-1] * np.eye(len(features))
+        covariance += strengths[-2] * whole + strengths[-1] * np.eye(len(features))
         fit = posterior.scores @ np.linalg.solve(covariance, posterior.scores)
         prior = (((logarithms - np.log(PRIOR_STRENGTHS)) / PRIOR_DEVIATION) ** 2).sum()
         return -(fit + np.linalg.slogdet(covariance)[1] + prior) / 2
@@ -169,7 +193,7 @@ def test_an_ordered_value_is_known_from_its_neighbours_and_an_unordered_one_is_n
         space = SearchSpace([Layer("a", "Kind", {"choice": values})])
         learner = started(space, without="shared+action+value_pair+action_pair+thompson")
         learner.tell([told((0,), 0.0), told((len(values) - 1,), 1.0)])
-        return learner._terms.tables(learner._draw()).layers[0]
+        return learner._terms.tables(learner._posteriors["reward"].draw(0.0, learner._rng)).layers[0]
 
     ordered = told_of_first_and_last((1, 2, 3, 4, 5))
     assert (np.diff(ordered) > 0).all()
@@ -180,7 +204,7 @@ def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
     space = SearchSpace([Layer("a", "Conv2d", {"size": (1, 3, 5)}), Layer("b", "Conv2d", {"size": (1, 3, 5)}, ["a"])])
     learner = started(space, without="value+action+value_pair+action_pair+thompson")
     learner.tell([told((0, 1), 0.0), told((2, 1), 1.0)])
-    tables = learner._terms.tables(learner._draw())
+    tables = learner._terms.tables(learner._posteriors["reward"].draw(0.0, learner._rng))
     np.testing.assert_allclose(tables.layers[0], tables.layers[1])
     assert tables.layers[1][2] > tables.layers[1][0]
 
@@ -201,6 +225,36 @@ def test_penalties_do_not_flatten_the_scores_of_the_others_even_where_they_are_m
     scores = _normal_scores(np.array([-1e9] * 50 + [0.1, 0.2, 0.3, 0.4]))
     assert (np.diff(scores[50:]) > 0.4).all()
     assert np.abs(scores).max() < 2
+
+
+def test_h_adds_the_interactions_of_what_was_told_to_a_design():
+    posterior, terms, _, _, _ = filled()
+    tables = terms.tables(posterior.draw(0.0, np.random.default_rng(0)))
+    designs = list(map(tuple, terms.designs.tolist()))
+    maximiser = _Maximiser(mixed_space())
+    without = [maximiser.value(tables._replace(whole=None), design) for design in designs]
+    np.testing.assert_allclose(
+        terms.values(tables), without + interactions(mixed_space(), designs) @ tables.whole.pulls
+    )
+    np.testing.assert_allclose(terms.values(tables), [maximiser.value(tables, design) for design in designs])
+
+
+def test_with_h_no_change_of_one_layer_is_better():
+    space = mixed_space()
+    posterior, terms, _, _, _ = filled()
+    tables, maximiser = terms.tables(posterior.draw(0.5, np.random.default_rng(1))), _Maximiser(space)
+    found = maximiser.best(tables, [space.sample(np.random.default_rng(0))])
+    for layer, size in enumerate(space.sizes):
+        for action in range(size):
+            changed = (*found[:layer], action, *found[layer + 1 :])
+            assert maximiser.value(tables, changed) <= maximiser.value(tables, found) + 1e-6
+
+
+def test_deep_networks_do_without_h():
+    space = chain(*[2] * 40)
+    posterior, terms, _, _, _ = filled(space)
+    assert not terms.grams[-1].any()
+    assert terms.tables(posterior.draw(0.5, np.random.default_rng(1))).whole is None
 
 
 # --- maximisation ----------------------------------------------------------------------------------------------------
@@ -426,6 +480,60 @@ def test_two_objectives_have_more_hypervolume_than_random_designs():
         learner.tell([told(design, 0.0, **metrics)])
     random = [(accuracy.value(d), -size.value(d)) for d in (space.sample(rng) for _ in range(600))]
     assert hypervolume(points) > hypervolume(random)
+
+
+def test_what_values_add_to_the_hypervolume_by_hand():
+    # The front is (0, 2) and (2, 0); the reference lies a tenth of its extent, 0.2, beyond the nadir. Of the box of (1, 1), 1.44,
+    # each has 0.24, and both have the 0.04 in the corner. The others are dominated or told.
+    told = np.array([[0.0, 2.0], [2.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_allclose(_hypervolume_gains(np.array([[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]]), told), [1.0, 0, 0])
+    assert _hypervolume_gains(np.array([[1.0, 1.0]]), np.zeros((0, 2)))[0] == 0
+
+
+def test_the_design_that_adds_most_hypervolume_is_worth_more_than_one_of_random_weights():
+    def covered(**settings):
+        shares = []
+        for seed in range(4):
+            drawn = drawing("synthetic-widths-7", seed)
+            learner, points = started(drawn.space, seed, multi_objective=True, **settings), []
+            for _ in range(40):
+                (design,) = learner.ask(1)
+                metrics = drawn.trial(Request(design, 0, 1)).metrics
+                learner.tell([told(design, 0.0, **{VALUE: metrics[VALUE], "size": metrics["parameters"]})])
+                points.append((3 * metrics[VALUE], -metrics["parameters"] / 1e5))
+            shares.append(hypervolume(points))
+        return np.mean(shares)
+
+    assert covered() > covered(without="gain")
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_not_feasible_is_avoided_and_says_nothing_of_the_score(several):
+    gained = []
+    for seed in range(4):
+        table = synthetic_table("pairwise", seed, layers=5, values=(3, 2), penalised=0.25)
+        learner, feasible = started(table.space, multi_objective=several), []
+        for number in range(60):
+            (design,) = learner.ask(1)
+            feasible.append(not table.forbidden(design))
+            size = math.nan if number % 2 and not feasible[-1] else float(sum(design))
+            value = table.value(design) if feasible[-1] else 1e3
+            episode = told(design, value if feasible[-1] else -9.0, **{VALUE: value, "size": size})
+            learner.tell([episode._replace(broken=not feasible[-1])])
+        chance = np.mean([not table.forbidden(design) for design in all_designs(table.space)])
+        gained.append(np.mean(feasible[20:]) / chance)
+        if not several:
+            assert len(learner._posteriors["reward"].scores) == sum(feasible)
+            assert len(learner._feasibility.scores) == 60
+    assert np.mean(gained) > 1.3
+
+
+def test_while_all_are_feasible_there_is_no_model_of_it():
+    table = synthetic_table("pairwise", 1, layers=5)
+    whole, without = (
+        played(started(table.space, **more), table.space, table.value, 20) for more in ({}, {"without": "feasibility"})
+    )
+    assert whole == without
 
 
 def test_designs_that_failed_have_no_objectives_and_are_taken_in():

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ class FakeEnvironment:
     """Answers in reverse order, and remembers what was evaluated. The reward is the sum of the actions."""
 
     directions = {"validation_accuracy": +1}
+    reward = SimpleNamespace(penalty=-1.0)
 
     def __init__(self, space, terminated=()):
         self.space = space
@@ -79,8 +81,19 @@ def test_an_episode_holds_the_design_the_reward_the_objectives_and_whether_it_wa
         (1, 2), 3.0, {"validation_accuracy": pytest.approx(0.3)}, False, {"validation_accuracy": 1}
     )
     assert terminated.terminated is True
+    assert terminated.broken is False
     assert terminated.reward == -1.0
     assert math.isnan(terminated.objectives["validation_accuracy"])
+
+
+def test_an_episode_says_whether_a_constraint_was_broken():
+    game = env(
+        "digits-convnet", evaluator="table", reward=WeightedReward({"validation_accuracy": 1}, ["parameters <= 2000"])
+    )
+    episodes = play(game, RandomSearch(), 30)
+    large = [episode.objectives["parameters"] > 2000 for episode in episodes]
+    assert [episode.broken for episode in episodes] == large
+    assert 0 < sum(large) < 30
 
 
 @pytest.mark.parametrize("status", ["terminated", "failed"])

@@ -32,7 +32,7 @@ def test_the_best_design_is_the_best_of_all(kind, seed, layers, values, skips, s
     assert table.space.check(table.best()) in known
 
 
-@pytest.mark.parametrize("kind", ["additive", "pairwise", "rugged"])
+@pytest.mark.parametrize("kind", ["additive", "pairwise", "rugged", "cells"])
 @pytest.mark.parametrize("skips", [False, True])
 def test_values_have_mean_0_and_variance_1(kind, skips):
     values = np.array(list(all_values(synthetic_table(kind, 5, layers=4, values=(3, 2), skips=skips)).values()))
@@ -56,6 +56,19 @@ def test_only_pairs_in_the_graph_interact_in_a_pairwise_table():
 
     assert mixed_difference(False) == pytest.approx(0, abs=1e-9)
     assert abs(mixed_difference(True)) > 1e-3
+
+
+def test_in_cells_any_two_and_any_three_layers_interact():
+    value = synthetic_table("cells", 1, layers=4, values=(3,)).value
+
+    def mixed_difference(*layers):
+        corners = itertools.product((0, 1), repeat=len(layers))
+        return sum(
+            (-1) ** sum(c) * value([dict(zip(layers, c, strict=True)).get(p, 2) for p in range(4)]) for c in corners
+        )
+
+    for layers in [(0, 1), (0, 3), (0, 1, 3)]:
+        assert abs(mixed_difference(*layers)) > 1e-3
 
 
 def test_rewards_are_values_with_noise_of_the_given_deviation():

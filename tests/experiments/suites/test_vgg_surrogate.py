@@ -13,11 +13,13 @@ import marl_hpo_env
 from experiments.suites import vgg_surrogate
 from experiments.suites.vgg_surrogate import (
     TWICE,
+    Measured,
     app,
     between_seeds,
     factor,
     figures,
     fitted,
+    known_means,
     measured,
     outcome,
     report,
@@ -110,6 +112,7 @@ def test_the_report_says_how_many_there_were_and_what_cannot_be_predicted(trees,
     assert f"Of 300 designs {stopped} are over the limit of FLOPs" in text
     assert "A training took 2.0 s on average" in text
     assert "| another seed's training |" in text
+    assert "| the means, if they were known |" in text
 
 
 def test_a_surrogate_that_does_not_rank_the_best_third_is_not_shipped(trees):
@@ -123,6 +126,20 @@ def test_figures_of_a_right_and_of_a_reversed_order():
     truth = np.linspace(0, 1, 30)
     assert figures(truth, truth) == dict.fromkeys(figures(truth, truth), pytest.approx(1.0)) | {"designs": 30}
     assert figures(-truth, truth)["kendall, best third"] == pytest.approx(-1.0)
+
+
+def test_what_there_is_to_reach_falls_with_the_noise():
+    rng = np.random.default_rng(0)
+    means = rng.normal(0.3, 0.05, (200, 1, 1))
+
+    def reached(noise: float) -> dict[str, float]:
+        return known_means(Measured([], means + noise * rng.standard_normal((200, 2, 2)), np.zeros(200)))
+
+    assert reached(0.0)["kendall, best third"] == pytest.approx(1.0)
+    much, some = reached(0.1), reached(0.03)
+    # Four measurements of 0.03 each, as two seeds of two: their mean has a variance of a quarter.
+    assert some["r2"] == pytest.approx(1 - 0.015**2 / (0.05**2 + 0.015**2), abs=0.03)
+    assert much["kendall, best third"] < some["kendall, best third"] < 0.9
 
 
 def test_a_factor_gives_its_covariance_and_none_that_is_negative():

@@ -399,6 +399,73 @@ def _vectorised_in_words() -> str:
     )
 
 
+def _one_shot_in_words() -> str:
+    """How slices order the designs beside how a training of each does: its validation accuracy under one seed of the table, and
+    the mean test accuracy under the others, in which designs that did not complete are last."""
+    import numpy as np
+    from scipy.stats import spearmanr  # type: ignore[import-untyped]
+
+    from marl_hpo_env import Table
+
+    trained, slices = {}, {}
+    for name in ("digits-convnet", "digits-branches"):
+        table = Table.open(name)
+        designs = list(map(table.space.design_at, range(table.space.size)))
+        by_seed = []
+        for seed in table.seeds:
+            own = np.where(table.completed(designs, seed), table.metrics(designs, seed)["validation_accuracy"], -1)
+            others = [other for other in table.seeds if other != seed]
+            completed = np.array([table.completed(designs, other) for other in others])
+            tested = np.array([table.metrics(designs, other)["test_accuracy"] for other in others])
+            total, count = np.where(completed, tested, 0).sum(0), completed.sum(0)
+            worth = np.where(count > 0, total / np.maximum(count, 1), -1)
+            by_seed.append(float(spearmanr(own, worth).statistic))
+        trained[name] = f"{sum(by_seed) / len(by_seed):.3f} on `{name}`"
+        rows = rows_of(_lines("one-shot", f"## {name}: slices and trainings"))
+        slices[name] = {row["cost in trainings"]: row["spearman"].split(" [")[0] for row in rows}
+    at_40, at_80 = (" and ".join(of_table[cost] for of_table in slices.values()) for cost in ("40", "80"))
+    return _wrapped(
+        "The validation accuracy of one training of each design has a rank correlation with the mean test accuracy under the "
+        f"table's other seeds of {' and '.join(trained.values())}. Slices have {at_40} with the mean under all seeds at the cost "
+        f"of 40 trainings, and {at_80} at that of 80."
+    )
+
+
+def _tied_widths_in_words() -> str:
+    measured = _measured("tied-widths")
+    tied, free = (measured["digits"][way] for way in ("tied", "each its own"))
+
+    def range_of(summary: Mapping[str, float]) -> str:
+        return f"{summary['mean']:.1f} ({summary['least']:g} to {summary['most']:g})"
+
+    counts = []
+    for name, ways in measured["counted"].items():
+        needed = range_of(ways["each its own"]["projections"])
+        sizes = [
+            f"{100 * ways[way][figure]['mean']:.0f}%"
+            for way in ("each its own", "tied")
+            for figure in ("parameters / original", "flops / original")
+        ]
+        counts.append(
+            f"a {name} needs {needed} projections, and has {sizes[0]} of the original's parameters and {sizes[1]} of its "
+            f"FLOPs; with tied widths it has none, {sizes[2]} and {sizes[3]}"
+        )
+    shares = [
+        f"{100 * way[figure]['mean']:.0f}%"
+        for figure in ("accuracy at once", "accuracy after an epoch", "parameters / original", "flops / original")
+        for way in (free, tied)
+    ]
+    original = 100 * free["original's accuracy"]["mean"]
+    at_once = [way["accuracy at once"][end] for way in (free, tied) for end in ("least", "most")]
+    return _wrapped(
+        f"Of {measured['designs']['counted']} random designs with widths of their own, {'; '.join(counts)}. On the digits, "
+        f"designs inherit from a residual network of {original:.0f}% validation accuracy: at once they reach {shares[0]}, tied "
+        f"{shares[1]}, and after one epoch {shares[2]}, tied {shares[3]}, with {shares[4]} and {shares[5]} of the parameters and "
+        f"{shares[6]} and {shares[7]} of the FLOPs in the mean. Single ones reach {100 * min(at_once):.0f}% to "
+        f"{100 * max(at_once):.0f}% at once, far more apart than the two ways."
+    )
+
+
 def _cluster_in_words() -> str:
     measured = _measured("cluster")
     few, many = measured["instant"]
@@ -569,6 +636,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
             for what in ("slices and trainings", "regret in points of mean test accuracy")
         ),
     ),
+    "one-shot/in-words": _one_shot_in_words,
+    "tied-widths/in-words": _tied_widths_in_words,
     "learner-sampler": partial(
         _once_measured,
         "learner-sampler",

@@ -8,6 +8,9 @@ from typing import Literal, NamedTuple
 
 from marl_hpo_env.space import Design
 
+OF_SLICES = "-shared-"
+"""Stands in the fingerprint of an evaluator whose trials are those of slices of shared weights."""
+
 Status = Literal["completed", "terminated", "failed"]
 """`terminated` by a limit (paper V-E); `failed` where it could not be built or trained. The trial's reason says why."""
 
@@ -103,6 +106,7 @@ class Trial:
         machine: what the last bits of it hang on: the vector instructions of a CPU, such as `AVX512`, or the name of a GPU. None
             where it is not known.
         folds: where it stands for trainings on several folds, the trial of each; it is they that are stored.
+        shared: whether it is that of a slice of shared weights, which was not trained by itself.
     """
 
     request: Request
@@ -113,6 +117,7 @@ class Trial:
     accidental: bool = False
     machine: str | None = None
     folds: tuple[Trial, ...] = ()
+    shared: bool = False
 
     @property
     def design(self) -> Design | None:
@@ -128,7 +133,8 @@ class Trial:
         what = "original network" if self.design is None else f"design {self.design}"
         budget = "to convergence" if self.request.epochs is None else f"for {self.request.epochs} epochs"
         fold = "" if self.request.fold is None else f" on fold {self.request.fold}"
-        lines = [f"{what}, trained {budget} with seed {self.request.seed}{fold}: {self.status}"]
+        trained = f"a slice of weights that were trained {budget}," if self.shared else f"trained {budget}"
+        lines = [f"{what}, {trained} with seed {self.request.seed}{fold}: {self.status}"]
         if self.reason:
             lines.append(f"  {self.reason}")
         own = {name: "of the task's own" for name in self.metrics if name not in METRICS}

@@ -17,22 +17,19 @@ from marl_hpo_env import InputError, Limits, Recipe, Task, first_line, import_ob
 if TYPE_CHECKING:
     from torch import nn
 
+    from marl_hpo_env.data.images import ImageReading
     from marl_hpo_env.networks.graph import Choices
     from marl_hpo_env.networks.saved import About
 
 
-_IMAGENET_SIZE = 224
-"""That torchvision's weights were made with."""
+_SIZE = 64
+"""Of images, in pixels, where nobody says another."""
 
 _LIMITS = Limits(loss="guessing")
 """A design that learns nothing is stopped, and the epoch budget can be calibrated."""
 
 _FEWEST_STEPS = 32
 """That a design may stay at the loss of guessing: two epochs of 1,024 images. Few images have more epochs for it."""
-
-
-FINE_TUNING_RATE = 1e-4
-"""Of Adam, where designs inherit weights: a tenth of the rate without."""
 
 
 def own_task(
@@ -50,7 +47,8 @@ def own_task(
         model: `torchvision:NAME`, or `package.module:FUNCTION` or `path/to/file.py:FUNCTION` for a function (or class) that
             makes the network; it is called with `num_classes=` where it takes that.
         data: a folder of images; None for a task that is only looked at.
-        image_size: height and width to which they are scaled; where None 64, and for a torchvision network with weights 224.
+        image_size: height and width to which they are scaled; where None that of the weights, see `images_of_weights`, and
+            without weights 64.
         choices: a TOML file, see `read_choices`; None for the default.
         recipe: settings of how designs are trained, where not the default's.
         weights: a file with the network's own, which designs inherit.
@@ -63,6 +61,7 @@ def own_task(
 
     from marl_hpo_env import Data
     from marl_hpo_env.data.folders import expanded
+    from marl_hpo_env.data.images import ImageReading
     from marl_hpo_env.networks.weight_files import read_weights
 
     make = _maker(model)
@@ -70,7 +69,7 @@ def own_task(
     settings: dict[str, Any] = {"epochs": "calibrated"}
     name = model.rpartition(":")[2]
     if weights is not None:
-        settings |= {"initialization": "inherit", "learning_rate": FINE_TUNING_RATE}
+        settings |= {"initialization": "inherit"}
     if choices is not None:
         read = read_choices(choices)
         fixed, recipe_choices = read_recipe(choices)
@@ -79,17 +78,22 @@ def own_task(
             read = None
     chosen = Recipe(**{**settings, **recipe})
     state = None if weights is None else read_weights(weights)
-    imagenet = weights is not None and model.startswith("torchvision:")
-    size = image_size or (_IMAGENET_SIZE if imagenet else 64)
+    reading, who = (ImageReading(_SIZE), None) if weights is None else images_of_weights(model, weights)
+    size = image_size or reading.image_size
     if data is None:
         nothing = torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.int64)
         images, classes = Data(nothing, nothing, nothing), None
     else:
-        images = (wanted or Wanted()).read(data, size)
+        images = (wanted or Wanted()).read(data, size, (reading.mean, reading.deviation))
         classes = images.number_of_classes
         name = f"{name}-{expanded(data).resolve().name}"
         if weights is not None:
-            note = f"Images are {size} by {size}, normalised with ImageNet's mean and deviation, as torchvision's weights expect."
+            asked = "" if image_size is None else ", as --image-size says"
+            if who is not None and size != reading.image_size:
+                asked += f" (without it {reading.image_size})"
+            mean, deviation = (", ".join(f"{value:g}" for value in of) for of in (reading.mean, reading.deviation))
+            end = f"; {weights.name} does not say what its weights expect" if who is None else f", as {who}"
+            note = f"Images are {size} by {size}{asked}, normalised with mean {mean} and deviation {deviation}{end}."
             images = replace(images, notes=(*images.notes, note))
     maker = partial(_make, make, model, classes)
     steps = math.ceil(len(images.train[0]) / chosen.batch_size)
@@ -98,6 +102,29 @@ def own_task(
     if data is not None:
         check_images(task)
     return task
+
+
+def images_of_weights(model: str, weights: Path) -> tuple[ImageReading, str | None]:
+    """The images that a network's weights were made with, and who says so; the default and None where nobody does.
+
+    A file of `save_network` says it itself. Of a torchvision network its package does, for the weights of the file's name where
+    there are several. Of others nothing is known.
+    """
+    from torchvision import models
+
+    from marl_hpo_env.data.images import ImageReading
+    from marl_hpo_env.networks.saved import about_weights
+
+    about = about_weights(weights)
+    if about is not None and about.image_size is not None and len(about.mean) == 3:
+        return ImageReading(about.image_size, None, about.mean, about.deviation), f"{weights.name} says"
+    if model.startswith("torchvision:"):
+        name = model.rpartition(":")[2]
+        known = models.get_model_weights(name)
+        made = next((one for one in known if one.url.endswith(f"/{weights.name}")), known.DEFAULT).transforms()
+        (size,) = made.crop_size if hasattr(made, "crop_size") else made.resize_size
+        return ImageReading(size, None, made.mean, made.std), f"torchvision's weights of {name} expect"
+    return ImageReading(_SIZE), None
 
 
 def read_choices(path: Path) -> Choices:

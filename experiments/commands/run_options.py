@@ -56,7 +56,8 @@ WeightsFile = Annotated[
     path_option(
         "--weights",
         help="With --model: a .safetensors, .pth or .pt file with the network's own weights, which every design and the "
-        "original start from. Added layers then share one width. With torchvision networks images are 224 by 224 by default.",
+        "original start from. Added layers then share one width. Images have the size and normalisation that the weights expect, "
+        "where these are torchvision's or of a network saved here.",
     ),
 ]
 Epochs = Annotated[

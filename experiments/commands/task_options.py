@@ -21,6 +21,7 @@ from marl_hpo_env.catalog.registry import takes_folder
 
 if TYPE_CHECKING:
     from marl_hpo_env import Data
+    from marl_hpo_env.data.images import Normalisation
     from marl_hpo_env.data.splits import Kind
 
 Images = Annotated[
@@ -37,7 +38,7 @@ ImageSize = Annotated[
         min=1,
         callback=at_most(4096),
         help="With --images or --model: height and width to which images are scaled.",
-        show_default="the task's; with --model 64",
+        show_default="the task's; with --model 64, with --weights theirs where known",
     ),
 ]
 Examples = Annotated[
@@ -130,27 +131,28 @@ class Wanted(NamedTuple):
         elif self.masks is not None:
             raise InputError("Both --labels and --masks say what is wanted of the images; give one of them.")
 
-    def read(self, folder: Path, image_size: int) -> Data:
-        """The images of a folder with what is wanted of them.
+    def read(self, folder: Path, image_size: int, normalisation: Normalisation | None = None) -> Data:
+        """The images of a folder with what is wanted of them; normalised with ImageNet's mean and deviation where None.
 
         Raises:
             InputError: if they cannot be read.
         """
         from marl_hpo_env import image_folder, image_masks, image_table
         from marl_hpo_env.data.image_masks import mask_folders
+        from marl_hpo_env.data.images import IMAGENET
 
         self.check()
+        normalisation = normalisation or IMAGENET
         if self.labels is not None:
-            return image_table(
-                self.labels, folder, image_size, cast("Kind | None", self.kind), self.columns, self.groups
-            )
+            kind = cast("Kind | None", self.kind)
+            return image_table(self.labels, folder, image_size, kind, self.columns, self.groups, normalisation)
         groups = None if self.groups is None else import_object(self.groups, "function of groups")
         beside = mask_folders(folder)
         if beside is not None:
-            return image_masks(beside[0], self.masks or beside[1], image_size, groups)
+            return image_masks(beside[0], self.masks or beside[1], image_size, groups, normalisation)
         if self.masks is not None:
-            return image_masks(folder, self.masks, image_size, groups)
-        return image_folder(folder, image_size, groups)
+            return image_masks(folder, self.masks, image_size, groups, normalisation)
+        return image_folder(folder, image_size, groups, normalisation)
 
 
 class TaskOptions(NamedTuple):

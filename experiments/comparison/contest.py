@@ -157,6 +157,8 @@ class Benchmark:
         """What the trainings of these designs took when the table was made; NaN where it does not say."""
         if "seconds" not in self.table.measured:
             return float("nan")
+        if not designs:
+            return 0.0
         metrics = self.table.metrics([self._designs[number] for number in designs], table_seed)
         return float(np.nansum(metrics["seconds"]))
 

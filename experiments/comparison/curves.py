@@ -22,7 +22,18 @@ def checkpoints(length: int, usual: Sequence[int] = (25, 50, 100, 200)) -> list[
 def longest(runs: Mapping[str, Sequence[Run]]) -> int:
     """The episodes of the longest run, where some were recorded: then they are compared by episodes, too; else 0."""
     played = [run for of_learner in runs.values() for run in of_learner]
-    return max(len(run.designs) for run in played) if any(isinstance(run, RecordedRun) for run in played) else 0
+    if not any(isinstance(run, RecordedRun) for run in played):
+        return 0
+    return max(_before(run) + len(run.designs) for run in played)
+
+
+def delayed(run: Run, curve: Array, nothing: float) -> Array:
+    """A run's curve behind the trainings that were spent before its first episode; there it has what finding nothing has."""
+    return np.r_[np.full(min(_before(run), len(curve)), nothing), curve][: len(curve)]
+
+
+def _before(run: Run) -> int:
+    return run.before if isinstance(run, RecordedRun) else 0
 
 
 class Curves:
@@ -79,14 +90,16 @@ class Curves:
         rewards, worths = self._told(run, of_all), self._told(run, self.benchmark.worth)
         regret = simple_regret(run.designs, rewards, float(of_all.max()), self.evaluations)
         worth = incumbent_regret(run.designs, rewards, worths, best, self.evaluations)
-        new = new_designs(run)[: self.evaluations]
-        points = self.checkpoints if several else []
-        share = [[self.benchmark.covered(new[:n], table_seed, nadir) for nadir in (False, True)] for n in points]
-        return regret, worth, self.benchmark.seconds(new, table_seed), share
+        penalty = self.benchmark.reward.penalty
+        regret, worth = delayed(run, regret, float(of_all.max()) - penalty), delayed(run, worth, best - penalty)
+        new = [new_designs(run, n) for n in (self.checkpoints if several else [])]
+        share = [[self.benchmark.covered(designs, table_seed, nadir) for nadir in (False, True)] for designs in new]
+        return regret, worth, self.benchmark.seconds(new_designs(run, self.evaluations), table_seed), share
 
     def _by_episode(self, run: Run, episodes: int) -> Array:
         of_all = self.benchmark.rewards(self.benchmark.table_seed(run.contest.seed))
-        return float(of_all.max()) - best_by_episode(self._told(run, of_all), episodes)
+        best = delayed(run, best_by_episode(self._told(run, of_all), episodes), self.benchmark.reward.penalty)
+        return float(of_all.max()) - best
 
     def _told(self, run: Run, of_all: Array) -> Array:
         """Of each episode what its design has; the penalty where there is none."""
@@ -94,9 +107,10 @@ class Curves:
         return np.array([penalty if number is None else of_all[number] for number in run.designs])
 
 
-def new_designs(run: Run) -> list[int]:
-    """The numbers of a run's distinct designs, in the order of their first episodes."""
-    return list(dict.fromkeys(run.numbers))
+def new_designs(run: Run, evaluations: int) -> list[int]:
+    """The numbers of the distinct designs of a run's first evaluations, in the order of their first episodes; what was spent
+    before the first episode is among these evaluations."""
+    return list(dict.fromkeys(run.numbers))[: max(0, evaluations - _before(run))]
 
 
 def normalised(all_curves: Sequence[Curves], name: str) -> Array:

@@ -77,9 +77,7 @@ def draw_attainment(curves: Curves, path: Path) -> None:
 
     draw(list(known.values()), "-", color="black", label="all designs")
     for (name, runs), (colour, style) in zip(curves.runs.items(), _styles(), strict=False):
-        reached = [
-            known[benchmark.table_seed(run.contest.seed)][new_designs(run)[: curves.evaluations]] for run in runs
-        ]
+        reached = [known[benchmark.table_seed(run.contest.seed)][new_designs(run, curves.evaluations)] for run in runs]
         draw(reached, style, color=colour, label=name)
     # Fronts are steep at the best values of the first objective, and only there can learners be told apart by eye.
     corners = np.concatenate(drawn)

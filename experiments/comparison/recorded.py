@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,10 +33,12 @@ class RecordedRun(Run):
     Args:
         rewards: of each episode.
         seconds: that the trainings of its designs took, each counted once; as far as the recording knows.
+        before: trainings that were spent before the first episode; its curves begin behind them.
     """
 
     rewards: Sequence[float]
     seconds: float
+    before: int
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Recording:
             raise InputError(f"The recording {str(self.path)!r} has no design in it; record a longer training.")
         rewards = [float(episode["reward"]) for episode in self.episodes]
         played_with = f"marl-hpo-env {self.header['version']} (recorded)"
-        return RecordedRun(contest, designs, float("nan"), played_with, rewards, sum(seconds.values()))
+        before = math.ceil(self.header.get("trainings", 0))
+        return RecordedRun(contest, designs, float("nan"), played_with, rewards, sum(seconds.values()), before)
 
 
 def recordings(texts: Sequence[str]) -> dict[str, list[Recording]]:
@@ -142,6 +146,9 @@ def _lines(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         header = json.loads(lines[0])
         if header["recording"] != 1 or not all(name in header for name in (*HEADER, "version")):
             raise ValueError("it is of another version")
+        before = header.get("trainings", 0)
+        if not is_number(before) or before < 0:
+            raise ValueError("trainings are a number from 0 on")
         episodes = []
         for number, line in enumerate(lines[1:], start=2):  # noqa: B007  # for the sentence
             episode = json.loads(line)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.comparison.contest import Contest, Run, code_of, played
-from experiments.comparison.curves import checkpoints, longest
+from experiments.comparison.curves import checkpoints, delayed, longest
 from experiments.comparison.recorded import RecordedRun
 from experiments.comparison.regret import best_by_episode, incumbents
 from experiments.tuning.evaluators import Machines, evaluator_of
@@ -170,9 +170,14 @@ class RewardCurves:
         for learner, of_learner in runs.items():
             told, seconds = zip(*map(trainings.replayed, of_learner), strict=True)
             best = [
-                rewards[incumbents(run.designs, rewards, evaluations)]
+                delayed(run, rewards[incumbents(run.designs, rewards, evaluations)], self.reward.penalty)
                 for run, rewards in zip(of_learner, told, strict=True)
             ]
             self.best[learner], self.seconds[learner] = np.array(best), np.array(seconds)
             if episodes := longest(runs):
-                self.by_episode[learner] = np.array([best_by_episode(rewards, episodes) for rewards in told])
+                self.by_episode[learner] = np.array(
+                    [
+                        delayed(run, best_by_episode(rewards, episodes), self.reward.penalty)
+                        for run, rewards in zip(of_learner, told, strict=True)
+                    ]
+                )

@@ -33,11 +33,12 @@ from agents.rivals.gradient_choice import gradient_choice
 from experiments.command_line import new_app, path_option, run_command
 from experiments.comparison.contest import Contest, open_benchmark
 from experiments.comparison.contest import run as play_contest
+from experiments.comparison.recorded import recordings
 from experiments.comparison.regret import incumbent_regret, noise_floor
 from experiments.progress import progress_bar
 from experiments.provenance import measured_by, software
 from experiments.text_tables import markdown_section
-from marl_hpo_env import SearchSpace, Table, Task
+from marl_hpo_env import RecordEpisodes, SearchSpace, Table, Task
 from marl_hpo_env import task as named_task
 from marl_hpo_env.tables.table import shipped
 from marl_hpo_env.training.shared_training import SharedTraining
@@ -145,17 +146,34 @@ def met_by_controller(accuracies: Array, space: SearchSpace, seed: int) -> Array
     return met
 
 
-def gradient_regret(task: Task, table: Table, seed: int, cost: int) -> dict[str, float]:
-    """The regret of what gradients choose, and what it cost in trainings, with the one that confirms it.
+def recorded(task: Task, table: Table, seed: int, cost: int, folder: Path) -> Path:
+    """The recording of what gradients choose, made where it is absent: one design, behind the trainings that its choice cost.
 
     Its weights have as many epochs as cost the rest on average: an epoch is one of the training examples, and as many of
     the validation examples, each with a design.
     """
-    epochs = max(1, round((cost - 1) * table.epochs / 2))
-    chosen = gradient_choice(task, "gumbel", epochs=epochs, seed=seed)
-    worth = open_benchmark(table.task_name, ACCURACY, ()).worth
-    regret = worth.max() - worth[table.space.index(chosen.design)]
-    return {"regret": float(regret), "cost": 1 + chosen.cost / per_training(task, table)}
+    path = folder / f"gradient_choice-{cost}-{table.task_name}-{seed}.jsonl"
+    if not path.exists():
+        epochs = max(1, round((cost - 1) * table.epochs / 2))
+        chosen = gradient_choice(task, "gumbel", epochs=epochs, seed=seed)
+        benchmark = open_benchmark(table.task_name, ACCURACY, ())
+        game = benchmark.environment(benchmark.table_seed(seed))
+        game = RecordEpisodes(game, path, trainings=chosen.cost / per_training(task, table))
+        game.reset()
+        for action in chosen.design:
+            game.step(action)
+    return path
+
+
+def gradient_regret(path: Path, table_name: str) -> dict[str, float]:
+    """The regret of a recorded choice, and what it cost in trainings, with the one that confirms it."""
+    benchmark = open_benchmark(table_name, ACCURACY, ())
+    ((recording,),) = recordings([f"gradient_choice={path}"]).values()
+    (number,) = recording.run(Contest("gradient_choice", table_name, ACCURACY, (), 0, 1), benchmark.table.space).numbers
+    return {
+        "regret": float(benchmark.worth.max() - benchmark.worth[number]),
+        "cost": 1 + recording.header["trainings"],
+    }
 
 
 def peer_regrets(table_name: str, seed: int) -> list[float]:
@@ -233,11 +251,12 @@ def main(
             task, opened = named_task(name), Table.open(name)
             for seed in range(seeds):
                 path = out / f"{name}-{seed}.json"
+                chosen = [recorded(task, opened, seed, cost, out / "recordings") for cost in WITH_CONFIRMED]
                 if not path.exists():
                     found = ranked(task, opened, seed, progress)
                     slices = [found[cost - CONFIRMED] for cost in WITH_CONFIRMED]
                     met = [met_by_controller(accuracies, opened.space, seed) for accuracies in slices]
-                    gradients = [gradient_regret(task, opened, seed, cost) for cost in WITH_CONFIRMED]
+                    gradients = [gradient_regret(recording, name) for recording in chosen]
                     result = {
                         "table": name,
                         "seed": seed,

@@ -98,6 +98,24 @@ def _final(tuning: Tuning, label: str, design: Design | None) -> dict[str, Any]:
     return {"design": design, "reward": tuning.reward(trial, original), **{name: trial.metrics[name] for name in kept}}
 
 
+def read(path: Path, settings: Mapping[str, int]) -> dict[str, Any]:
+    """A seed's figures, from its file.
+
+    Raises:
+        InputError: if they were measured with other settings than these, or do not say with which.
+    """
+    found: dict[str, Any] = json.loads(path.read_text())
+    for name, value in settings.items():
+        said = found.get("settings", {}).get(name)
+        if said is None:
+            raise InputError(f"The file {str(path)!r} does not say of how many {name} it is; choose another --out.")
+        if said != value:
+            raise InputError(
+                f"The file {str(path)!r} is of {said} {name}, and {value} are asked for; choose another --out."
+            )
+    return found
+
+
 def report(results: Sequence[Mapping[str, Mapping[str, Any]]]) -> str:
     """The table, in Markdown: means over the seeds, and their range."""
     rows = []
@@ -145,20 +163,22 @@ def main(
         recipe=replace(named.recipe, max_epochs=max_epochs),
         limits=replace(named.limits, batch_ratio=None),
     )
+    images = len(named.splits.train[1])
+    settings = {"images": images, "shared epochs": shared_epochs, "episodes": episodes, "max epochs": max_epochs}
+    paths = [out / f"seed-{seed}.json" for seed in range(seeds)]
+    found = {path: read(path, settings) for path in paths if path.exists()}
     out.mkdir(parents=True, exist_ok=True)
-    results = []
     with progress_bar() as progress:
         bar = progress.add_task(named.name, total=seeds, note="seeds")
-        for seed in range(seeds):
-            path = out / f"seed-{seed}.json"
-            if not path.exists():
+        for seed, path in enumerate(paths):
+            if path not in found:
                 tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
-                path.write_text(json.dumps(networks(tuning, episodes, shared_epochs), indent=1) + "\n")
-            results.append(json.loads(path.read_text()))
+                found[path] = {"settings": settings, **networks(tuning, episodes, shared_epochs)}
+                path.write_text(json.dumps(found[path], indent=1) + "\n")
             progress.update(bar, advance=1)
-    chosen = choose_device(device)
+    chosen, results = choose_device(device), [found[path] for path in paths]
     text = (
-        f"# Shared weights beside trainings: {named.name}\n\nOn {len(named.splits.train[1]):,} images; means over the seeds, "
+        f"# Shared weights beside trainings: {named.name}\n\nOn {images:,} images; means over the seeds, "
         f"{seeds} so far, in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
         f"{measured_by(software(), f'{machine(chosen)}, {cores()} CPU cores')}.\n"
     )

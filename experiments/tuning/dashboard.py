@@ -36,14 +36,15 @@ class Studies:
     """An Optuna study for each run of a folder, in memory.
 
     A study's values are the reward and what it sees, its parameters the hyperparameters of every layer, its trials the distinct
-    designs. One that was terminated is `PRUNED`, one that failed `FAIL`. A constraint of the reward is one of Optuna's.
+    designs. One that was terminated is `PRUNED`, one that failed `FAIL`. A constraint of the reward is one of Optuna's. Slices of
+    shared weights, which were not trained, have a study of their own.
 
     Args:
         folder: that `marl-hpo tune` writes to, or that of one run in it.
         store: of its trials.
 
     Attributes:
-        storage: with the studies; each has the name of its run's folder.
+        storage: with the studies; each has the name of its run's folder, behind which that of slices says so.
     """
 
     def __init__(self, folder: Path, store: Store) -> None:
@@ -63,30 +64,31 @@ class Studies:
             stamp = [(path.name, path.stat().st_size) for path in sorted(run.path.glob("*.csv"))]
             if stamp != self._stamps.get(run.path.name):
                 with readable(run):
-                    self._add(run)
+                    self._add(run, run.path.name)
+                    self._add(run, f"{run.path.name} on shared weights", shared=True)
                 self._stamps[run.path.name] = stamp
 
-    def _add(self, run: Run) -> None:
-        found = tried(run, self._store)
+    def _add(self, run: Run, title: str, shared: bool = False) -> None:
+        found = tried(run, self._store, shared)
         names = directions(run, found)
-        if not names:  # nothing is known of it yet
+        if not names or (shared and not found):  # nothing is known of it yet
             return
-        if run.path.name not in self._studies:
-            self._studies[run.path.name] = self._new(run, names)
-            self._seen[run.path.name] = set()
-        study, seen = self._studies[run.path.name], self._seen[run.path.name]
+        if title not in self._studies:
+            self._studies[title] = self._new(run, title, names)
+            self._seen[title] = set()
+        study, seen = self._studies[title], self._seen[title]
         space = SearchSpace.described(run.settings["space"])
         constraints = [Constraint.parse(text) for text in run.settings.get("constraints", ())]
-        original = searched(run, self._store).get(None)
+        original = searched(run, self._store, shared).get(None)
         for one in found:
             if one.design not in seen:
                 study.add_trial(_trial(one, space, list(names), constraints, original))
                 seen.add(one.design)
 
-    def _new(self, run: Run, names: dict[str, int]) -> optuna.Study:
+    def _new(self, run: Run, title: str, names: dict[str, int]) -> optuna.Study:
         ways = [StudyDirection.MAXIMIZE if better > 0 else StudyDirection.MINIMIZE for better in (1, *names.values())]
         with _quiet():
-            study = optuna.create_study(storage=self.storage, study_name=run.path.name, directions=ways)
+            study = optuna.create_study(storage=self.storage, study_name=title, directions=ways)
             study.set_metric_names(["reward", *names])
         for name in ("task", "command"):
             study.set_user_attr(name, run.settings[name])

@@ -22,7 +22,8 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
     Each row has the columns
 
     - `run`, and the `learner` that found the design first, empty for the original network;
-    - `training`: `search`, or `final` where it was trained to convergence;
+    - `training`: `search`, `final` where it was trained to convergence, or `shared` where it was not trained and is a slice
+      of shared weights;
     - `design`: its action indices, such as `3,5,0`, or `original`; `status`, `reason`, and in the search its `reward`;
     - every metric by its name, as in `METRICS`; empty where it was not measured;
     - every hyperparameter, such as `features.0 kernels`: a number where it is the same in all dimensions; empty for the
@@ -43,16 +44,14 @@ def rows(folder: Path) -> Iterator[dict[str, Any]]:
 def _rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
     settings = run.settings
     space = SearchSpace.described(settings["space"])
-    rewards: dict[tuple[int, ...], tuple[str, float]] = {}
-    for label in settings["learners"]:
-        for line in read_episodes(run.episodes(label)) if run.episodes(label).exists() else ():
-            rewards.setdefault(line.design(len(space)), (label, line.reward))
+    told = {shared: _rewards(run, shared, len(space)) for shared in (False, True)}
     if "design" in settings["identity"]:
-        rewards[tuple(settings["identity"]["design"])] = "", float("nan")
+        told[False][tuple(settings["identity"]["design"])] = "", float("nan")
     for fingerprint, trial in store.trials():
         design, asked = trial.design, trial.request
-        if (fingerprint, asked.seed) != (settings["identity"]["fingerprint"], settings["training_seed"]):
+        if fingerprint not in run.fingerprints or asked.seed != settings["training_seed"]:
             continue
+        rewards = told[trial.shared]
         if design is not None and design not in rewards:
             continue
         learner, reward = ("", None) if design is None else rewards[design]
@@ -60,7 +59,7 @@ def _rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
         yield {
             "run": run.path.name,
             "learner": learner,
-            "training": "search" if asked.epochs is not None else "final",
+            "training": "shared" if trial.shared else "search" if asked.epochs is not None else "final",
             "design": "original" if design is None else ",".join(map(str, design)),
             "status": trial.status,
             "reason": trial.reason,
@@ -75,6 +74,15 @@ def _rows(run: Run, store: Store) -> Iterator[dict[str, Any]]:
                 for name in layer.choices
             },
         }
+
+
+def _rewards(run: Run, shared: bool, layers: int) -> dict[tuple[int, ...], tuple[str, float]]:
+    """By design who found it first, and what it was rewarded with."""
+    rewards: dict[tuple[int, ...], tuple[str, float]] = {}
+    for label in run.labels(shared):
+        for line in read_episodes(run.episodes(label)) if run.episodes(label).exists() else ():
+            rewards.setdefault(line.design(layers), (label, line.reward))
+    return rewards
 
 
 def plain_value(value: Any) -> Any:

@@ -160,7 +160,8 @@ def write_overview(folder: Path, store: Store) -> tuple[list[str], list[list[str
             (label, episodes), *_ = [*stands.plays.items(), ("design", [])]
             identity = run.settings["identity"]
             learner, seed = identity.get("learner", "-"), "-" if identity["seed"] is None else str(identity["seed"])
-            search = "so far" if run.settings["ended"] is None else "ended"
+            so_far = "so far, on slices" if label in run.labels(shared=True) else "so far"
+            search = so_far if run.settings["ended"] is None else "ended"
             reached, measured = _reached(episodes), _measured(stands.trained.get(label))
             rows.append([run.path.name, str(learner), seed, *reached, search, *measured])
     for label, path in _of_before(folder).items():

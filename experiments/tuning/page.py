@@ -69,11 +69,12 @@ def write_page(
         designs: what was found, by label.
     """
     space = SearchSpace.described(run.settings["space"])
-    found = tried(run, store)
     labels = run.settings["learners"]
     episodes = {label: read_episodes(run.episodes(label)) for label in labels if run.episodes(label).exists()}
+    every = "Every design, and those that no other beats"
     parts = {
-        "Every design, and those that no other beats": _front(run, store, space, found),
+        every: _front(run, store, space, shared=False),
+        f"{every}: slices of shared weights": _front(run, store, space, shared=True),
         "Reward by episode, and the best so far": _curves(episodes),
         "The layers, and what feeds what": _graph(space, run.settings["original"], designs),
     }
@@ -165,8 +166,10 @@ def _ticks(ends: tuple[float, float]) -> list[float]:
     return [float(tick) for tick in MaxNLocator(6).tick_values(*ends) if ends[0] <= tick <= ends[1]]
 
 
-def _front(run: Run, store: Store, space: SearchSpace, found: Sequence[Tried]) -> str:
-    """Every design that completed by the first two objectives, the score against the size where there is one only."""
+def _front(run: Run, store: Store, space: SearchSpace, shared: bool) -> str:
+    """Every design that completed by the first two objectives, the score against the size where there is one only; those that
+    were trained, or the slices of shared weights."""
+    found = tried(run, store, shared)
     ways = directions(run, found)
     if len(ways) == 1:
         ways["model_size_mb"] = METRICS["model_size_mb"].better
@@ -179,19 +182,22 @@ def _front(run: Run, store: Store, space: SearchSpace, found: Sequence[Tried]) -
             points.append((one, [float(value) for value in values if value is not None]))
     if not points:
         return ""
-    original = searched(run, store).get(None)
+    original = searched(run, store, shared).get(None)
     shown = [values for _, values in points]
     signs = np.array([ways[name] for name in names])
     best = sorted(
         values[::-1] for values, is_best in zip(shown, non_dominated(-signs * np.array(shown)), strict=True) if is_best
     )
-    own = None
-    if original is not None and original.status == "completed":
-        own = [Objective.parse(name).value(original, original) for name in names]
+    own, seen = None, [Objective.parse(name) for name in names]
+    # Of shared weights the original is a slice only where it is a design.
+    no_slice = shared and original is not None and any(original.metrics[each.metric] is None for each in seen)
+    if original is not None and original.status == "completed" and not no_slice:
+        own = [objective.value(original, original) for objective in seen]
         shown = [*shown, own]
     plot = _Plot((names[1], [x for _, x in shown]), (names[0], [y for y, _ in shown]))
     plot.line(((x, y) for x, y in best), "#c33")
-    colours = dict(zip(run.settings["learners"], COLOURS, strict=False))
+    of_all = dict(zip(run.settings["learners"], COLOURS, strict=False))
+    colours = {label: colour for label, colour in of_all.items() if label in run.labels(shared)}
     for one, (y, x) in points:
         plot.point(x, y, colours.get(one.learner, "#888"), _tip(space, one))
     if own is not None:

@@ -73,6 +73,16 @@ class Run:
         self.settings |= values
         replace_text(self.path / SETTINGS, json.dumps(self.settings, indent=1))
 
+    @property
+    def fingerprints(self) -> set[str]:
+        """Of its trials: of those that are trained, and of slices where it searches on shared weights."""
+        return {self.settings["identity"]["fingerprint"], *self.settings.get("slices", {}).values()}
+
+    def labels(self, shared: bool = False) -> list[str]:
+        """Of the learners whose designs are trained, or of the one that searches on shared weights."""
+        on_slices = self.settings.get("slices", {})
+        return [label for label in self.settings.get("learners", ()) if (label in on_slices) == shared]
+
     def episodes(self, label: str) -> Path:
         """Where a learner's episodes are, by its label."""
         return self.path / f"episodes-{file_name(label)}.csv"

@@ -198,7 +198,7 @@ def device_seconds(store: Store) -> dict[str, tuple[int, float]]:
     spent: dict[str, tuple[int, float]] = {}
     for fingerprint, trial in store.trials():
         kind = fingerprint.partition("-")[2].partition("-")[0] or "another device"
-        kind = SHARED if kind == "shared" else kind
+        kind = SHARED if trial.shared else kind
         count, seconds = spent.get(kind, (0, 0.0))
         spent[kind] = count + 1, seconds + float(trial.metrics.get("seconds") or 0.0)
     return spent

@@ -70,8 +70,8 @@ def _play_shared(
     start: Sequence[Design],
 ) -> None:
     seed, on_shared = run.settings["identity"]["seed"], f"{label} on shared weights"
-    run.update(learners=[on_shared])
     evaluator = trained(tuning, shared.epochs)
+    run.update(learners=[on_shared], slices={on_shared: evaluator.fingerprint})
     searched = tuning.play(
         on_shared,
         player,
@@ -110,7 +110,7 @@ def _play_shared(
         confirmed,
         None,
         limits,
-        _sentences(tuning, evaluator.inner, searched, confirmed),
+        _sentences(tuning, evaluator.inner, searched, confirmed, shared.confirm),
         _table(searched, confirmed),
     )
     run.update(ended=searched.ended)
@@ -160,19 +160,20 @@ def to_confirm(tuning: Tuning, searched: Play, count: int) -> list[Design]:
     return [design for place, design in enumerate(best) if place < count or design in on_front]
 
 
-def _sentences(tuning: Tuning, evaluator: Any, searched: Play, confirmed: Play) -> list[str]:
+def _sentences(tuning: Tuning, evaluator: Any, searched: Play, confirmed: Play, count: int) -> list[str]:
     """What the report says of the search."""
     original = evaluator.evaluate([Request(None, tuning.task.seed, evaluator.epochs)])
     (metrics,) = (trial.metrics for trial in original)
     examples = len(tuning.task.splits.train[0])
     passes = evaluator.cost / (examples * metrics["flops"])
+    best = "the best" if count == 1 else f"the {count} best"
     return [
-        f"Shared weights: trained for {evaluator.epochs} epochs, as many FLOPs as {passes:.0f} epochs of the original; "
+        f"Shared weights: trained for {evaluator.epochs} epochs, as many FLOPs as {passes:.3g} epochs of the original; "
         f"checkpoint {evaluator.digest}.",
         f"{searched.name}: {len(searched.episodes)} episodes, {searched.evaluations} distinct designs, as slices and not "
         f"trained; the search ended, since {searched.ended}.",
-        f"{confirmed.name}: its {confirmed.evaluations} best and those on the front were then trained; found is the "
-        "best of these.",
+        f"{confirmed.name}: {confirmed.evaluations} of these designs were then trained, {best} and those on the front; found is "
+        "the best of these.",
     ]
 
 

@@ -32,15 +32,20 @@ class Tried:
     trial: Trial | None
 
 
-def tried(run: Run, store: Store) -> list[Tried]:
+def tried(run: Run, store: Store, shared: bool = False) -> list[Tried]:
     """Every distinct design, in the order that their trials ended in.
+
+    Args:
+        run: the run.
+        store: of its trials.
+        shared: whether of those that were tried as slices of shared weights, in place of those that were trained.
 
     Raises:
         InputError: if the run's files are damaged.
     """
-    layers, trials = len(run.settings["space"]), searched(run, store)
+    layers, trials = len(run.settings["space"]), searched(run, store, shared)
     found: dict[Design, Tried] = {}
-    for label in run.settings["learners"]:
+    for label in run.labels(shared):
         # A run of an earlier version has its episodes alone.
         for path in (run.trials(label), run.episodes(label)):
             for line in read_episodes(path) if path.exists() else ():
@@ -52,13 +57,14 @@ def tried(run: Run, store: Store) -> list[Tried]:
     return list(found.values())
 
 
-def searched(run: Run, store: Store) -> dict[Design | None, Trial]:
-    """The trials of a run's search by design, also those of other runs of its folder; None is the original network."""
-    identity = run.settings["identity"]
+def searched(run: Run, store: Store, shared: bool = False) -> dict[Design | None, Trial]:
+    """The trials of a run's search by design, also those of other runs of its folder; None is the original network. They are of
+    trainings, or where `shared` of slices of shared weights."""
     return {
         trial.design: trial
         for fingerprint, trial in store.trials()
-        if fingerprint == identity["fingerprint"]
+        if fingerprint in run.fingerprints
+        and trial.shared == shared
         and trial.request.seed == run.settings["training_seed"]
         and trial.request.epochs is not None
         and trial.request.fold is None

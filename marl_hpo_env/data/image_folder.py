@@ -9,6 +9,7 @@ import torch
 
 from marl_hpo_env.data.folders import expanded, left_out, subfolders
 from marl_hpo_env.data.image_masks import mask_folders
+from marl_hpo_env.data.images import IMAGENET, Normalisation
 from marl_hpo_env.data.parts import PARTS, part_named
 from marl_hpo_env.data.pictures import Groups, image_files, no_images, read_pictures
 from marl_hpo_env.data.splits import Data
@@ -17,8 +18,10 @@ from marl_hpo_env.errors import InputError, whole_number
 _EXPECTED = "put each class's images into a folder of its own, as in photos/cat/1.jpg and photos/dog/2.jpg"
 
 
-def image_folder(root: Path | str, image_size: int, groups: Groups | None = None) -> Data:
-    """Images of any size and mode, as RGB squares, normalised with ImageNet's mean and deviation.
+def image_folder(
+    root: Path | str, image_size: int, groups: Groups | None = None, normalisation: Normalisation = IMAGENET
+) -> Data:
+    """Images of any size and mode, as RGB squares, normalised.
 
     Images deeper than 8 bits keep every level: their values are taken as of 8, 10, 12, 14 or 16 bits, whichever is the least that
     holds all of them.
@@ -29,6 +32,7 @@ def image_folder(root: Path | str, image_size: int, groups: Groups | None = None
             class; what is not there is held out: validation of training, the test of validation.
         image_size: height and width in pixels to which each image is scaled.
         groups: tells the group of an image, such as its patient, by its path relative to `root`: no group is then in two parts.
+        normalisation: mean and deviation of each channel on the scale 0..1; ImageNet's by default.
 
     Returns:
         Inputs of shape (n, 3, image_size, image_size); `notes` say what was read, and what was not.
@@ -56,7 +60,7 @@ def image_folder(root: Path | str, image_size: int, groups: Groups | None = None
     notes = left_out([path for path in everything if path not in taken], root, "they are in no folder of a class")
     notes += no_images(others, root)
     notes += [f"The folder {name!r} is taken for a class, as the others are." for name in classes if part_named(name)]
-    pictures = read_pictures(root, [path for path, _, _ in images], image_size)
+    pictures = read_pictures(root, [path for path, _, _ in images], image_size, normalisation)
     kept = [images[i] for i in pictures.kept]
     counts = Counter((part, number) for _, part, number in kept)
     for part, folder in parts.items():

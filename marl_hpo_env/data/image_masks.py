@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from marl_hpo_env.data.folders import expanded, left_out, subfolders
-from marl_hpo_env.data.images import UNREADABLE, mask_square
+from marl_hpo_env.data.images import IMAGENET, UNREADABLE, Normalisation, mask_square
 from marl_hpo_env.data.parts import part_named
 from marl_hpo_env.data.pictures import Groups, image_files, no_images, read_pictures
 from marl_hpo_env.data.splits import Data
@@ -55,7 +55,13 @@ def _side(folder: str) -> str | None:
     return "images" if plain in _IMAGES else "masks" if plain in _MASKS else None
 
 
-def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: Groups | None = None) -> Data:
+def image_masks(
+    images: Path | str,
+    masks: Path | str,
+    image_size: int,
+    groups: Groups | None = None,
+    normalisation: Normalisation = IMAGENET,
+) -> Data:
     """Images as `image_folder` reads them, and masks: one plane of 0 and 1 for each class but the background.
 
     A mask belongs to the image of its name, without endings and without `_mask`, `_segmentation` and the like behind it. It is
@@ -68,6 +74,7 @@ def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: 
         masks: folder of the masks; the same one, where `train`, `val` and `test` in it hold `images` and `masks` each.
         image_size: height and width in pixels to which both are scaled.
         groups: as `image_folder` takes them.
+        normalisation: as `image_folder` takes it.
 
     Returns:
         Inputs of shape (n, 3, image_size, image_size) and masks of shape (n, planes, image_size, image_size); `class_names` are
@@ -93,7 +100,7 @@ def image_masks(images: Path | str, masks: Path | str, image_size: int, groups: 
             f"None of {len(found)} images in {str(root)!r} has a mask of its name among {len(drawings)} in {str(mask_root)!r}; "
             "name them alike, as 1.jpg and 1.png or 1_mask.png."
         )
-    pictures = read_pictures(root, [image for image, _ in pairs], image_size)
+    pictures = read_pictures(root, [image for image, _ in pairs], image_size, normalisation)
     kept = [pairs[i] for i in pictures.kept]
     targets, names, notes = _masks(kept, image_size)
     paired = {path for pair in pairs for path in pair}

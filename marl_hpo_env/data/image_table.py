@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from marl_hpo_env.data.folders import expanded, left_out
+from marl_hpo_env.data.images import IMAGENET, Normalisation
 from marl_hpo_env.data.parts import part_named
 from marl_hpo_env.data.pictures import image_files, no_images, read_pictures
 from marl_hpo_env.data.splits import Data, Kind
@@ -41,6 +42,7 @@ def image_table(
     kind: Kind | None = None,
     target: Sequence[str] = (),
     groups: str | None = None,
+    normalisation: Normalisation = IMAGENET,
 ) -> Data:
     """Images as `image_folder` reads them, with targets from a table.
 
@@ -55,6 +57,7 @@ def image_table(
             column of words is classes, one with decimals values, several of 0 and 1 labels, and several with others values.
         target: the columns that hold what is wanted; all but the files', groups' and parts' where there are none.
         groups: the column with the group of each image, such as its patient: no group is then in two parts.
+        normalisation: as `image_folder` takes it.
 
     Returns:
         Inputs of shape (n, 3, image_size, image_size); `class_names` are the classes, labels or columns.
@@ -84,7 +87,7 @@ def image_table(
     rows, paths, notes = _usable(table, rows, found, files, [*wanted, *([groups] if groups else [])])
     named = _Columns(table, rows, wanted)
     kind = kind or named.plain_kind()
-    pictures = read_pictures(root, paths, image_size)
+    pictures = read_pictures(root, paths, image_size, normalisation)
     read = named.targets(kind)
     used = set(paths)
     notes += left_out(

@@ -16,6 +16,11 @@ from marl_hpo_env.errors import InputError
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
+Normalisation = tuple[Sequence[float], Sequence[float]]
+"""Of each channel on the scale 0..1: the mean, which is subtracted, and the deviation, which is then divided by."""
+
+IMAGENET: Normalisation = (MEAN, STD)
+
 SHORTER_SIDE = 256 / 224
 """Of the shorter side, scaled, to the central square that is cut out of it: torchvision's own evaluation."""
 

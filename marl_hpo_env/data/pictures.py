@@ -7,16 +7,17 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from marl_hpo_env.data.folders import files_below, left_out
-from marl_hpo_env.data.images import UNREADABLE, ImageReading, in_bytes, normalised, read_square
+from marl_hpo_env.data.images import UNREADABLE, ImageReading, Normalisation, in_bytes, normalised, read_square
 from marl_hpo_env.data.parts import in_parts, numbered
 from marl_hpo_env.data.splits import Data, Kind, counted, repeated
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, is_number
 
 Groups = Callable[[Path], Hashable]
 """Tells the group of an image, such as its patient or video, by its path relative to the folder."""
@@ -70,7 +71,8 @@ class Pictures:
         """
         drawn_by = targets if kind == "classes" else torch.zeros(len(targets), dtype=torch.int64)
         indices, held_out = in_parts(parts, drawn_by, groups, class_names)
-        train, validation, test = ((normalised(self.pixels[part]), targets[part]) for part in indices)
+        by = self.reading.mean, self.reading.deviation
+        train, validation, test = ((normalised(self.pixels[part], *by), targets[part]) for part in indices)
         of_each = numbered(groups, *indices[:2])
         names = tuple(class_names)
         data = Data(train, validation, test, kind=kind, class_names=names, groups=of_each, reading=self.reading)
@@ -84,12 +86,13 @@ class Pictures:
         return data.noted(*said)
 
 
-def read_pictures(root: Path, paths: Sequence[Path], image_size: int) -> Pictures:
+def read_pictures(root: Path, paths: Sequence[Path], image_size: int, normalisation: Normalisation) -> Pictures:
     """These images of a folder as squares; those that cannot be read are left out.
 
     Raises:
-        InputError: if none can be read, or one has a depth that cannot be kept.
+        InputError: if none can be read, one has a depth that cannot be kept, or the normalisation is none.
     """
+    _check(normalisation)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         squares = list(pool.map(lambda path: _square(path, image_size), paths))
     kept = [i for i, square in enumerate(squares) if square is not None]
@@ -110,12 +113,24 @@ def read_pictures(root: Path, paths: Sequence[Path], image_size: int) -> Picture
             "kept."
         )
     names = [paths[i].relative_to(root) for i in kept]
-    return Pictures(pixels, kept, names, ImageReading(image_size, bits), notes)
+    return Pictures(pixels, kept, names, ImageReading(image_size, bits, *normalisation), notes)
 
 
 def no_images(others: Sequence[Path], root: Path) -> list[str]:
     """The sentence that counts a folder's files that are no images."""
     return left_out(others, root, f"images end in {', '.join(IMG_EXTENSIONS)}")
+
+
+def _check(normalisation: Any) -> None:
+    def numbers(values: Any) -> bool:
+        return isinstance(values, list | tuple) and len(values) == 3 and all(map(is_number, values))
+
+    two = isinstance(normalisation, list | tuple) and len(normalisation) == 2
+    if not (two and all(map(numbers, normalisation)) and min(normalisation[1]) > 0):
+        raise InputError(
+            f"The normalisation of images is {normalisation!r}; it is a mean and a deviation above 0 for each of 3 channels, as "
+            "in ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))."
+        )
 
 
 def _square(path: Path, size: int) -> np.ndarray | None:

@@ -5,6 +5,8 @@ The file has one JSON object per line. The first says what was played:
     {"recording": 1, "task": "digits-convnet", "fingerprint": "table-5f...", "reward": "1 validation_accuracy", "seed": 0,
      "epochs": 8, "version": "0.2.0"}
 
+and, where some came before the first episode, `"trainings": 41.9`.
+
 Each of the others is an episode: its design (null where it ended by an action that its layer does not have), its reward, and
 the seconds that the design's training took (null where that is not known):
 
@@ -26,7 +28,7 @@ from pettingzoo import AECEnv, ParallelEnv
 from pettingzoo.utils import BaseParallelWrapper, BaseWrapper
 
 from marl_hpo_env.environments.base import DesignEnvironment
-from marl_hpo_env.errors import InputError
+from marl_hpo_env.errors import InputError, number
 from marl_hpo_env.space import Design
 from marl_hpo_env.trial import Trial
 
@@ -40,20 +42,24 @@ class RecordEpisodes:
     Args:
         env: made by `env`, `parallel_env`, `gymnasium.make` or `gymnasium.make_vec`, or a wrapper around one.
         path: of the file; it is written from the first episode's end on.
+        trainings: what was spent before the first episode, such as on weights that designs share, in trainings of a design;
+            a comparison's curves begin behind them.
 
     Returns:
         The environment in a wrapper of its own kind, which changes nothing.
 
     Raises:
-        InputError: if it is another environment, or the file is there already or cannot be written.
+        InputError: if it is another environment, the trainings are no number from 0 on, or the file is there already or
+            cannot be written.
     """
 
-    def __new__(cls, env: Any, path: Path | str) -> Any:
+    def __new__(cls, env: Any, path: Path | str, *, trainings: float = 0) -> Any:
+        spent = number("trainings before the first episode", trainings, least=0)
         game = getattr(env, "unwrapped", None)
         if isinstance(game, DesignEnvironment):
             for kind, wrapper in _WRAPPERS.items():
                 if isinstance(env, kind):
-                    game.recorders.append(Recorder.of(game, Path(path)))
+                    game.recorders.append(Recorder.of(game, Path(path), spent))
                     return wrapper(env)
         raise InputError(
             f"RecordEpisodes wraps an environment of marl_hpo_env, not {type(env).__name__}; wrap each one where it is made."
@@ -103,8 +109,8 @@ class Recorder:
         self._file: Any = None
 
     @classmethod
-    def of(cls, game: DesignEnvironment, path: Path) -> Recorder:
-        """The one of this process and file, for an environment."""
+    def of(cls, game: DesignEnvironment, path: Path, trainings: float) -> Recorder:
+        """The one of this process and file, for an environment, behind as many trainings."""
         path = path.expanduser().absolute()
         header = {
             "recording": 1,
@@ -114,15 +120,15 @@ class Recorder:
             "seed": game.seed,
             "epochs": game.budget,
             "version": version("marl-hpo-env"),
+            **({"trainings": trainings} if trainings else {}),
         }
         recorder = cls._open.get((os.getpid(), path))
         if recorder is None:
             recorder = cls._open[os.getpid(), path] = cls(header, path)
         elif recorder.header != header:
-            what = next(name for name, value in header.items() if recorder.header[name] != value)
-            raise InputError(
-                f"The file {str(path)!r} records the {what} {recorder.header[what]!r}, not {header[what]!r}; name another."
-            )
+            what = next(name for name in {**recorder.header, **header} if recorder.header.get(name) != header.get(name))
+            said, ours = recorder.header.get(what), header.get(what)
+            raise InputError(f"The file {str(path)!r} records the {what} {said!r}, not {ours!r}; name another.")
         return recorder
 
     def record(self, design: Design | None, reward: float, trial: Trial | None) -> None:

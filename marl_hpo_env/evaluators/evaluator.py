@@ -18,7 +18,8 @@ class Evaluator(Protocol):
 
     Attributes:
         space: the designs that it evaluates.
-        fingerprint: names everything beside the request that a trial depends on; equal fingerprints, equal trials.
+        fingerprint: names everything beside the request that a trial depends on; equal fingerprints, equal trials. `-shared-`
+            in it says that its trials are those of slices of shared weights, as `Trial.shared` does.
         measures_time: whether its trials carry the metrics in `TIME_METRICS`.
 
     An evaluator may also have these, and is then taken at its word:

@@ -13,7 +13,7 @@ from marl_hpo_env.evaluators.surroundings import fingerprint
 from marl_hpo_env.space import SearchSpace
 from marl_hpo_env.training.devices import choose_device
 from marl_hpo_env.training.shared_training import SharedTraining
-from marl_hpo_env.trial import Request, Trial
+from marl_hpo_env.trial import OF_SLICES, Request, Trial
 
 _SIZES = frozenset({"model_size_mb", "parameters", "flops"})
 
@@ -98,7 +98,7 @@ class SharedEvaluator:
         task, _, surroundings = fingerprint(self._task, self._device.type).partition("-")
         parts = f"-{self._parts}-parts" if self._parts > 1 else ""
         sandwich = "-sandwich" if self._sandwich else ""
-        return f"{task}-shared-{self.epochs}-epochs-seed-{self._seed}{parts}{sandwich}-{surroundings}"
+        return f"{task}{OF_SLICES}{self.epochs}-epochs-seed-{self._seed}{parts}{sandwich}-{surroundings}"
 
     @cached_property
     def training(self) -> SharedTraining:
@@ -187,4 +187,4 @@ class SharedEvaluator:
         except InputError as error:
             reason = f"{str(error).rstrip('.')}."
         metrics["seconds"] = time.perf_counter() - started
-        return Trial(request, "completed" if reason is None else "failed", reason, metrics)
+        return Trial(request, "completed" if reason is None else "failed", reason, metrics, shared=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from marl_hpo_env.errors import InputError
-from marl_hpo_env.trial import Request, Status, Trial
+from marl_hpo_env.trial import OF_SLICES, Request, Status, Trial
 
 VERSION = 3
 """Of the schema: `pragma user_version` of the file, which was 0 in the first."""
@@ -286,7 +286,17 @@ def _trial(row: Sequence[Any]) -> tuple[str, Trial]:
     figures = [value for values in (measured, *after_epochs) for value in values.values() if value is not None]
     if not (status in get_args(Status) and all(isinstance(value, int | float) for value in figures)):
         raise TypeError("no trial")
-    return fingerprint, Trial(request, status, reason, measured, after_epochs, bool(accidental), machine)
+    trial = Trial(
+        request,
+        status,
+        reason,
+        measured,
+        after_epochs,
+        bool(accidental),
+        machine,
+        shared=OF_SLICES in fingerprint,
+    )
+    return fingerprint, trial
 
 
 def _key(request: Request) -> tuple[str, int, str]:

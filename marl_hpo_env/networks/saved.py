@@ -189,6 +189,20 @@ def read_about(path: Path | str) -> tuple[About, list[torch.Tensor]]:
         raise _no_content(path, error) from error
 
 
+def about_weights(path: Path | str) -> About | None:
+    """What a file of weights says about the network; None where it is none of `save_network`.
+
+    Raises:
+        InputError: if it is one, and is damaged or says what cannot be.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            saved = (file.metadata() or {}).get("format") == _FORMAT
+    except (OSError, SafetensorError):
+        return None
+    return read_about(path)[0] if saved else None
+
+
 def _read(path: Path | str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """The metadata and tensors of a saved network.
 

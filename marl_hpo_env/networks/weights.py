@@ -7,9 +7,10 @@ A projection begins as the selection that it stands for.
 
 A design that is equal or wider, with the same strides and pools, computes what the reference does, where operations treat
 channels alone: convolutions (depthwise and grouped too), linear layers, batch norm, activations, pools, sums, products and
-concatenations. It does not where statistics or a sum go over channels: layer and group norm (with copies that are not of all
-channels alike), softmax over channels, attention (its products grow with the width of a head), and recurrent layers of another
-hidden size.
+concatenations, and the greatest of all channels. It does not where channels are counted or meet one another: softmax, sums,
+running sums, deviations, norms and sorting over channels, products of maps with one another (`matmul`, attention), local
+response norm, gated linear units, group norm, a `chunk` at a width that its parts do not divide, and recurrent layers of another
+hidden size; nor in means over channels and layer norm, unless all channels are copied alike.
 """
 
 from __future__ import annotations

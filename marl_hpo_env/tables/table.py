@@ -170,8 +170,9 @@ class Table:
             measures: what each metric is; `task.measures`, where the task has metrics of its own.
 
         Raises:
-            InputError: if a trial is missing, is of another space, seed or number of epochs, or differs from another of its
-                request; or if a completed one has a figure that is no finite number or no fraction where it should be.
+            InputError: if a trial is missing, is that of a slice of shared weights, is of another space, seed or number of
+                epochs, or differs from another of its request; or if a completed one has a figure that is no finite number or
+                no fraction where it should be.
         """
         gathered = _Gathered(space, tuple(seeds), epochs, measures)
         for trial in trials:
@@ -483,6 +484,10 @@ class _Gathered:
         design, seed, epochs, fold = trial.request
         if fold is not None:
             raise InputError(f"A trial is of fold {fold}; a table's are of the data as they are divided.")
+        if trial.shared:
+            raise InputError(
+                f"{_called(trial)} is of a slice of shared weights; a table's are trained: train the design."
+            )
         if seed not in self._seeds or epochs != self._epochs or len(trial.history) > self._epochs:
             raise InputError(
                 f"A trial has the seed {seed} and {epochs} epochs; this table's have the seeds {list(self._seeds)} and "

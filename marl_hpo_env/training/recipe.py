@@ -15,6 +15,9 @@ Budget = int | Literal["calibrated", "running"]
 Initialization = Literal["he", "he-inside", "torch", "inherit"]
 """The weights that a training starts from."""
 
+_RATE, _FINE_TUNING_RATE = 1e-3, 1e-4
+"""Learning rates where none is given: Adam's own, and a tenth of it for weights that have learned."""
+
 Optimizer = Literal["adam", "sgd", "adamw"]
 
 Schedule = Literal["step", "cosine", "one-cycle"]
@@ -49,7 +52,7 @@ class Recipe:
         epochs: of one episode (VI-A), or `"calibrated"` or `"running"` (see `epoch_budget`); the least
             that the paper found to say enough is 3.
         optimizer: `"adam"` or `"sgd"` (Table II), or `"adamw"`, whose weight decay does not enter the gradient.
-        learning_rate: of the optimizer, at its highest.
+        learning_rate: of the optimizer, at its highest; where None 1e-3, and 1e-4 where weights are inherited.
         momentum: of SGD.
         weight_decay: of the optimizer.
         augmentation: of every training batch; None for none.
@@ -87,7 +90,7 @@ class Recipe:
     batch_size: int = 64
     epochs: Budget = 3
     optimizer: Optimizer = "adam"
-    learning_rate: float = 1e-3
+    learning_rate: float = None  # type: ignore[assignment]  # by the initialization
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: Augmentation | None = None
@@ -117,9 +120,11 @@ class Recipe:
                 checked[name] = whole_number(f"recipe's {name}", getattr(self, name), 1)
         for name in ("momentum", "weight_decay", "min_improvement"):
             checked[name] = number(f"recipe's {name}", getattr(self, name), least=0)
-        for name in ("learning_rate", "max_gradient_norm"):
-            if name == "learning_rate" or getattr(self, name) is not None:
-                checked[name] = number(f"recipe's {name}", getattr(self, name), above=0)
+        default = _FINE_TUNING_RATE if self.initialization == "inherit" else _RATE
+        rate = default if self.learning_rate is None else self.learning_rate
+        checked["learning_rate"] = number("recipe's learning_rate", rate, above=0)
+        if self.max_gradient_norm is not None:
+            checked["max_gradient_norm"] = number("recipe's max_gradient_norm", self.max_gradient_norm, above=0)
         checked["step_factor"] = number("recipe's step_factor", self.step_factor, above=0, most=1)
         for name, value in checked.items():  # NumPy's numbers as Python's
             object.__setattr__(self, name, value)

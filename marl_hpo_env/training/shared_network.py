@@ -46,9 +46,9 @@ _Known = dict[tuple[str, torch.Size], tuple[int, torch.Tensor]]
 _SAID_WHOLE = {
     *(nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear),
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d),
-    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.ReLU, nn.ReLU6, nn.Dropout),
+    *(nn.ReLU, nn.ReLU6, nn.Dropout),
 }
-"""Types of which everything that their FLOPs and shapes hang on is in how they are printed."""
+"""Types of which everything that their FLOPs and outputs hang on is in how they are printed; a pool's indices are not."""
 
 
 class _Built(NamedTuple):

@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from experiments.commands import main as command_line
-from experiments.commands.own_network import own_task, read_choices, read_recipe
-from marl_hpo_env import InputError, Request, Store, TrainingEvaluator, load_network
+from experiments.commands.own_network import about, images_of_weights, own_task, read_choices, read_recipe
+from marl_hpo_env import InputError, Request, Store, TrainingEvaluator, TunableNetwork, load_network, save_network
+from marl_hpo_env.networks.saved import About
 
 NETS = """
 from torch import nn
@@ -302,12 +303,88 @@ def test_designs_start_from_weights_in_a_file_and_a_head_for_other_classes_is_na
     said = " ".join(capsys.readouterr().err.split())
     assert "start from the given weights, at a learning rate of 0.0001." in said
     assert "for another number of classes: head.weight, head.bias." in said
-    assert "Images are 8 by 8, normalised with ImageNet's" in said
+    assert (
+        "Images are 8 by 8, as --image-size says, normalised with mean 0.485, 0.456, 0.406 and deviation 0.229," in said
+    )
+    assert "0.224, 0.225; small.pth does not say what its weights expect." in said
     designs = {trial.design for _, trial in Store(place / "out" / "trials.sqlite").trials()} - {None}
     assert {len(design) for design in designs} == {2}
     task = own_task("own_nets:Small", place / "photos", 8, None, {"learning_rate": 0.5}, place / "small.pth")
     assert task.recipe.learning_rate == 0.5
     assert task.space.layers[1].choices == {"kernel_size": (1, 3)}  # the width is the first layer's
+
+
+@pytest.fixture
+def halves(place):
+    """A network of the package's own, made with images of 16 by 16 whose mean and deviation are one half."""
+    sys.path.insert(0, str(place))
+    import own_nets
+
+    original = TunableNetwork(own_nets.Small(), torch.zeros(1, 3, 16, 16)).build(None)
+    save_network(original, "small.safetensors", About(image_size=16, mean=(0.5,) * 3, deviation=(0.5,) * 3))
+    return place / "small.safetensors"
+
+
+@pytest.mark.parametrize(("given", "size"), [(None, 16), (8, 8)])
+def test_images_are_those_that_a_file_of_weights_says_it_was_made_with(place, halves, given, size):
+    task = own_task("own_nets:Small", place / "photos", given, None, {}, halves)
+    images, labels = task.splits.train
+    assert images.shape[1:] == (3, size, size)
+    assert torch.equal(
+        images[labels == 0][:, :2], torch.full_like(images[labels == 0][:, :2], -1)
+    )  # blue: no red, no green
+    asked = ", as --image-size says (without it 16)" if given else ""
+    assert task.splits.notes[-1] == (
+        f"Images are {size} by {size}{asked}, normalised with mean 0.5, 0.5, 0.5 and deviation 0.5, 0.5, 0.5, as "
+        "small.safetensors says."
+    )
+    said = about("own_nets:Small", task)  # and is written beside the networks of the task
+    assert (said.image_size, said.mean, said.deviation) == (size, (0.5,) * 3, (0.5,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "size", "mean"),
+    [
+        ("resnet18", "mine.pth", 224, 0.485),
+        ("inception_v3", "mine.pth", 299, 0.485),
+        ("efficientnet_v2_l", "mine.pth", 480, 0.5),
+        ("lraspp_mobilenet_v3_large", "mine.pth", 520, 0.485),
+        ("regnet_y_16gf", "mine.pth", 224, 0.485),
+        ("regnet_y_16gf", "regnet_y_16gf_swag-43afe44d.pth", 384, 0.485),  # torchvision has several: the name tells
+        ("vgg16", "vgg16_features-amdegroot-88682ab5.pth", 224, 0.48235),
+    ],
+)
+def test_torchvisions_weights_say_by_network_with_which_images_they_were_made(tmp_path, model, file, size, mean):
+    reading, who = images_of_weights(f"torchvision:{model}", tmp_path / file)
+    assert (reading.image_size, reading.mean[0]) == (size, mean)
+    assert who == f"torchvision's weights of {model} expect"
+
+
+def test_within_a_bound_the_original_and_the_designs_start_from_the_same_weights(place, marl_hpo):
+    """A rate at which nothing moves: what the original reaches, and so the bar, is what the weights reach."""
+    sys.path.insert(0, str(place))
+    import own_nets
+
+    learned = own_nets.Small()
+    with torch.no_grad():  # tells red from blue by its first two channels
+        for parameter in learned.parameters():
+            parameter.zero_()
+        learned.conv.weight[0, 0, 1, 1] = learned.conv.weight[1, 2, 1, 1] = 1.0
+        learned.head.weight[0, 1] = learned.head.weight[1, 0] = 1.0
+    torch.save(learned.state_dict(), "learned.pth")
+    (place / "c.toml").write_text("[Conv2d]\nout_channels = [2, 8]\n")
+    code, out, errors = marl_hpo(
+        *(*TUNE, "--weights", "learned.pth", "--choices", "c.toml", "--within", "1", "--learning-rate", "1e-9"),
+        *("--learner", "random", "--episodes", "2", "--workers", "1", "--out", "out"),
+    )
+    assert code == 0, errors
+    reached: dict = {}
+    for _, trial in Store(place / "out" / "trials.sqlite").trials():
+        reached.setdefault(trial.design, []).append(trial.metrics["validation_accuracy"])
+    # In the search and in final training; of the smaller design the two filters that are kept are those two.
+    assert (reached[None], reached[(0,)]) == ([1.0, 1.0], [1.0, 1.0])
+    assert re.search(r"conv +kernels 8 +kernels 2\n", out), out
+    assert "if validation_accuracy >= original - 0.01." in out
 
 
 def test_weights_of_another_network_are_one_sentence_and_nothing_is_written(refusal, place):

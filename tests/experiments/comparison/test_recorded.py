@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 
 import marl_hpo_env
+from experiments.comparison.contest import Benchmark, Contest
+from experiments.comparison.curves import Curves
 from experiments.comparison.recorded import recordings
-from marl_hpo_env import RecordEpisodes, TableEvaluator, WeightedReward
+from marl_hpo_env import InputError, RecordEpisodes, TableEvaluator, WeightedReward
 
 
-def record(path, table, episodes=6, seed=0, illegal=(), **settings):
-    """Any loop of a user's own, with illegal picks in these episodes."""
+def record(path, table, episodes=6, seed=0, illegal=(), trainings=0, **settings):
+    """Any loop of a user's own, with illegal picks in these episodes, behind as many trainings."""
     evaluator = TableEvaluator(table)
     env = marl_hpo_env.parallel_env(
         evaluator.task, evaluator, seed=seed, observations="padded", **{"epochs": evaluator.table.epochs, **settings}
     )
-    env = RecordEpisodes(env, path)
+    env = RecordEpisodes(env, path, trainings=trainings)
     rng = np.random.default_rng(seed)
     space = env.unwrapped.space
     most, short = max(space.sizes), np.argmin(space.sizes)
@@ -97,6 +99,38 @@ def test_a_line_at_which_its_process_was_killed_is_left_out(unequal, tmp_path):
     path.write_text(path.read_text()[:-5])
     ((recording,),) = recordings([f"mine={path}"]).values()
     assert len(recording.episodes) == 3
+
+
+def test_a_run_begins_behind_the_trainings_that_came_before_it(unequal, tmp_path):
+    record(tmp_path / "run.jsonl", unequal, episodes=1, trainings=2.5)
+    ((recording,),) = recordings([f"mine={tmp_path}/run.jsonl"]).values()
+    benchmark = Benchmark(unequal)
+    run = recording.run(Contest("mine", unequal, (), (), 0, 5), benchmark.table.space)
+    curves = Curves(benchmark, {"mine": [run]}, 5)
+    (number,), rewards, penalty = run.designs, benchmark.rewards(0), benchmark.reward.penalty
+    nothing, found = rewards.max() - penalty, rewards.max() - rewards[number]
+    assert found < nothing
+    assert curves.regret["mine"].tolist() == [[nothing] * 3 + [found] * 2]
+    assert curves.by_episode["mine"].tolist() == [[nothing] * 3 + [found]]
+    worth = benchmark.worth.max() - np.array([penalty, benchmark.worth[number]])
+    assert curves.worth["mine"].tolist() == [[worth[0]] * 3 + [worth[1]] * 2]
+    too_few = Curves(benchmark, {"mine": [run]}, 3)
+    assert too_few.regret["mine"].tolist() == [[nothing] * 3]
+    assert too_few.seconds["mine"].tolist() == [0.0] != curves.seconds["mine"].tolist()
+
+
+@pytest.mark.parametrize("trainings", [-1, "many"])
+def test_trainings_before_are_a_number(unequal, tmp_path, trainings):
+    with pytest.raises(InputError, match="trainings"):
+        record(tmp_path / "run.jsonl", unequal, trainings=trainings)
+    assert not (tmp_path / "run.jsonl").exists()
+    record(tmp_path / "run.jsonl", unequal, episodes=1)
+    header, *episodes = (tmp_path / "run.jsonl").read_text().splitlines()
+    (tmp_path / "run.jsonl").write_text(
+        "\n".join([json.dumps(json.loads(header) | {"trainings": trainings}), *episodes, ""])
+    )
+    with pytest.raises(InputError, match="cannot be read in line 1"):
+        recordings([f"mine={tmp_path}/run.jsonl"])
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,16 @@
 """The figures of shared weights on tables."""
 
+import math
+
 import numpy as np
 import pytest
 
+from agents.rivals.gradient_choice import gradient_choice
+from experiments.comparison.contest import Contest, open_benchmark
+from experiments.comparison.recorded import recordings
+from experiments.suites import one_shot
 from experiments.suites.one_shot import (
+    ACCURACY,
     CONFIRMED,
     COSTS,
     WAYS,
@@ -14,9 +21,11 @@ from experiments.suites.one_shot import (
     met_by_controller,
     outcome,
     per_training,
+    recorded,
     report,
 )
-from marl_hpo_env import Table, task
+from marl_hpo_env import InputError, Table, task
+from marl_hpo_env.tables.table import shipped
 
 
 def test_slices_that_are_right_rank_perfectly_and_wrong_ones_the_other_way():
@@ -57,10 +66,29 @@ def test_a_controller_has_only_what_it_met(monkeypatch):
     assert np.array_equal(met, met_by_controller(truth, table.space, 0))
 
 
-def test_gradients_choose_a_design_of_the_table_and_say_what_it_cost():
-    found = gradient_regret(task("digits-convnet"), Table.open("digits-convnet"), 0, 1)
+def test_what_gradients_choose_is_a_recorded_run_behind_what_it_cost(tmp_path, monkeypatch):
+    path = recorded(task("digits-convnet"), Table.open("digits-convnet"), 1, 1, tmp_path)
+    found = gradient_regret(path, "digits-convnet")
     assert 1 < found["cost"] < 3
     assert found["regret"] >= 0
+    monkeypatch.setattr(one_shot, "gradient_choice", None)  # it is not trained again
+    assert recorded(task("digits-convnet"), Table.open("digits-convnet"), 1, 1, tmp_path) == path
+    benchmark = open_benchmark("digits-convnet", ACCURACY, ())
+    ((recording,),) = recordings([f"gradient_choice={path}"]).values()
+    table = benchmark.table
+    of_table = {"task": table.task_name, "fingerprint": benchmark.evaluator.fingerprint, "epochs": table.epochs}
+    recording.check(**of_table, reward=str(benchmark.reward), seed=[1])  # as compare does
+    run = recording.run(Contest("gradient_choice", "digits-convnet", ACCURACY, (), 1, 50), table.space)
+    (number,) = run.designs
+    assert run.rewards == [benchmark.rewards(1)[number]]
+    assert found["regret"] == pytest.approx(benchmark.worth.max() - benchmark.worth[number])
+    assert run.before == math.ceil(found["cost"]) - 1
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_no_shipped_table_s_actions_agree_in_shape_as_darts_needs(name):
+    with pytest.raises(InputError, match="outputs of different shapes"):
+        gradient_choice(task(name), "softmax", epochs=1)
 
 
 def test_a_mean_training_costs_between_the_least_and_the_most():

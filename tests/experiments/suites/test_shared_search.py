@@ -1,7 +1,11 @@
 """A search on shared weights beside searches of equal cost."""
 
+import json
 from dataclasses import replace
 
+import pytest
+
+from experiments.suites import shared_search
 from experiments.suites.shared_search import NETWORKS, networks, report, tuning_of
 from experiments.tuning.evaluators import Machines
 from marl_hpo_env import task
@@ -25,10 +29,48 @@ def test_both_searches_cost_as_much_and_what_they_find_is_trained(tmp_path):
     assert networks(tuning, 4, 1) == found  # all of it from the store
 
 
+ONE = {"test_accuracy": 0.5, "reward": 20.0, "model_size_mb": 1.0, "parameters": 250_000}
+OF_SEARCH = {"episodes": 500, "trained": 20, "cost": 1.5e15}
+FOUND = {"original": ONE, **dict.fromkeys(NETWORKS[1:], ONE | OF_SEARCH)}
+
+
+@pytest.fixture
+def command(run_app, monkeypatch, tmp_path):
+    """The command on digits, whose searches have come to what is said above."""
+    monkeypatch.setattr(shared_search.TaskOptions, "task", lambda options, name: task("digits-convnet"))
+    monkeypatch.setattr(shared_search, "networks", lambda tuning, episodes, epochs: FOUND)
+    return lambda *given: run_app(
+        shared_search.app, "--images", "here.npz", "--device", "cpu", "--out", tmp_path / "out", *given
+    )
+
+
+def test_a_folder_s_figures_stand_for_what_they_were_measured_with(command, tmp_path):
+    code, said, errors = command("--seeds", 1)
+    assert code == 0, errors
+    images = len(task("digits-convnet").splits.train[1])
+    assert f"On {images:,} images" in said
+    path = tmp_path / "out" / "seed-0.json"
+    settings = {"images": images, "shared epochs": 40, "episodes": 500, "max epochs": 40}
+    assert json.loads(path.read_text()) == {"settings": settings, **FOUND}
+    assert command("--seeds", 1)[0] == 0
+    for option, name in (
+        ("--shared-epochs", "shared epochs"),
+        ("--episodes", "episodes"),
+        ("--max-epochs", "max epochs"),
+    ):
+        code, _, errors = command("--seeds", 2, option, 7)
+        assert code == 2
+        assert f"seed-0.json' is of {settings[name]} {name}, and 7 are asked for; choose another --out." in errors
+    changed = FOUND | {"settings": settings | {"images": 2000}}
+    for content, said in ((changed, "is of 2000 images"), (FOUND, "does not say of how many images it is")):
+        path.rename(path.with_name("seed-1.json")).write_text(json.dumps(content))
+        code, _, errors = command("--seeds", 2)
+        assert (code, said in errors) == (2, True)
+        assert not path.exists()
+        path.with_name("seed-1.json").rename(path)
+
+
 def test_the_report_has_a_row_for_each_network():
-    one = {"test_accuracy": 0.5, "reward": 20.0, "model_size_mb": 1.0, "parameters": 250_000}
-    of_search = {"episodes": 500, "trained": 20, "cost": 1.5e15}
-    result = {"original": one, **dict.fromkeys(NETWORKS[1:], one | of_search)}
-    text = report([result, result])
+    text = report([FOUND, FOUND])
     assert "| original | 50.00 [50.00,50.00] | 20.00 | 1 | 250,000 | - | - | - |" in text
     assert "| shared | 50.00 [50.00,50.00] | 20.00 | 1 | 250,000 | 500 | 20 | 1.5e+15 |" in text

@@ -92,6 +92,17 @@ def test_every_design_episode_and_layer_says_what_it_is_under_the_mouse(run):
     assert not re.search(r"https?:|@import|url\(", text)
 
 
+def test_an_original_that_is_no_slice_is_not_beside_those_of_shared_weights(run):
+    made, store = run
+    made.update(slices={"mine": "f-shared-1"})
+    unknown = {"validation_accuracy": None, "model_size_mb": 3.0}
+    store.put("f-shared-1", Trial(Request(None, 7, 2), "completed", None, unknown, shared=True))
+    write_page(made, store, "mine", {}, [], "", {})
+    tips = Tips((made / "report.html").read_text()).tips
+    assert sum(tip.startswith("design ") for tip in tips) == 2
+    assert "the original network" not in tips
+
+
 def test_a_run_of_which_nothing_is_known_yet_has_a_page(run):
     made, store = run
     made.trials("mine").unlink()

@@ -342,15 +342,27 @@ def test_a_depth_that_cannot_be_kept_is_refused_with_the_files_name(tmp_path, re
         image_folder(tmp_path, 8)
 
 
-def test_a_photograph_is_read_again_as_the_data_were(tmp_path):
+@pytest.mark.parametrize("normalisation", [(MEAN, STD), ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))])
+def test_a_photograph_is_read_again_as_the_data_were(tmp_path, normalisation):
     levels = np.linspace(0, 3000, 64).round().astype(np.uint16).reshape(8, 8)
     for name in ("a", "b"):
         grey(tmp_path, name, [np.roll(levels, i) for i in range(5)])
-    data = image_folder(tmp_path, 8)
+    data = image_folder(tmp_path, 8, normalisation=normalisation)
+    for channel, (mean, deviation) in enumerate(zip(*normalisation, strict=True)):
+        darkest = min(float(x[:, channel].min()) for x, _ in data.splits().values())
+        assert darkest == pytest.approx(-mean / deviation)
     one = data.reading.input(tmp_path / "a" / "2.png")
     assert any(torch.equal(one[0], image) for x, _ in data.splits().values() for image in x)
     with pytest.raises(InputError, match=r"none\.png' cannot be read"):
         data.reading.input(tmp_path / "none.png")
+
+
+@pytest.mark.parametrize("wrong", [0.5, (0.5, 0.5), ((0.5,), (0.5,)), (MEAN, (0.2, 0, 0.2)), (MEAN, STD, STD)])
+def test_a_normalisation_that_is_none_is_one_sentence(tmp_path, refused, wrong):
+    for name in ("a", "b"):
+        write(tmp_path, name, 3)
+    with refused(f"normalisation of images is {wrong!r}", "a mean and a deviation above 0"):
+        image_folder(tmp_path, 8, normalisation=wrong)
 
 
 class TestAFolder(DataConformance):

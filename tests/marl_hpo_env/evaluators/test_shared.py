@@ -5,7 +5,16 @@ from dataclasses import replace
 import pytest
 
 import marl_hpo_env
-from marl_hpo_env import InputError, Request, SharedEvaluator, Store, StoredEvaluator, TrainingEvaluator, WeightedReward
+from marl_hpo_env import (
+    InputError,
+    Request,
+    SharedEvaluator,
+    Store,
+    StoredEvaluator,
+    Table,
+    TrainingEvaluator,
+    WeightedReward,
+)
 from marl_hpo_env.testing import EvaluatorConformance
 
 DESIGN = (0, 5, 7, 1, 2)
@@ -98,6 +107,21 @@ def test_a_store_holds_trials_of_one_checkpoint(task, tmp_path):
 
     with pytest.raises(InputError, match="and these have of another; put the checkpoint back"):
         list(StoredEvaluator(Other(task, 1, device="cpu"), store).evaluate([request]))
+
+
+def test_a_slice_s_trial_says_so_from_the_store_too_and_no_table_takes_it(task, tmp_path):
+    store = Store(tmp_path / "trials.sqlite")
+    evaluator = StoredEvaluator(SharedEvaluator(task, 1, device="cpu"), store)
+    for trial in (*evaluator.evaluate([Request(DESIGN, 0, 1)]), *(stored for _, stored in store.trials())):
+        assert trial.shared
+        assert str(trial).startswith(
+            f"design {DESIGN}, a slice of weights that were trained for 1 epochs, with seed 0: "
+        )
+        with pytest.raises(InputError, match=r"\[0, 5, 7, 1, 2\] under seed 0 is of a slice .* train the design"):
+            Table.from_trials("mine", task.space, [0], 1, [trial])
+    (trained,) = TrainingEvaluator(task, "cpu").evaluate([Request(DESIGN, 0, 1)])
+    assert not trained.shared
+    assert "trained for 1 epochs with seed 0" in str(trained)
 
 
 def test_cost_is_that_of_trainings_in_the_same_unit(task):

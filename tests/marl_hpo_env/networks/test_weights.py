@@ -329,6 +329,110 @@ def test_the_original_with_its_weights_is_the_original_to_the_bit_and_any_design
             assert bool(narrow(images).isfinite().all())
 
 
+@pytest.mark.parametrize("name", SMALL | DOUBLED_ONLY)
+def test_the_design_of_the_originals_own_values_computes_what_the_original_does(name):
+    model, network, images = small(name)
+    built = network.build(network.original_design, weights=model.state_dict()).eval()
+    with torch.no_grad():
+        expected = model(images)
+        assert float((built(images) - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+class Between(nn.Module):
+    """An operation between two convolutions."""
+
+    def __init__(self, operation, channels: int) -> None:
+        super().__init__()
+        self.before, self.after, self.output = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(channels, 4, 1), nn.Linear(4, 2)
+        self.operation = operation
+
+    def forward(self, x):
+        return self.output(self.after(self.operation(self.before(x))).mean((2, 3)))
+
+
+class OfRows(nn.Module):
+    """A layer of sequences, over the places of a map."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        rows = x.flatten(2).transpose(1, 2)
+        rows = self.layer(rows, rows, rows)[0] if isinstance(self.layer, nn.MultiheadAttention) else self.layer(rows)
+        rows = rows[0] if isinstance(self.layer, nn.LSTM) else rows
+        return rows.transpose(1, 2).unflatten(2, (6, 6))
+
+
+def halves_multiplied(x):
+    first, second = x.chunk(2, 1)
+    return first * second
+
+
+def between(operation, channels: int, width: int) -> tuple[float, tuple[str, ...]]:
+    """How far the outputs are from the original's, of the largest, once 8 channels are so many; and what is fresh."""
+    torch.manual_seed(1)
+    model = Between(operation, channels)
+    chosen = {"before": {"out_channels": width}}
+    if isinstance(operation, OfRows) and isinstance(operation.layer, nn.LSTM):
+        chosen["operation.layer"] = {"hidden_size": width}
+    built, _, _ = inherited(model, chosen, verify=False)
+    with torch.no_grad():
+        expected, got = model(IMAGES), built(IMAGES)
+    return float((got - expected).abs().max() / expected.abs().max()), built.meta["fresh"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "channels", "width"),
+    [
+        pytest.param(operation, channels, width, id=name)
+        for name, operation, channels, width in [
+            ("softmax", nn.Softmax2d(), 8, 16),
+            ("sum", lambda x: x.sum(1, keepdim=True), 1, 16),
+            ("running sum", lambda x: x.cumsum(1), 8, 16),
+            ("deviation", lambda x: x.std(1, keepdim=True), 1, 16),
+            ("norm", lambda x: nn.functional.normalize(x, dim=1), 8, 16),
+            ("sorted", lambda x: x.sort(1)[0], 8, 16),
+            ("product of maps", lambda x: (x.flatten(2).mT @ x.flatten(2)).unflatten(2, (6, 6)), 36, 16),
+            ("attention", OfRows(nn.MultiheadAttention(8, 2, batch_first=True)), 8, 16),
+            ("local response norm", nn.LocalResponseNorm(5, alpha=1), 8, 16),
+            ("GLU", nn.GLU(1), 4, 16),
+            ("group norm", nn.GroupNorm(2, 8), 8, 16),
+            ("chunk", halves_multiplied, 4, 9),
+            ("recurrent", OfRows(nn.LSTM(8, 8, batch_first=True)), 8, 16),
+            ("mean, not all alike", lambda x: x.mean(1, keepdim=True), 1, 12),
+            ("layer norm, not all alike", OfRows(nn.LayerNorm(8)), 8, 12),
+        ]
+    ],
+)
+def test_operations_over_channels_that_are_listed_do_not_keep_the_function(operation, channels, width):
+    changed, fresh = between(operation, channels, width)
+    assert changed > 1e-4
+    # Where weights cannot follow, that is said.
+    recurrent = [f"operation.layer.{name}" for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+    named = {nn.GLU: ["after.weight"], nn.LSTM: recurrent}
+    assert list(fresh) == named.get(type(getattr(operation, "layer", operation)), [])
+
+
+@pytest.mark.parametrize(
+    ("operation", "channels", "width"),
+    [
+        pytest.param(operation, channels, width, id=name)
+        for name, operation, channels, width in [
+            ("greatest", lambda x: x.amax(1, keepdim=True), 1, 12),
+            ("shuffle", nn.ChannelShuffle(2), 8, 12),
+            ("chunk", halves_multiplied, 4, 12),
+            ("mean, all alike", lambda x: x.mean(1, keepdim=True), 1, 16),
+            ("layer norm, all alike", OfRows(nn.LayerNorm(8)), 8, 16),
+        ]
+    ],
+)
+def test_operations_over_channels_that_are_not_listed_keep_the_function(operation, channels, width):
+    changed, fresh = between(operation, channels, width)
+    assert changed < 1e-5
+    assert fresh == ()
+
+
 # Plans: the same as functions.
 
 
@@ -358,6 +462,46 @@ def test_a_plan_from_the_largest_design_takes_the_first_channels_and_passes_grad
         loaded = network.build(design).eval()
         loaded.load_state_dict(part)
         assert torch.equal(loaded(IMAGES), output)
+
+
+def shared(model: nn.Module, largest, chosen) -> tuple[dict, dict]:
+    """A design's tensors as slices of the largest network's, and those of that."""
+    network = TunableNetwork(model, IMAGES, verify=False)
+    whole = random_statistics(network.build_with(largest)).state_dict()
+    return network.plan(chosen, largest)(whole), whole
+
+
+def test_slices_of_layers_that_are_added_are_the_first_channels_of_each():
+    widths = [{name: {"out_channels": width} for name in "ab"} for width in (6, 4)]
+    part, whole = shared(Added(), *widths)
+    assert torch.equal(part["a.weight"], whole["a.weight"][:4])
+    assert torch.equal(part["b.weight"], whole["b.weight"][:4, :4])
+    assert torch.equal(part["output.weight"], whole["output.weight"][:, :4])
+
+
+def test_slices_after_a_concatenation_are_the_first_channels_of_each_operand():
+    widths = [{"a": {"out_channels": a}, "b": {"out_channels": b}} for a, b in ((4, 6), (3, 2))]
+    part, whole = shared(Concatenated(), *widths)
+    first = [0, 1, 2, 4, 5]
+    assert torch.equal(part["b.weight"], whole["b.weight"][:2])
+    assert torch.equal(part["norm.running_mean"], whole["norm.running_mean"][first])
+    assert torch.equal(part["norm.weight"], whole["norm.weight"][first])
+    assert torch.equal(part["after.weight"], whole["after.weight"][:, first])
+
+
+def test_slices_of_a_depthwise_block_follow_what_feeds_it():
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 8, 3, groups=4), nn.BatchNorm2d(8), nn.Conv2d(8, 2, 1))
+    widths = [{"0": {"out_channels": width}, "1": {"kernel_size": size}} for width, size in ((6, 5), (3, 3))]
+    part, whole = shared(model, *widths)
+    assert whole["1.weight"].shape == (12, 1, 5, 5)
+    assert torch.equal(part["1.weight"], whole["1.weight"][:6, :, 1:4, 1:4])
+    assert torch.equal(part["2.running_var"], whole["2.running_var"][:6])
+    assert torch.equal(part["3.weight"], whole["3.weight"][:, :6])
+
+
+def test_slices_of_a_linear_layer_after_a_map_are_the_places_of_the_first_channels():
+    part, whole = shared(flat(3), {"0": {"out_channels": 6}}, {"0": {"out_channels": 4}})
+    assert torch.equal(part["3.weight"], whole["3.weight"].view(2, 6, 4)[:, :4].flatten(1))
 
 
 # Tied widths.

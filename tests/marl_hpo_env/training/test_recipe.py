@@ -1,5 +1,6 @@
 """How a network is trained: what a recipe takes and refuses."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -27,7 +28,7 @@ from marl_hpo_env import Limits, Recipe
         *[("step_epochs", value) for value in (0, -1, 2.5)],
         *[("step_factor", value) for value in (0, -0.5, 1.1, math.nan)],
         *[("momentum", value) for value in (math.inf, "0.9", None, True)],
-        *[("learning_rate", value) for value in ("abc", None, True, 10**400)],
+        *[("learning_rate", value) for value in ("abc", True, 10**400)],
         *[("batch_size", value) for value in (None, 10**30, [8])],
         *[("nesterov", value) for value in ("no", 1, None)],
         *[("augmentation", value) for value in (True, "flip", 3)],
@@ -52,6 +53,13 @@ def test_a_setting_outside_its_range_is_refused_with_its_value(refused, name, va
 def test_a_limit_outside_its_range_is_refused_with_its_value(refused, name, value):
     with refused(name, str(value)):
         Limits(**{name: value})
+
+
+def test_a_recipe_that_inherits_fine_tunes_unless_it_names_a_rate():
+    assert Recipe().learning_rate == 1e-3
+    assert Recipe(initialization="inherit").learning_rate == 1e-4
+    assert Recipe(initialization="inherit", learning_rate=1e-3).learning_rate == 1e-3
+    assert dataclasses.replace(Recipe(), initialization="inherit", learning_rate=None).learning_rate == 1e-4
 
 
 def test_numpy_s_numbers_are_numbers():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import marl_hpo_env
-from marl_hpo_env import Data, InputError, SharedNetwork, TunableNetwork
+from marl_hpo_env import Data, InputError, SharedNetwork, Task, TunableNetwork
 from marl_hpo_env.training.shared_training import SharedTraining
 
 CPU = torch.device("cpu")
@@ -107,6 +107,27 @@ def test_parts_have_weights_of_their_own_once_they_are_divided():
         SharedNetwork(task.network, parts=9)
 
 
+class Pooled(nn.Module):
+    """Two pools that are printed alike, of which one says where its values were."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1)
+        self.plain, self.indexed = nn.MaxPool2d(2), nn.MaxPool2d(2, return_indices=True)
+
+    def forward(self, x):
+        x = self.a(x)
+        values, _ = self.indexed(x)
+        return self.b(self.plain(x) + values).mean((2, 3))
+
+
+def test_pools_that_are_printed_alike_and_differ_are_told_apart():
+    network = TunableNetwork(Pooled(), torch.zeros(1, 1, 8, 8), {"a": {"out_channels": (2, 4)}})
+    sizes = SharedNetwork(network).sizes((0,))
+    assert sizes["parameters"] == 10 * 2 + 3 * 2
+    assert sizes["flops"] == 2 * (36 * 9 * 2 + 9 * 2 * 2)
+
+
 def weights(training):
     return {name: value.clone() for name, value in training.network.state_dict().items()}
 
@@ -139,6 +160,27 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(tmp_path, parts, s
     (tmp_path / "checkpoint.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match="cannot be read; move it away"):
         begin().load(tmp_path / "checkpoint.safetensors", "name")
+
+
+@pytest.mark.parametrize("sandwich", [True, False])
+def test_with_the_sandwich_rule_every_batch_trains_the_largest_and_the_smallest_design(monkeypatch, sandwich):
+    task = marl_hpo_env.task("digits-convnet")
+    few = Data(*((x[:150], y[:150]) for x, y in task.splits.splits().values()))
+    model = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.Flatten(), nn.Linear(64, 10))
+    choices = {"0": {"out_channels": (6, 1, 2, 3, 4, 5)}, "2": {"out_channels": (1, 2, 3, 4)}}
+    recipe = replace(task.recipe, batch_size=50)
+    training = SharedTraining(Task("wide", model, few, choices, recipe).trainer(CPU), 1, 0, sandwich=sandwich)
+    trained, loss = [], training.network.loss
+
+    def recorded(design, batch):
+        trained.append(design)
+        return loss(design, batch)
+
+    monkeypatch.setattr(training.network, "loss", recorded)
+    training.train_epoch()
+    batches = [trained[i : i + len(trained) // 3] for i in range(0, len(trained), len(trained) // 3)]
+    assert [len(batch) for batch in batches] == [4 if sandwich else 2] * 3
+    assert [batch[:2] == [(0, 3), (1, 0)] for batch in batches] == [sandwich] * 3
 
 
 def test_the_caller_s_random_numbers_stay():

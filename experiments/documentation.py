@@ -674,6 +674,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     ),
     "frameworks/compare": partial(_once_measured, "frameworks/compare", _OVERALL, closing=False),
     "shared-search": partial(_once_measured, "shared-search", "## Found at equal cost"),
+    "vgg16-cifar10-surrogate": partial(_once_measured, "vgg16-cifar10-surrogate", "## On held-out designs"),
     "pruning": partial(_once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(_copied, "zoo", "## By zoo"),
     "ablation/overall": partial(_copied, "ablation", "# Ablation"),

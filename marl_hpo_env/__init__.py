@@ -24,6 +24,7 @@ from marl_hpo_env.environments.registration import env, parallel_env, register, 
 from marl_hpo_env.errors import InputError, first_line, import_object, is_number, whole_number
 from marl_hpo_env.evaluators.evaluator import Evaluator, StoredEvaluator
 from marl_hpo_env.evaluators.store import Store
+from marl_hpo_env.evaluators.surrogate import SurrogateEvaluator
 from marl_hpo_env.evaluators.table import TableEvaluator
 from marl_hpo_env.metrics import Loss, Metric
 from marl_hpo_env.pareto import hypervolume, nadir, non_dominated
@@ -80,6 +81,7 @@ __all__ = [
     "SharedNetwork",
     "Store",
     "StoredEvaluator",
+    "SurrogateEvaluator",
     "Table",
     "TableEvaluator",
     "Task",

@@ -76,7 +76,7 @@ def build(
     evaluator = _evaluator(task, device, workers, ray)
     folder = RunFolder(out, task)
     command = f"marl-hpo table build --task {task_name} --seeds {seeds}"
-    about = {**_about(task, evaluator, device, ray), "command": command}
+    about = {**how_made(task, evaluator, device, ray), "command": command}
     table = _table(task, StoredEvaluator(evaluator, folder.store, strict=strict), seeds, about)
     path = folder / f"{task.name}.npz"
     table.save(path)
@@ -132,13 +132,13 @@ def check(
     drawn = np.random.default_rng(seed).choice(total, min(rows, total), replace=False).tolist()
     pairs = (divmod(i, len(table.seeds)) for i in drawn)
     requests = [Request(table.space.design_at(number), table.seeds[i], table.epochs) for number, i in pairs]
-    with _followed(f"{task.name}: check", evaluator, requests) as trials:
+    with followed(f"{task.name}: check", evaluator, requests) as trials:
         trained = list(trials)
     differing = [trial for trial in trained if not same(trial, table.trial(trial.request))]
     typer.echo(f"{len(trained)} trials trained again, {len(trained) - len(differing)} the same to the last bit.")
     if not differing:
         return
-    about = _about(task, evaluator, device)
+    about = how_made(task, evaluator, device)
     differing_parts = [part for part in ("evaluator", "versions", "hardware") if about[part] != table.about.get(part)]
     again, between = deviations(table, trained)
     typer.echo(
@@ -194,12 +194,12 @@ def _table(task: Task, evaluator: Evaluator, seeds: int, about: dict[str, Any]) 
         raise InputError(f"The epochs of {task.name!r} are {epochs!r}; a table needs a fixed number.")
     designs = [None, *map(space.design_at, range(space.size))]
     requests = [Request(design, seed, epochs) for seed in range(seeds) for design in designs]
-    with _followed(f"{task.name}: table", evaluator, requests) as trials:
+    with followed(f"{task.name}: table", evaluator, requests) as trials:
         return Table.from_trials(task.name, space, range(seeds), epochs, trials, about=about, measures=task.measures)
 
 
 @contextmanager
-def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> Iterator[Iterator[Trial]]:
+def followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> Iterator[Iterator[Trial]]:
     """The trials of these requests under a progress bar, with the time that is left.
 
     Raises:
@@ -226,7 +226,7 @@ def _followed(what: str, evaluator: Evaluator, requests: Sequence[Request]) -> I
         yield follow()
 
 
-def _about(task: Task, evaluator: Evaluator, device: str | None, ray: str | None = None) -> dict[str, Any]:
+def how_made(task: Task, evaluator: Evaluator, device: str | None, ray: str | None = None) -> dict[str, Any]:
     """What a table's header says of how its trials came about."""
     from marl_hpo_env.training.devices import choose_devices
 

@@ -49,7 +49,7 @@ in the table nearly any front covers nearly all; from the worst in the Pareto fr
 HOW_TO_READ_REWARDS = f"""How to read it: "at 25" is the reward of the best of the first 25 distinct designs, every one trained
 for it: no one knows the best design. Shown are the interquartile mean over the seeds and its 95% bootstrap interval. All
 learners of a seed are rewarded by the same trainings, those of that seed. On a synthetic task nothing is trained: every seed is
-another drawing, in which the best design has 100 and all designs 0 in the mean.
+another drawing, in which the best design has 100 and all designs 0 in the mean. Those of a surrogate are predicted.
 
 "distinct" and "episodes" are how many designs and episodes the runs had on average; who stops early keeps the last reward.
 "trained" is what training these designs took, and "ms/episode" what the learner itself takes.

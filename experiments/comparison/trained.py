@@ -20,8 +20,7 @@ from experiments.comparison.recorded import RecordedRun
 from experiments.comparison.regret import best_by_episode, incumbents
 from experiments.tuning.evaluators import Machines, evaluator_of
 from marl_hpo_env import Evaluator, InputError, Reward, Store, StoredEvaluator, Task, WeightedReward, env
-from marl_hpo_env.catalog.synthetic import SyntheticTask
-from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
+from marl_hpo_env.environments.registration import computed
 from marl_hpo_env.trial import CLOCK_METRICS
 
 Array = npt.NDArray[np.float64]
@@ -85,7 +84,8 @@ class Trainings:
             instead = "leave out --ray" if self._machines.ray else "use --jobs 1"
             raise InputError(f"The reward sees {times[0]!r}, which is measured only alone; {instead}.")
         env(self.task(name), evaluator=self._evaluator(name), reward=self.reward(name))
-        self.task(name).fingerprint  # noqa: B018  # fails if the data are not there
+        if computed(self.task(name)) is None:
+            self.task(name).fingerprint  # noqa: B018  # fails if the data are not there
 
     def environment(self, name: str, seed: int) -> Any:
         """The environment that the runs of a seed play."""
@@ -127,11 +127,7 @@ class Trainings:
     def _evaluator(self, name: str) -> Evaluator:
         if name not in self._evaluators:
             task = self.task(name)
-            self._evaluators[name] = (
-                SyntheticEvaluator(task)
-                if isinstance(task, SyntheticTask)
-                else evaluator_of(task, self._machines, timed=self._is_timed(name))
-            )
+            self._evaluators[name] = computed(task) or evaluator_of(task, self._machines, timed=self._is_timed(name))
         return self._evaluators[name]
 
     def _is_timed(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from marl_hpo_env.catalog.digits import digits_tasks
 from marl_hpo_env.catalog.paper import paper_tasks
+from marl_hpo_env.catalog.surrogate import surrogate_tasks
 from marl_hpo_env.catalog.synthetic import synthetic_tasks
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.data.folders import expanded
@@ -18,7 +19,7 @@ from marl_hpo_env.errors import InputError, first_line, import_object
 Factory = Callable[..., Task]
 """Makes a task. One that takes `data_dir` is given the folder with the data, a `Path` or None."""
 
-_OURS: dict[str, Factory] = {**digits_tasks(), **paper_tasks(), **synthetic_tasks()}
+_OURS: dict[str, Factory] = {**digits_tasks(), **paper_tasks(), **surrogate_tasks(), **synthetic_tasks()}
 
 _FACTORIES = dict(_OURS)
 

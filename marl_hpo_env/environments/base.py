@@ -215,7 +215,8 @@ class DesignEnvironment:
         """
         if not is_exhaustive(self.evaluator):
             raise AttributeError(
-                "The best design is known on a table, or of a synthetic task; make the environment with evaluator='table'."
+                "The best design is known on a table, or of a synthetic task, and not where trials are trained or predicted; "
+                "make the environment with evaluator='table'."
             )
         epochs = self.epochs
         known = known_best(self.evaluator, self.reward, self.seed)

@@ -10,6 +10,7 @@ import pettingzoo
 from pettingzoo.utils import OrderEnforcingWrapper
 
 from marl_hpo_env.catalog import registry
+from marl_hpo_env.catalog.surrogate import SurrogateTask
 from marl_hpo_env.catalog.synthetic import SyntheticTask
 from marl_hpo_env.catalog.task import Task
 from marl_hpo_env.environments.simultaneous import SimultaneousEnvironment
@@ -18,6 +19,7 @@ from marl_hpo_env.environments.turn_based import TurnBasedEnvironment
 from marl_hpo_env.environments.vectorised import VectorisedEnvironment
 from marl_hpo_env.errors import InputError
 from marl_hpo_env.evaluators.evaluator import Evaluator
+from marl_hpo_env.evaluators.surrogate import SurrogateEvaluator
 from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 from marl_hpo_env.evaluators.table import TableEvaluator
 from marl_hpo_env.tables.table import shipped
@@ -31,8 +33,8 @@ def env(
 
     Args:
         task: a task; or its name, as `marl_hpo_env.task` takes it.
-        evaluator: turns designs into trials; trains them, on the best device there is, where None; those of a synthetic task are
-            computed. `"table"` looks them up in the task's table.
+        evaluator: turns designs into trials; trains them, on the best device there is, where None; but those of a synthetic
+            task are computed, those of a surrogate predicted. `"table"` looks them up in the task's table.
         **settings: `reward` and `epochs` (the task's where not given), `seed` (of every trial; the task's where not given),
             `data_dir` (of a named task's data), `observations` (`"dict"`, `"flat"` or `"padded"`) and `masks` (`"observation"`,
             `"info"` or None; see `views`), `render_mode` (None, `"ansi"` or `"rgb_array"`).
@@ -109,6 +111,17 @@ def _register(name: str, **settings: str) -> None:
     )
 
 
+def computed(task: Task) -> Evaluator | None:
+    """What answers for a task whose trials are computed or predicted; None for one whose networks are trained.
+
+    Raises:
+        InputError: if it is a surrogate that does not come with the package.
+    """
+    if isinstance(task, SyntheticTask):
+        return SyntheticEvaluator(task)
+    return SurrogateEvaluator(task.name) if isinstance(task, SurrogateTask) else None
+
+
 def _found(task: Task | str, evaluator: Evaluator | str | None, settings: dict[str, Any]) -> tuple[Task, Evaluator]:
     """What names stand for; takes `data_dir` out of the settings."""
     data_dir: Path | str | None = settings.pop("data_dir", None)
@@ -116,8 +129,8 @@ def _found(task: Task | str, evaluator: Evaluator | str | None, settings: dict[s
         task = registry.task(task, data_dir)
     elif data_dir is not None:
         raise InputError(f"The task {task.name!r} brings its own data; leave out data_dir, which is {str(data_dir)!r}.")
-    if evaluator is None and isinstance(task, SyntheticTask):
-        return task, SyntheticEvaluator(task)
+    if evaluator is None:
+        evaluator = computed(task)
     if evaluator is None:
         from marl_hpo_env.evaluators.training import TrainingEvaluator
 

@@ -24,6 +24,8 @@ maker of the table says of it: `recipe`, `limits`, `scoring`, `splits` (their si
 
 The zip archive's comment, the last bytes of the file, is `marl-hpo-env table VERSION sha256 DIGEST`; the digest is of every
 byte before it. A file whose bytes do not give it is refused.
+
+A surrogate's file is such an archive, too, and its comment says so; what it holds stands in `evaluators/surrogate.py`.
 """
 
 from __future__ import annotations
@@ -65,18 +67,23 @@ UNREADABLE = (
 )
 """What is raised where a file is no table after all."""
 
-_COMMENT = f"marl-hpo-env table {VERSION} sha256 "
+MADE_BY = {"table": "marl-hpo table build", "surrogate": "python -m experiments.suites.vgg_surrogate"}
+"""By the kind of a file, what makes one."""
+
 _DIGEST_LENGTH = 64
 _INTEGERS = (np.uint8, np.uint16, np.uint32)
 
 
-def pack(header: Mapping[str, Any], columns: Mapping[str, Column], scales: Iterable[int] = ()) -> bytes:
-    """The bytes of a table's file; equal contents give equal bytes.
+def pack(
+    header: Mapping[str, Any], columns: Mapping[str, Column], scales: Iterable[int] = (), kind: str = "table"
+) -> bytes:
+    """The bytes of a file; equal contents give equal bytes.
 
     Args:
         header: JSON values; `scales` is added.
         columns: by entry; NaN where not measured.
         scales: numbers that values may be exact multiples of the inverse of, such as the sizes of the splits.
+        kind: of the file, one of `MADE_BY`.
     """
     candidates = sorted({1, 100, *scales})
     encoded = {name: _encode(column, candidates) for name, column in columns.items()}
@@ -89,44 +96,45 @@ def pack(header: Mapping[str, Any], columns: Mapping[str, Column], scales: Itera
             np.lib.format.write_array(entry, array, allow_pickle=False)
             # A ZipInfo of its own has no time of day in it.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), entry.getvalue(), zipfile.ZIP_DEFLATED, 9)
-        archive.comment = _COMMENT.encode() + bytes(_DIGEST_LENGTH)
+        archive.comment = f"marl-hpo-env {kind} {VERSION} sha256 ".encode() + bytes(_DIGEST_LENGTH)
     content = file.getvalue()[:-_DIGEST_LENGTH]
     return content + hashlib.sha256(content).hexdigest().encode()
 
 
-def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Column], str]:
-    """The header, columns and digest of a table's file.
+def unpack(content: bytes, name: str, kind: str = "table") -> tuple[dict[str, Any], dict[str, Column], str]:
+    """The header, columns and digest of a file.
 
     Args:
         content: its bytes.
         name: of the file, for the sentences.
+        kind: of the file, one of `MADE_BY`.
 
     Raises:
-        InputError: if it is no table, a damaged one, or one of another version.
+        InputError: if it is of another kind, damaged, or one of another version.
     """
-    comment = re.search(rb"marl-hpo-env table (\d+) sha256 ([0-9a-f]{64})\Z", content[-200:])
+    comment = re.search(rf"marl-hpo-env {kind} (\d+) sha256 ([0-9a-f]{{64}})\Z".encode(), content[-200:])
     if not comment:
-        raise InputError(f"The file {name!r} is no table, or only a part of one; `marl-hpo table build` makes one.")
+        raise InputError(f"The file {name!r} is no {kind}, or only a part of one; `{MADE_BY[kind]}` makes one.")
     if int(comment[1]) != VERSION:
         raise InputError(
-            f"The table {name!r} is of version {int(comment[1])} and this package reads version {VERSION}; build it anew, or "
+            f"The {kind} {name!r} is of version {int(comment[1])} and this package reads version {VERSION}; build it anew, or "
             "install the package that made it."
         )
     digest = hashlib.sha256(content[:-_DIGEST_LENGTH]).hexdigest()
     if digest.encode() != comment[2]:
-        raise InputError(f"The table {name!r} is damaged: its checksum does not fit; get it, or build it, anew.")
+        raise InputError(f"The {kind} {name!r} is damaged: its checksum does not fit; get it, or build it, anew.")
     try:
         arrays = _arrays(content)
         header = json.loads(arrays.pop("header").tobytes())
         columns = {entry: _decode(array, header["scales"][entry]) for entry, array in arrays.items()}
     except UNREADABLE as error:
-        raise no_content(name, error) from error
+        raise no_content(name, error, kind) from error
     return header, columns, digest
 
 
-def no_content(name: str, error: Exception) -> InputError:
+def no_content(name: str, error: Exception, kind: str = "table") -> InputError:
     """For a file whose checksum fits, but which holds something else: somebody made it so."""
-    return InputError(f"The table {name!r} does not hold what a table holds: {first_line(error)}.")
+    return InputError(f"The {kind} {name!r} does not hold what a {kind} holds: {first_line(error)}.")
 
 
 def _arrays(content: bytes) -> dict[str, npt.NDArray[Any]]:

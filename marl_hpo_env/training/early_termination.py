@@ -43,15 +43,23 @@ class EarlyTermination:
         limits: how many consecutive violations each limit tolerates, and the ratio of batch times.
         loss: the training loss above which an epoch violates its limit, or None (see `loss_limit`).
         original_ms: the original network's median batch time on this device; needed with a `batch_ratio`.
+        original_flops: the original network's FLOPs; needed with a `flops_ratio`.
     """
 
-    def __init__(self, limits: Limits, loss: float | None = None, original_ms: float | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        loss: float | None = None,
+        original_ms: float | None = None,
+        original_flops: float | None = None,
+    ) -> None:
         self._limits = limits
         self._loss = loss
         self._batch_ms = None
         if limits.batch_ratio is not None:
             assert original_ms is not None
             self._batch_ms = limits.batch_ratio * original_ms
+        self._original_flops = original_flops
         self._slow_batches = 0
         self._high_losses = 0
         self._restarted = False
@@ -73,6 +81,19 @@ class EarlyTermination:
         self._slow_batches = self._slow_batches + 1 if ms > limit else 0
         if self._slow_batches == self._limits.batches:
             raise Terminated(f"{self._slow_batches} consecutive batches took longer than {limit:.3g} ms.")
+
+    def flops(self, flops: float) -> None:
+        """Sees a design's FLOPs, before its first batch.
+
+        Raises:
+            Terminated: where they are over the limit, at once.
+        """
+        ratio, original = self._limits.flops_ratio, self._original_flops
+        if ratio is None:
+            return
+        assert original is not None
+        if flops > ratio * original:
+            raise Terminated(f"Its {flops:,.0f} FLOPs are over {ratio:g} times the original network's {original:,.0f}.")
 
     def number(self, which: str, loss: float, epoch: int) -> None:
         """Sees whether one epoch's loss, of training or validation, is a number (V-E: bad initial weights). If not, it stays so.

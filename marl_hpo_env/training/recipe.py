@@ -205,6 +205,8 @@ class Limits:
             violation; None turns the limit off. It is the only way for a clock to reach a reward, so it is off unless a
             task says otherwise.
         batches: consecutive violating batches after which the training is terminated at once.
+        flops_ratio: the limit of time by count, so that no clock decides: a design of more than as many times the original
+            network's FLOPs is terminated before its first batch (ours); None turns the limit off.
 
     Raises:
         InputError: for a value outside its range.
@@ -214,9 +216,10 @@ class Limits:
     loss_epochs: int = 2
     batch_ratio: float | None = None
     batches: int = 5
+    flops_ratio: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("loss", "batch_ratio"):
+        for name in ("loss", "batch_ratio", "flops_ratio"):
             value = getattr(self, name)
             if isinstance(value, str) and (name, value) == ("loss", "guessing"):
                 continue

@@ -127,6 +127,13 @@ class Trainer:
             clocks = [self._step(network, optimizer, x, y)[2] for _ in range(WARM_UP_BATCHES + TIMED_BATCHES)]
         return median(clock.ms() for clock in clocks[WARM_UP_BATCHES:])
 
+    @cached_property
+    def original_flops(self) -> float | None:
+        """The original network's FLOPs, where a limit asks for them."""
+        if self.limits.flops_ratio is None:
+            return None
+        return self.sizes(self.network.build(None, self.device))["flops"]
+
     def train(self, request: Request, seconds: float = math.inf) -> tuple[nn.Module | None, Trial]:
         """The trained network and its trial; the network is None where the trial did not complete.
 
@@ -154,7 +161,7 @@ class Trainer:
             try:
                 limits = EarlyTermination(Limits())
                 if not final:
-                    limits = EarlyTermination(self.limits, self.loss_limit, self.original_ms)
+                    limits = EarlyTermination(self.limits, self.loss_limit, self.original_ms, self.original_flops)
                 try:
                     network, reason = self._attempt(request, 0, limits, metrics, history, started + seconds)
                 except Restart:
@@ -187,7 +194,8 @@ class Trainer:
             torch.cuda.reset_peak_memory_stats(self.device)
             resident = torch.cuda.memory_allocated(self.device)
         network = self._fresh(request.design)
-        metrics |= self.sizes(network)
+        metrics |= (sizes := self.sizes(network))
+        limits.flops(sizes["flops"])
         optimizer = self.optimizer(network)
         times: list[float] = []
         examples = self._examples(request)
@@ -361,7 +369,7 @@ class Trainer:
             times.append(clock.ms())
         return median(times[WARM_UP_BATCHES:])
 
-    def sizes(self, network: nn.Module) -> dict[str, float | None]:
+    def sizes(self, network: nn.Module) -> dict[str, float]:
         """The metrics that need no training."""
         network.eval()
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:

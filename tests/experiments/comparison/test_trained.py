@@ -21,14 +21,20 @@ from marl_hpo_env import (
     InputError,
     PaperReward,
     RecordEpisodes,
+    Request,
     Store,
     Task,
     TrainingEvaluator,
+    Trial,
     WeightedReward,
     parallel_env,
 )
 from marl_hpo_env import task as named_task
 from marl_hpo_env.catalog import registry
+from marl_hpo_env.catalog.surrogate import EPOCHS, SURROGATE
+from marl_hpo_env.evaluators import surrogate
+from marl_hpo_env.evaluators.forest import Forest
+from marl_hpo_env.evaluators.surrogate import packed
 
 BOTH = ("compare", "--learners", "pairwise-q,random", "--seeds", 2, "--episodes", 3, "--jobs", 1, "--device", "cpu")
 
@@ -170,6 +176,23 @@ def test_what_does_not_fit_is_one_sentence_and_writes_nothing(marl_hpo, five, tm
     assert sentence in err
     assert len(err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_surrogate_is_played_and_nothing_is_trained(tmp_path, monkeypatch):
+    leaf = dict.fromkeys(("feature", "threshold", "left", "right", "roots", "base"), np.zeros(1)) | {
+        "value": np.array([0.3])
+    }
+    original = Trial(Request(None, 0, EPOCHS), "completed", None, {"flops": 4e7, "model_size_mb": 4.0})
+    about, noise = {"limits": {"flops_ratio": None}}, dict.fromkeys(("design", "seed"), np.zeros((2, 2)))
+    content = packed(
+        SURROGATE, named_task(SURROGATE).space, EPOCHS, [original], {"accuracy": Forest(leaf)}, noise, about
+    )
+    (tmp_path / f"{SURROGATE}.npz").write_bytes(content)
+    monkeypatch.setattr(surrogate, "_SHIPPED", tmp_path)
+    made = Trainings(tmp_path / "out", named_task, "cpu", True, (("validation_accuracy", 1.0),))
+    made.check(SURROGATE)
+    played = made.run(Contest("random", SURROGATE, (), (), 0, 4))
+    assert made.replayed(played)[0].tolist() == pytest.approx([0.3] * 4)
 
 
 def test_times_count_only_where_nothing_runs_beside(tiny, tmp_path):

@@ -20,6 +20,7 @@ from torchvision.datasets import CIFAR10
 import marl_hpo_env
 from marl_hpo_env import InputError, PaperReward, Request
 from marl_hpo_env.catalog.models.vgg import VGG16
+from marl_hpo_env.catalog.surrogate import SURROGATE
 from marl_hpo_env.tables.synthetic import SYNTHETIC
 from marl_hpo_env.training.augmentation import Augmentation
 
@@ -84,7 +85,9 @@ def task(name):
 
 
 def test_these_are_the_tasks():
-    assert marl_hpo_env.tasks() == sorted([*ALL, *SYNTHETIC, "digits-branches", "digits-convnet", "digits-unet"])
+    assert marl_hpo_env.tasks() == sorted(
+        [*ALL, *SYNTHETIC, SURROGATE, "digits-branches", "digits-convnet", "digits-unet"]
+    )
 
 
 @pytest.mark.parametrize("name", PAPERS)

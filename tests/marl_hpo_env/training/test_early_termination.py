@@ -89,7 +89,7 @@ def test_it_ends_at_the_last_tolerated_consecutive_violation(script, batches, lo
 def test_a_limit_that_is_off_is_never_violated():
     assert outcome([HIGH] * 4 + [SLOW] * 9, Limits(loss=2.0)) == ([1], 3)
     assert outcome([HIGH] * 9 + [SLOW] * 9, Limits(batch_ratio=10.0)) == ([], 13)
-    assert outcome([("batch", 1e9), ("epoch", 1e9)] * 20, Limits()) == ([], None)
+    assert outcome([("batch", 1e9), ("epoch", 1e9), ("flops", 1e18)] * 20, Limits()) == ([], None)
 
 
 def test_no_clock_reaches_a_reward_unless_it_is_asked_for():
@@ -116,6 +116,7 @@ def test_the_reason_says_which_limit_was_violated_and_how_often():
         ({"loss": 0.0}, "loss"),
         ({"loss": float("nan")}, "loss"),
         ({"batch_ratio": -1.0}, "batch_ratio"),
+        ({"flops_ratio": 0.0}, "flops_ratio"),
         ({"loss_epochs": 0}, "loss_epochs"),
         ({"batches": 0}, "batches"),
         ({"loss": "guess"}, "'guess'"),
@@ -213,6 +214,21 @@ def test_a_slow_network_is_terminated_at_once():
     assert trial.status == "terminated"
     assert trial.reason.startswith("3 consecutive batches took longer than ")
     assert len(trial.history) == 0
+
+
+def test_a_network_of_too_many_flops_is_terminated_before_its_first_batch():
+    trial = train(Limits(flops_ratio=0.99))
+    assert trial.status == "terminated"
+    flops = f"{trial.metrics['flops']:,}"
+    assert trial.reason == f"Its {flops} FLOPs are over 0.99 times the original network's {flops}."
+    assert (trial.metrics["parameters"] > 0, trial.metrics["epochs"], trial.history) == (True, None, ())
+    assert train(Limits(flops_ratio=1.0), epochs=1).metrics["flops"] == trial.metrics["flops"]
+
+
+def test_a_limit_of_flops_changes_nothing_of_the_trainings_that_keep_it():
+    free, limited = train(Limits(), epochs=1), train(Limits(flops_ratio=1.0), epochs=1)
+    assert limited.status == "completed"
+    assert limited.history == free.history
 
 
 def test_a_network_that_does_not_learn_is_restarted_once_and_then_terminated():

@@ -520,9 +520,10 @@ class _Whole:
     """
 
     def __init__(self, sizes: Integers) -> None:
-        share = (sizes > 1) * (2 / len(sizes) if len(sizes) <= MOST_LAYERS else 0.0)
+        share = np.where(sizes > 1, 2 / len(sizes) if len(sizes) <= MOST_LAYERS else 0.0, 0.0)
         # A layer's factor if both designs have the same action there, and if not.
-        self.same, self.other = 1 + share, 1 - share / np.maximum(sizes - 1, 1)
+        self.same: Array = 1 + share
+        self.other: Array = 1 - share / np.maximum(sizes - 1, 1)
         self.scale = self._sets(self.same[None])[0]
 
     def covariance(self, designs: Integers, design: Sequence[int]) -> Array:

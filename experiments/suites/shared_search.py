@@ -163,7 +163,8 @@ def main(
         recipe=replace(named.recipe, max_epochs=max_epochs),
         limits=replace(named.limits, batch_ratio=None),
     )
-    settings = {"images": len(named.splits.train[1]), "shared epochs": shared_epochs, "episodes": episodes, "max epochs": max_epochs}
+    count = len(named.splits.train[1])
+    settings = {"images": count, "shared epochs": shared_epochs, "episodes": episodes, "max epochs": max_epochs}
     paths = [out / f"seed-{seed}.json" for seed in range(seeds)]
     found = {path: read(path, settings) for path in paths if path.exists()}
     out.mkdir(parents=True, exist_ok=True)
@@ -177,7 +178,7 @@ def main(
             progress.update(bar, advance=1)
     chosen, results = choose_device(device), [found[path] for path in paths]
     text = (
-        f"# Shared weights beside trainings: {named.name}\n\nOn {images:,} images; means over the seeds, "
+        f"# Shared weights beside trainings: {named.name}\n\nOn {count:,} images; means over the seeds, "
         f"{seeds} so far, in brackets the lowest and the highest. The cost is examples times FLOPs.\n\n{report(results)}\n"
         f"{measured_by(software(), f'{machine(chosen)}, {cores()} CPU cores')}.\n"
     )

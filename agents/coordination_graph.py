@@ -19,8 +19,8 @@ w is one for all layers with the same kind of choice, all else is of one layer o
 of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a layer's actions and mean square norm
 1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is the variance that group g explains.
 
-h(x) is for what no pair of connected layers can say: interactions of other layers, and of more than two. It is one further
-group, with as many weights as there are sets of layers, never written out. Its covariance is
+h(x) is for what the pairs of connected layers cannot say. It is one further group, whose weights are never written out: they are
+those of every set of two and more layers, connected or not. Its covariance is
 
     K_h(x, x') = product over l of (1 + z k_l) - 1 - z sum over l of k_l,    z = 2 / (number of layers)  (4)
 
@@ -42,7 +42,7 @@ in proportion to their distance from it.
 and the next design maximises the tables that they make. The sample's deviation from the mean is multiplied by a number drawn
 uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come. Of h there is no
 sample, but the mean alone: most of its sets of layers will never be seen, so that a sample would send the search anywhere. The
-design that maximises the tables, and the best one told, are bettered one layer at a time until h, too, is at a maximum.
+design that maximises the tables, and the best one told, are bettered until no change of one layer raises the sum of both.
 
 **Feasibility.** What was terminated, failed or broke a constraint says nothing of the score. Once there is such a design, scores
 are learned from the others, and feasibility, 1 or 0, is a further Eq. 1 with strengths of its own. Samples of both are weighed
@@ -110,7 +110,7 @@ MARGIN = 0.1
 
 
 class CoordinationGraph:
-    """Pairwise tables as terms of the shared reward: Thompson sampling, maximised exactly along the layer graph.
+    """Pairwise tables as terms of the shared reward: Thompson sampling, maximised along the layer graph.
 
     It asks for no design twice, and takes in designs that it did not ask for. It goes on until every design has been asked.
     A design whose reward is no number is taken for one that failed.
@@ -690,7 +690,10 @@ class _Posterior:
         self.strengths[-1] = max(self.strengths[-1], LEAST_NOISE)
 
     def draw(self, heat: float, rng: np.random.Generator) -> Array:
-        """Weights drawn from the posterior (Eq. 4), their deviation from its mean multiplied by `heat`, 0 to 1."""
+        """Weights drawn from the posterior (Eq. 5), their deviation from its mean multiplied by `heat`, 0 to 1.
+
+        Behind them, per design told, its pull in the mean of h.
+        """
         variances = self.strengths[self._terms.group] * self._terms.share
         whole = np.full(len(self._terms), self.strengths[GROUPS.index("whole")])
         sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
@@ -718,7 +721,8 @@ class _Maximiser:
 
     Exactly, by eliminating one layer after the other (Guestrin, Koller and Parr, 2001), where the tables on the way stay
     small, as on chains, trees and residual networks. Else layers that form a forest are maximised exactly while the others
-    stay as they are, one such forest after the other until none improves the design.
+    stay as they are, one such forest after the other until none improves the design. Where there is h, both are starts only:
+    from there on one layer after the other is changed until no change raises the sum.
 
     Attributes:
         exact: which of the two.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -93,3 +94,8 @@ def read_episodes(path: Path) -> list[Line]:
 def best_of(lines: Sequence[Line]) -> Line | None:
     """The first line with the highest reward among those that completed."""
     return max((line for line in lines if not line.terminated), key=lambda line: line.reward, default=None)
+
+
+def file_name(label: str) -> str:
+    """A label as part of a file's name: short, and of safe characters only."""
+    return re.sub(r"[^\w.]+", "-", label).strip("-.")[:80]

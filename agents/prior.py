@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from agents.episodes_file import read_episodes
+from agents.episodes_file import file_name, read_episodes
 from agents.playing import episode_of
 from agents.protocol import Episode
 from marl_hpo_env import Design, InputError, SearchSpace, Table, TableEvaluator, env, first_line
@@ -174,7 +174,9 @@ def _of_run(folder: Path) -> Source | None:
         settings = json.loads((folder / "settings.json").read_text())
         space, task = SearchSpace.described(settings["space"]), str(settings["task"])
         directions, penalty = dict(settings["directions"]), settings.get("penalty")
-        for path in sorted(folder.glob("episodes-*.csv")):
+        # Slices of shared weights are worth something else than trainings.
+        slices = {f"episodes-{file_name(label)}.csv" for label in settings.get("slices", {})}
+        for path in sorted(path for path in folder.glob("episodes-*.csv") if path.name not in slices):
             for line in read_episodes(path):
                 design = space.check(line.design(len(space)))
                 broken = not line.terminated and line.reward == penalty

@@ -1,7 +1,7 @@
 """What `coordination-graph` costs per episode, beside the trainings.
 
 Claim (aims of the project):
-- under 5 ms per episode at 200 episodes of 20 layers of 12 actions, ask and tell together;
+- under 10 ms per episode at 200 episodes of 20 layers of 12 actions, ask and tell together;
 - no dearer than Optuna's TPE (multivariate, as `optuna-tpe` sets it up), which plays the same table in the same run;
 - still usable with 1,000 layers.
 

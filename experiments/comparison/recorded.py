@@ -21,6 +21,7 @@ from typing import Any
 
 from experiments.comparison.contest import Contest, Run
 from marl_hpo_env import InputError, SearchSpace, is_number
+from marl_hpo_env.environments.recording import MOST_TRAININGS
 
 HEADER = ("task", "fingerprint", "reward", "epochs", "seed")
 """What a recording says of itself, in the order in which it is compared."""
@@ -147,8 +148,8 @@ def _lines(file: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         if header["recording"] != 1 or not all(name in header for name in (*HEADER, "version")):
             raise ValueError("it is of another version")
         before = header.get("trainings", 0)
-        if not is_number(before) or before < 0:
-            raise ValueError("trainings are a number from 0 on")
+        if not is_number(before) or not 0 <= before <= MOST_TRAININGS:
+            raise ValueError(f"trainings are a number from 0 to {MOST_TRAININGS:,}")
         episodes = []
         for number, line in enumerate(lines[1:], start=2):  # noqa: B007  # for the sentence
             episode = json.loads(line)

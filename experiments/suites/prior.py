@@ -68,7 +68,7 @@ EVALUATIONS = (5, 10, 25)
 Array = npt.NDArray[np.float64]
 
 
-class Task(NamedTuple):
+class Setting(NamedTuple):
     """What is played under one seed.
 
     Args:
@@ -99,13 +99,13 @@ def write_run(
             file.write(each._replace(reward=sign * each.reward, objectives=objectives), "", None)
 
 
-def of_table(table: str, tables: Sequence[str], negated: Path, seed: int) -> Task:
+def of_table(table: str, tables: Sequence[str], negated: Path, seed: int) -> Setting:
     """A table, with all others as its prior; their runs with the other sign lie in the folder `negated`."""
     benchmark = open_benchmark(table, ACCURACY, ())
     space, worth = benchmark.table.space, benchmark.worth
     others = [other for other in tables if other != table]
     runs = [negated / open_benchmark(other, ACCURACY, ()).name for other in others]
-    return Task(
+    return Setting(
         benchmark.environment(benchmark.table_seed(seed)),
         {NONE: "", OTHERS: "+".join(others), MISLEADING: "+".join(map(str, runs))},
         lambda design: float(worth[space.index(design)]),
@@ -138,7 +138,7 @@ def relatives(name: str, seed: int) -> list[SyntheticTable]:
     ]
 
 
-def of_family(name: str, folder: Path, seed: int) -> Task:
+def of_family(name: str, folder: Path, seed: int) -> Setting:
     """A synthetic task, with runs of its relatives as its prior; they are written to the folder."""
     task, *others = relatives(name, seed)
     rng = np.random.default_rng(seed)
@@ -149,7 +149,7 @@ def of_family(name: str, folder: Path, seed: int) -> Task:
         for sign, runs in folders.items():
             write_run(runs, f"relative{number}", other.space, episodes, {}, sign)
     chance = float(np.mean([task.value(task.space.sample(rng)) for _ in range(1000)]))
-    return Task(
+    return Setting(
         SyntheticEnvironment(task, seed),
         {NONE: "", OTHERS: f"{folders[1]}/*", MISLEADING: f"{folders[-1]}/*"},
         task.value,
@@ -158,7 +158,7 @@ def of_family(name: str, folder: Path, seed: int) -> Task:
     )
 
 
-def regrets(task: Task, seed: int) -> dict[str, Array]:
+def regrets(task: Setting, seed: int) -> dict[str, Array]:
     """By prior, the regret in percent of a random design's after as many designs as `EVALUATIONS` says."""
     found, most = {}, max(EVALUATIONS)
     for name, prior in task.priors.items():

@@ -39,9 +39,10 @@ from experiments.progress import progress_bar
 from experiments.provenance import cores, machine, measured_by, software
 from experiments.text_tables import markdown_section
 from experiments.tuning.evaluators import Machines
+from experiments.tuning.run import replace_text
 from experiments.tuning.shared import to_confirm, trained
 from experiments.tuning.tuning import Play, Tuning
-from marl_hpo_env import Design, InputError, SharedEvaluator, Task
+from marl_hpo_env import Design, InputError, SharedEvaluator, Task, first_line
 from marl_hpo_env.training.devices import choose_device
 
 app = new_app()
@@ -102,9 +103,12 @@ def read(path: Path, settings: Mapping[str, int]) -> dict[str, Any]:
     """A seed's figures, from its file.
 
     Raises:
-        InputError: if they were measured with other settings than these, or do not say with which.
+        InputError: if it is damaged, or they were measured with other settings than these, or do not say with which.
     """
-    found: dict[str, Any] = json.loads(path.read_text())
+    try:
+        found: dict[str, Any] = dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise InputError(f"The file {str(path)!r} cannot be read: {first_line(error)}.") from error
     for name, value in settings.items():
         said = found.get("settings", {}).get(name)
         if said is None:
@@ -174,7 +178,7 @@ def main(
             if path not in found:
                 tuning = tuning_of(replace(named, seed=seed), out, Machines(device, workers))
                 found[path] = {"settings": settings, **networks(tuning, episodes, shared_epochs)}
-                path.write_text(json.dumps(found[path], indent=1) + "\n")
+                replace_text(path, json.dumps(found[path], indent=1) + "\n")
             progress.update(bar, advance=1)
     chosen, results = choose_device(device), [found[path] for path in paths]
     text = (

@@ -232,7 +232,7 @@ def outcome(trees: Fitted) -> str:
     kendall = trees.held_out[trees.best]["kendall, best third"]
     said = f"Kendall in the best third is {kendall:.2f} by {trees.best}"
     if kendall >= LEAST_KENDALL:
-        return f"{said}: {SURROGATE}.npz beside this report is shipped, in marl_hpo_env/evaluators."
+        return f"{said}: {SURROGATE}.npz beside this report may be shipped: copy it to marl_hpo_env/evaluators."
     return f"{said}, below {LEAST_KENDALL}: the surrogate is not shipped."
 
 

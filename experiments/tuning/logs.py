@@ -8,7 +8,8 @@ from typing import Any
 from agents import Callback
 from agents.callbacks import MLflow, TensorBoard, WeightsAndBiases
 from agents.callbacks.figures import check_installed
-from experiments.tuning.run import Run, file_name
+from agents.episodes_file import file_name
+from experiments.tuning.run import Run
 
 Log = Callable[[Run, str], Callback]
 """Makes the callback for one play of a run, whose learner has this label."""

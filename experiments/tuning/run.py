@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from agents.episodes_file import file_name
 from marl_hpo_env import InputError
 from marl_hpo_env.files import whole_file
 
@@ -18,8 +18,6 @@ SETTINGS = "settings.json"
 
 NETWORK = "network.safetensors"
 """The file of the network that is taken home."""
-
-_LONGEST_NAME = 80
 
 
 class Run:
@@ -108,11 +106,6 @@ def runs_in(folder: Path) -> Iterator[Run]:
 def label_of(learner: str) -> str:
     """A learner's name without the settings behind it."""
     return learner.partition("(")[0].strip()
-
-
-def file_name(label: str) -> str:
-    """A label as part of a file's name: short, and of safe characters only."""
-    return re.sub(r"[^\w.]+", "-", label).strip("-.")[:_LONGEST_NAME]
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from agents import Learner, learner
+from agents.episodes_file import file_name
 from experiments.command_line import Stopped
 from experiments.tuning.callbacks import PHASES
 from experiments.tuning.candidates import Settled, candidates_table, constrained, settle
@@ -35,7 +36,7 @@ from experiments.tuning.report import (
     original_values,
     publish,
 )
-from experiments.tuning.run import Run, file_name, label_of
+from experiments.tuning.run import Run, label_of
 from experiments.tuning.sentences import (
     added,
     below_zero,

@@ -9,10 +9,11 @@ from typing import Any
 import typer
 
 from agents import Learner, learner
+from agents.episodes_file import file_name
 from experiments.progress import progress_bar
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.report import front, front_objectives
-from experiments.tuning.run import Run, file_name, label_of
+from experiments.tuning.run import Run, label_of
 from experiments.tuning.session import close, found_nothing, reported
 from experiments.tuning.tuning import Play, Tuning
 from marl_hpo_env import Design, InputError, Request, SharedEvaluator, StoredEvaluator, env

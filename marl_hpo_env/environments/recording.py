@@ -32,6 +32,9 @@ from marl_hpo_env.errors import InputError, number
 from marl_hpo_env.space import Design
 from marl_hpo_env.trial import Trial
 
+MOST_TRAININGS = 1_000_000
+"""Before a recording's first episode."""
+
 
 class RecordEpisodes:
     """Wraps any of the package's environments, and writes each finished episode to a file, whatever loop plays it.
@@ -49,12 +52,12 @@ class RecordEpisodes:
         The environment in a wrapper of its own kind, which changes nothing.
 
     Raises:
-        InputError: if it is another environment, the trainings are no number from 0 on, or the file is there already or
+        InputError: if it is another environment, the trainings are no number from 0 to a million, or the file is there already or
             cannot be written.
     """
 
     def __new__(cls, env: Any, path: Path | str, *, trainings: float = 0) -> Any:
-        spent = number("trainings before the first episode", trainings, least=0)
+        spent = number("trainings before the first episode", trainings, least=0, most=MOST_TRAININGS)
         game = getattr(env, "unwrapped", None)
         if isinstance(game, DesignEnvironment):
             for kind, wrapper in _WRAPPERS.items():

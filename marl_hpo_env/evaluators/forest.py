@@ -21,6 +21,9 @@ class Forest:
             the node `left` is next, and else the node `right`; a leaf is next itself, and has a `value`. The nodes at which the
             trees begin are `roots`, shape (trees,). What is added to the leaves is `base`, shape (1,).
 
+    Attributes:
+        features: so many at least has a row to have.
+
     Raises:
         ValueError: if these are no trees.
     """
@@ -32,9 +35,13 @@ class Forest:
             self.parts[name].astype(np.int64) for name in ("feature", "left", "right", "roots")
         )
         nodes = np.arange(len(self._value))
+        roots = ((self._roots >= 0) & (self._roots < len(nodes))).all()
         whole = {len(self.parts[name]) for name in PARTS[:5]} == {len(nodes)}
-        if not whole or not all(((nodes <= n) & (n < len(nodes))).all() for n in (self._left, self._right)):
+        if not (whole and roots and (self._feature >= 0).all()) or not all(
+            ((nodes <= n) & (n < len(nodes))).all() for n in (self._left, self._right)
+        ):
             raise ValueError("its trees do not lead from their roots to their leaves")
+        self.features = 1 + int(self._feature.max(initial=-1))
 
     @classmethod
     def of(cls, fitted: Any) -> Forest:

@@ -84,6 +84,9 @@ class SurrogateEvaluator:
             self._limits = EarlyTermination(ratio, original_flops=self._original.metrics["flops"])
             self._forests = {kind: _forest(columns, kind) for kind in dict.fromkeys(n.split("/")[0] for n in columns)}
             self._noise = {of: np.reshape(self.about["noise"][of], (2, 2)).astype(float) for of in ("design", "seed")}
+            seen = anatomy(self.space, np.zeros((1, len(self.space)), dtype=np.int64)).features.shape[1]
+            if max(forest.features for forest in self._forests.values()) > seen:
+                raise ValueError("its trees look at features that a design does not have")
             self._answers([(0,) * len(self.space)])  # fails if they do not fit together
         except (*UNREADABLE, StopIteration) as error:
             raise no_content(name, error, _KIND) from error
@@ -106,6 +109,7 @@ class SurrogateEvaluator:
         """
         for request in requests:
             self.check(request.seed, request.epochs)
+            whole_number("seed", request.seed, 0)
             if request.fold is not None:
                 raise InputError(
                     f"Fold {request.fold} is asked of a surrogate, whose trainings are of none; leave it out."
@@ -134,7 +138,9 @@ class SurrogateEvaluator:
     def _drawn(self, request: Request, answer: _Answer) -> Trial:
         metrics: dict[str, float | None] = {**dict.fromkeys(METRICS), **answer.sizes}
         if answer.status == "completed":
-            drawn = self._deviation("design", request.design) + self._deviation("seed", request.design, request.seed)
+            drawn = self._deviation("design", request.design) + self._deviation(
+                "seed", request.design, int(request.seed)
+            )
             validation, test = np.clip(answer.accuracy + drawn, 0.0, 1.0).tolist()
             metrics |= {"validation_accuracy": validation, "test_accuracy": test, "epochs": self.epochs}
         return Trial(request, answer.status, answer.reason, metrics)

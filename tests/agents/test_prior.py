@@ -87,6 +87,15 @@ def test_a_run_is_all_its_learners_distinct_designs(tmp_path):
     assert told[0, 1].directions == {"accuracy": 1}
 
 
+def test_slices_of_shared_weights_are_not_learned_from(tmp_path):
+    folder = write_run(tmp_path / "r", "other", space(("Conv2d", CONV)), {(0,): 1.0}, slices={"random": "a-shared"})
+    with pytest.raises(InputError, match="no run with an episode"):
+        sources(str(folder))
+    (folder / "episodes-random.csv").rename(folder / "episodes-confirmed.csv")
+    (source,) = sources(f"{tmp_path}/r")
+    assert [episode.design for episode in source.episodes] == [(0,)]
+
+
 def test_a_pattern_names_runs_tables_and_folders_of_runs_and_passes_over_the_rest(tmp_path):
     of_space = space(("Conv2d", CONV))
     for name in ("a/random-seed0", "a/random-seed1", "b"):

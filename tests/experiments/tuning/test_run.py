@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from experiments.tuning.run import Run, file_name, label_of, replace_text, runs_in
+from agents.episodes_file import file_name
+from experiments.tuning.run import Run, label_of, replace_text, runs_in
 from marl_hpo_env import InputError
 
 

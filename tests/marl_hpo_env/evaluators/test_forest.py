@@ -41,9 +41,10 @@ def test_a_single_leaf_is_a_tree():
     assert forest.predict([[0.5]]).tolist() == [5.0]
 
 
-@pytest.mark.parametrize("part", ["left", "right", "value"])
+@pytest.mark.parametrize("part", ["left", "right", "value", "roots", "feature"])
 def test_what_goes_in_circles_or_is_cut_off_is_no_forest(part, examples):
     parts = Forest.of(KINDS["random forest"].fit(*examples)).parts
-    wrong = parts[part][:-1] if part == "value" else np.zeros(len(parts[part]))
+    wrong = {"value": parts["value"][:-1], "roots": parts["roots"] + 1e6, "feature": parts["feature"] - 1}
+    wrong = wrong.get(part, np.zeros(len(parts[part])))
     with pytest.raises(ValueError, match="do not lead"):
         Forest({**parts, part: wrong})

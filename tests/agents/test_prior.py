@@ -11,7 +11,7 @@ from agents.coordination_graph import PRIOR_STRENGTHS, _Posterior, _Terms
 from agents.episodes_file import EpisodesFile
 from agents.prior import TREND_MEAN, TREND_VARIANCE, Learned, OtherTasks, Prior, Source, _shrunk, sources
 from agents.testing import LearnerConformance
-from marl_hpo_env import Layer, SearchSpace, Table
+from marl_hpo_env import InputError, Layer, SearchSpace, Table
 from marl_hpo_env.tables.synthetic import SyntheticTable, synthetic_table
 from marl_hpo_env.testing import SPACES
 

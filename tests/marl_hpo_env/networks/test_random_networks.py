@@ -235,8 +235,8 @@ def test_a_composed_network_inherits_itself_to_the_bit_and_twice_as_wide_compute
         narrow = network.build(network.space.sample(rng), weights=state).eval()
         assert narrow.meta["fresh"] == ()
         assert bool(first(narrow(*inputs)).isfinite().all())
-        if any(isinstance(module, nn.GroupNorm) for module in model.modules()):
-            return  # its groups are others in a wider network
+        if any(isinstance(module, nn.GroupNorm | Shuffle) for module in model.modules()):
+            return  # their groups are others in a wider network
         doubled = {
             layer: {key: 2 * value for key, value in own.items() if key != "kernel_size"}
             for layer, own in network.original.items()

@@ -550,12 +550,18 @@ class _Mean(NamedTuple):
         """h of the design."""
         return float(self.whole.covariance(self.designs, design) @ self.pulls)
 
-    def changes(self, layer: int, design: Sequence[int], size: int) -> Array:
-        """What each of the layer's actions adds to h while all others stay, but for a constant."""
+    def products(self, design: Sequence[int]) -> Array:
+        """Per design told and layer, the product of the factors of all other layers: shape (designs, layers)."""
         factors = self.whole.factors(self.designs, design)
-        factors[:, layer] = 1
+        ones = np.ones((len(factors), 1))
+        before = np.cumprod(np.hstack([ones, factors[:, :-1]]), axis=1)
+        after = np.cumprod(np.hstack([ones, factors[:, :0:-1]]), axis=1)
+        return before * after[:, ::-1]
+
+    def changes(self, layer: int, products: Array, size: int) -> Array:
+        """What each of the layer's actions adds to h while all others stay, but for a constant."""
         # Eq. 4 is linear in the layer's factor, and that is one of two numbers.
-        slopes = self.pulls * (factors.prod(axis=1) - 1) / self.whole.scale
+        slopes = self.pulls * (products[:, layer] - 1) / self.whole.scale
         step = self.whole.same[layer] - self.whole.other[layer]
         return np.asarray(step * np.bincount(self.designs[:, layer], slopes, size))
 
@@ -764,7 +770,9 @@ class _Maximiser:
         """The design, bettered by one layer after the other until no change of one betters it."""
         actions, layer, unchanged = list(design), 0, 0
         while unchanged < len(actions):
-            gains = self._conditional(tables, layer, actions)
+            if not unchanged:
+                products = self._products(tables, actions)
+            gains = self._conditional(tables, layer, actions, products)
             action = int(gains.argmax())
             unchanged = 0 if gains[action] > gains[actions[layer]] + 1e-9 else unchanged + 1
             if not unchanged:
@@ -785,8 +793,9 @@ class _Maximiser:
         queued = {best}
         while (head := heapq.heappop(found))[1] in known:
             cost, design = head
+            products = self._products(tables, design)
             for layer in range(len(design)):
-                gains = self._conditional(tables, layer, design)
+                gains = self._conditional(tables, layer, design, products)
                 for action in range(self._sizes[layer]):
                     changed = (*design[:layer], action, *design[layer + 1 :])
                     if changed not in queued:
@@ -794,14 +803,18 @@ class _Maximiser:
                         heapq.heappush(found, (cost - float(gains[action] - gains[design[layer]]), changed))
         return head[1]
 
-    def _conditional(self, tables: Tables, layer: int, design: Sequence[int]) -> Array:
-        """What each action of the layer adds while all others stay, but for a constant."""
+    @staticmethod
+    def _products(tables: Tables, design: Sequence[int]) -> Array:
+        return np.zeros((0, 0)) if tables.whole is None else tables.whole.products(design)
+
+    def _conditional(self, tables: Tables, layer: int, design: Sequence[int], products: Array) -> Array:
+        """What each action of the layer adds while all others stay, but for a constant; `products` are of this design."""
         total = tables.layers[layer].copy()
         for pair in self._touching[layer]:
             i, j = self._pairs[pair]
             total += tables.pairs[pair][:, design[j]] if i == layer else tables.pairs[pair][design[i]]
         if tables.whole is not None:
-            total += tables.whole.changes(layer, design, len(total))
+            total += tables.whole.changes(layer, products, len(total))
         return total
 
     def _forests(self) -> list[list[int]]:

@@ -556,7 +556,7 @@ class _Mean(NamedTuple):
         ones = np.ones((len(factors), 1))
         before = np.cumprod(np.hstack([ones, factors[:, :-1]]), axis=1)
         after = np.cumprod(np.hstack([ones, factors[:, :0:-1]]), axis=1)
-        return before * after[:, ::-1]
+        return np.asarray(before * after[:, ::-1], dtype=np.float64)
 
     def changes(self, layer: int, products: Array, size: int) -> Array:
         """What each of the layer's actions adds to h while all others stay, but for a constant."""

@@ -92,11 +92,12 @@ class SurrogateEvaluator:
             raise no_content(name, error, _KIND) from error
 
     def check(self, seed: int, epochs: int | None) -> None:
-        """Whether it answers requests of this number of epochs.
+        """Whether it answers requests of this seed and number of epochs.
 
         Raises:
             InputError: if not.
         """
+        whole_number("seed", seed, 0)
         if epochs != self.epochs:
             asked = "training to convergence" if epochs is None else f"{epochs} epochs"
             raise InputError(f"The surrogate of {self.task_name!r} knows {self.epochs} epochs alone, and not {asked}.")
@@ -105,11 +106,10 @@ class SurrogateEvaluator:
         """One trial per request, in their order.
 
         Raises:
-            InputError: if a design is not one of the space, or another number of epochs or a fold is asked for.
+            InputError: if a design is not one of the space, the seed is none, or another number of epochs or a fold is asked for.
         """
         for request in requests:
             self.check(request.seed, request.epochs)
-            whole_number("seed", request.seed, 0)
             if request.fold is not None:
                 raise InputError(
                     f"Fold {request.fold} is asked of a surrogate, whose trainings are of none; leave it out."
@@ -138,9 +138,8 @@ class SurrogateEvaluator:
     def _drawn(self, request: Request, answer: _Answer) -> Trial:
         metrics: dict[str, float | None] = {**dict.fromkeys(METRICS), **answer.sizes}
         if answer.status == "completed":
-            drawn = self._deviation("design", request.design) + self._deviation(
-                "seed", request.design, int(request.seed)
-            )
+            design, seed = request.design, int(request.seed)  # not as a NumPy number, which is printed otherwise
+            drawn = self._deviation("design", design) + self._deviation("seed", design, seed)
             validation, test = np.clip(answer.accuracy + drawn, 0.0, 1.0).tolist()
             metrics |= {"validation_accuracy": validation, "test_accuracy": test, "epochs": self.epochs}
         return Trial(request, answer.status, answer.reason, metrics)

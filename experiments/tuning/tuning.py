@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -204,6 +205,8 @@ class Tuning:
         ):
             self.env.original  # noqa: B018  # fails before anything else if this task cannot be trained at all
         begin(self.env, learner, seed)
+        if run is not None:
+            _compare_sources(run, name, getattr(learner, "learned_from", ""))
         total = getattr(learner, "total_episodes", None)
         if episodes is None and total is None and evaluations is None:
             episodes = OPEN_ENDED_EPISODES
@@ -357,3 +360,16 @@ def _completed(trial: Trial) -> Trial:
 def _saved(trial: Trial) -> dict[str, Any]:
     """What a run's settings say of the network that is in its folder."""
     return {"design": list(trial.design or ()), "cut": trial.cut}
+
+
+def _compare_sources(run: Run, name: str, learned_from: str) -> None:
+    """Says it where a learner's prior is not what it was when the run began or was last continued."""
+    known = run.settings.get("learned_from", {})
+    if known.get(name, learned_from) != learned_from:
+        warnings.warn(
+            f"The sources of the prior of {name!r} have changed since this run was last played, so it asks for other designs; "
+            "those that were trained are not trained again.",
+            stacklevel=3,
+        )
+    if learned_from:
+        run.update(learned_from=known | {name: learned_from})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -56,6 +57,23 @@ def test_a_run_says_what_a_prior_reads(bright, tmp_path):
         (trial,) = game.evaluate([each.design])
         assert episode_of(game, trial) == each
     assert {each.broken for each in source.episodes} == {True, False}
+
+
+def test_a_run_that_goes_on_says_where_its_prior_has_changed(bright, tmp_path):
+    other = replace(bright, name="other")
+    tuned(other, tmp_path / "other", RunLimits(1))
+
+    def play():
+        tuned(bright, tmp_path / "bright", RunLimits(1), name=f"coordination-graph(prior={tmp_path}/*)")
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        play()
+        play()  # its own run is a source, too, that is left out
+    assert not any("have changed" in str(each.message) for each in said)
+    tuned(other, tmp_path / "other", RunLimits(2))
+    with pytest.warns(UserWarning, match="The sources of the prior of 'coordination-graph.* have changed"):
+        play()
 
 
 def test_a_final_training_that_was_cut_is_said_and_trained_again_with_more_time(bright, tmp_path):

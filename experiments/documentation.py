@@ -540,7 +540,7 @@ def _settings_of_the_papers_learner() -> str:
 
 
 def _ends_early() -> str:
-    title = {name: f"## {name}: regret" for name in ("digits-convnet", "digits-branches", "nas-bench-macro")}
+    title = {name: f"## {name}: regret" for name in ("digits-convnet", "digits-branches", "nas-bench-macro", "channel-bench-macro")}
     stops = sorted(int(_learner("compare-accuracy", PAPERS, one)["distinct"]) for one in title.values())
     repeats = [
         _learner("compare-accuracy", name, title["digits-branches"])["distinct"]
@@ -559,11 +559,11 @@ def _ends_early() -> str:
 
 def _floors() -> str:
     floors = re.findall(r"floor of the test regret: ([0-9.]+)", _report("compare-accuracy"))
-    convnet, branches, macro = (f"{float(floor):.2f}" for floor in floors)
+    convnet, branches, macro, widths = (f"{float(floor):.2f}" for floor in floors)
     return "- " + _item(
         "Test figures tell learners apart less. Whoever chooses the very best design by one seed's validation accuracy still "
-        f"loses {convnet} points of mean test accuracy on `digits-convnet`, {branches} on `digits-branches` and {macro} on "
-        "NAS-Bench-Macro. Where a mean test regret is near that, validation has no more to say."
+        f"loses {convnet} points of mean test accuracy on `digits-convnet`, {branches} on `digits-branches`, {macro} on "
+        f"NAS-Bench-Macro and {widths} on Channel-Bench-Macro. Where a mean test regret is near that, validation has no more to say."
     )
 
 
@@ -574,6 +574,50 @@ def _motpe() -> str:
         f"{_learner('compare-two-objectives', 'optuna-motpe', title)['distinct']} distinct designs of `digits-branches` before "
         "its 1,000 episodes were over."
     )
+
+
+def _estimates(folder: str, title: str, column: str) -> dict[str, tuple[float, float, float]]:
+    """By learner the figure of a column, and the ends of its interval."""
+    numbers = {row["learner"]: row[column] for row in rows_of(_lines(folder, title))}
+    return {name: tuple(map(float, re.findall(r"-?[0-9.]+(?:e-?[0-9]+)?", cell)[:3])) for name, cell in numbers.items()}
+
+
+def _best_rival(estimates: Mapping[str, tuple[float, float, float]], sign: int) -> str:
+    """Of learners that are not `coordination-graph`, the one with the highest (+1) or lowest (-1) figure."""
+    rivals = [name for name in estimates if not name.startswith("coordination-graph")]
+    return max(rivals, key=lambda name: sign * estimates[name][0])
+
+
+def _aims() -> str:
+    """What `coordination-graph` was to reach beside the best rival of each kind, and what it did."""
+    own, front = "coordination-graph", "coordination-graph(multi_objective=True)"
+    rows = []
+    behind, shares = [], []
+    for folder in ("compare-accuracy", "compare-optuna-gp", "compare-smac"):
+        for title in re.findall("^## (.*): regret in hundredths.*$", _report(folder), re.MULTILINE):
+            for count in (25, 50):
+                found = _estimates(folder, f"## {title}: regret", f"at {count}")
+                ahead = [name for name, (_, _, high) in found.items() if high < found[own][1] and name != own]
+                behind += [f"{name} on {title} at {count}" for name in ahead]
+            found = _estimates(folder, f"## {title}: regret", "at 100")
+            rival = _best_rival(found, -1)
+            shares.append(f"{found[own][0]:g} beside {found[rival][0]:g} of {rival} on {title}")
+    rows.append(["never behind the best rival beyond the intervals at 25 and 50", ", ".join(behind) or "nowhere behind"])
+    rows.append(["at most half of the best rival's regret at 100", "; ".join(dict.fromkeys(shares))])
+    for folder in ("compare-two-objectives-widths", "compare-optuna-mogp"):
+        title = re.findall("^## (.*percent of the hypervolume within the front's nadir.*)$", _report(folder), re.MULTILINE)[0]
+        said = []
+        for count in (50, 100):
+            found = _estimates(folder, f"## {title}", f"at {count}")
+            rival = _best_rival(found, 1)
+            said.append(f"{found[front][0] - found[rival][0]:+.2f} to {rival} at {count}")
+        rows.append(["hypervolume within the nadir two points ahead of every rival", "; ".join(said)])
+    at_100 = _estimates("compare-synthetic", "## synthetic-forbidden-6", "at 100")
+    share = (100 - at_100[own][0]) / (100 - at_100["optuna-tpe"][0])
+    rows.append(["two thirds forbidden: at most two thirds of TPE's regret at 100", f"{share:.2f} of it"])
+    left = 100 - _estimates("compare-deep", "## synthetic-chain-100", "at 300")[own][0]
+    rows.append(["100 layers: at most a quarter of a random design's regret after 300", f"{left:.0f}%"])
+    return "\n".join(["| aim | measured |", "| --- | --- |", *(f"| {aim} | {measured} |" for aim, measured in rows)])
 
 
 def _ablation_in_words() -> str:

@@ -266,10 +266,10 @@ def main(
                         "controller": [confirmed_regret(accuracies, name) for accuracies in met],
                         "gradients": [one["regret"] for one in gradients],
                         "cost of gradients": [one["cost"] for one in gradients],
-                        "peer": peer_regrets(name, seed),
                     }
                     path.write_text(json.dumps(result, indent=1))
-                results.append(json.loads(path.read_text()))
+                # The peer plays in a second, so it is always the one that there is now.
+                results.append(json.loads(path.read_text()) | {"peer": peer_regrets(name, seed)})
     text = (
         f"# Shared weights\n\nEvery design of a table as a slice of weights that were trained once. Means over {seeds} seeds; in "
         "brackets the lowest and the highest. All designs, and those that completed under every seed of the table. A design that "

@@ -540,7 +540,8 @@ def _settings_of_the_papers_learner() -> str:
 
 
 def _ends_early() -> str:
-    title = {name: f"## {name}: regret" for name in ("digits-convnet", "digits-branches", "nas-bench-macro", "channel-bench-macro")}
+    names = ("digits-convnet", "digits-branches", "nas-bench-macro", "channel-bench-macro")
+    title = {name: f"## {name}: regret" for name in names}
     stops = sorted(int(_learner("compare-accuracy", PAPERS, one)["distinct"]) for one in title.values())
     repeats = [
         _learner("compare-accuracy", name, title["digits-branches"])["distinct"]
@@ -563,7 +564,8 @@ def _floors() -> str:
     return "- " + _item(
         "Test figures tell learners apart less. Whoever chooses the very best design by one seed's validation accuracy still "
         f"loses {convnet} points of mean test accuracy on `digits-convnet`, {branches} on `digits-branches`, {macro} on "
-        f"NAS-Bench-Macro and {widths} on Channel-Bench-Macro. Where a mean test regret is near that, validation has no more to say."
+        f"NAS-Bench-Macro and {widths} on Channel-Bench-Macro. Where a mean test regret is near that, validation "
+        "has no more to say."
     )
 
 
@@ -602,10 +604,14 @@ def _aims() -> str:
             found = _estimates(folder, f"## {title}: regret", "at 100")
             rival = _best_rival(found, -1)
             shares.append(f"{found[own][0]:g} beside {found[rival][0]:g} of {rival} on {title}")
-    rows.append(["never behind the best rival beyond the intervals at 25 and 50", ", ".join(behind) or "nowhere behind"])
+    rows.append(
+        ["never behind the best rival beyond the intervals at 25 and 50", ", ".join(behind) or "nowhere behind"]
+    )
     rows.append(["at most half of the best rival's regret at 100", "; ".join(dict.fromkeys(shares))])
     for folder in ("compare-two-objectives-widths", "compare-optuna-mogp"):
-        title = re.findall("^## (.*percent of the hypervolume within the front's nadir.*)$", _report(folder), re.MULTILINE)[0]
+        title = re.findall(
+            "^## (.*percent of the hypervolume within the front's nadir.*)$", _report(folder), re.MULTILINE
+        )[0]
         said = []
         for count in (50, 100):
             found = _estimates(folder, f"## {title}", f"at {count}")

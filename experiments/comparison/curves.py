@@ -54,7 +54,8 @@ class Curves:
             best reward every time has that. Below it is who found other designs, whose test figures are better by luck.
         chance: the mean regret of one random design.
         seconds: by learner, shape (seeds,): what the trainings of a run's evaluations took when the table was made. The run
-            would have taken as long without it. NaN where the table does not say.
+            would have taken as long without it. NaN where the table does not say. What a recorded run spent before its first
+            episode is counted in trainings of a mean design.
         covered: by learner, shape (seeds, checkpoints): the share of the hypervolume; empty with a single objective.
         covered_to_nadir: likewise, with the front's nadir as reference.
         by_episode: by learner, shape (seeds, episodes): the regret after each episode; empty where no run was recorded.
@@ -94,7 +95,11 @@ class Curves:
         regret, worth = delayed(run, regret, float(of_all.max()) - penalty), delayed(run, worth, best - penalty)
         new = [new_designs(run, n) for n in (self.checkpoints if several else [])]
         share = [[self.benchmark.covered(designs, table_seed, nadir) for nadir in (False, True)] for designs in new]
-        return regret, worth, self.benchmark.seconds(new_designs(run, self.evaluations), table_seed), share
+        seconds = self.benchmark.seconds(new_designs(run, self.evaluations), table_seed)
+        if before := min(_before(run), self.evaluations):
+            everything = range(len(of_all))
+            seconds += before * self.benchmark.seconds(everything, table_seed) / len(everything)
+        return regret, worth, seconds, share
 
     def _by_episode(self, run: Run, episodes: int) -> Array:
         of_all = self.benchmark.rewards(self.benchmark.table_seed(run.contest.seed))

@@ -58,7 +58,8 @@ another drawing, in which the best design has 100 and all designs 0 in the mean.
 HOW_TO_READ_EPISODES = """By episodes, "at 500" is after 500 of them, repeated designs among them, and episodes that ended by an
 action that is not there and so are "without a design". Who stops early keeps the last figure. Recorded runs were played
 elsewhere, by loops of their own (`RecordEpisodes`); what their learners took is not known. One that spent trainings before its
-first episode, as on weights that designs share, begins behind them: until then it has found nothing.
+first episode, as on weights that designs share, begins behind them: until then it has found nothing. On a table
+"trained" counts each of them as the mean design's; elsewhere it leaves them out.
 """
 EPISODES = (25, 100, 500, 1000, 2000)
 """After how many episodes they are reported."""

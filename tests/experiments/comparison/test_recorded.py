@@ -116,7 +116,10 @@ def test_a_run_begins_behind_the_trainings_that_came_before_it(unequal, tmp_path
     assert curves.worth["mine"].tolist() == [[worth[0]] * 3 + [worth[1]] * 2]
     too_few = Curves(benchmark, {"mine": [run]}, 3)
     assert too_few.regret["mine"].tolist() == [[nothing] * 3]
-    assert too_few.seconds["mine"].tolist() == [0.0] != curves.seconds["mine"].tolist()
+    every = range(benchmark.table.space.size)
+    before = 3 * benchmark.seconds(every, 0) / len(every)
+    assert too_few.seconds["mine"].tolist() == [before]
+    assert curves.seconds["mine"].tolist() == [before + benchmark.seconds([number], 0)]
 
 
 @pytest.mark.parametrize("trainings", [-1, "many"])

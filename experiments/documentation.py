@@ -580,8 +580,11 @@ def _motpe() -> str:
 
 def _estimates(folder: str, title: str, column: str) -> dict[str, tuple[float, float, float]]:
     """By learner the figure of a column, and the ends of its interval."""
-    numbers = {row["learner"]: row[column] for row in rows_of(_lines(folder, title))}
-    return {name: tuple(map(float, re.findall(r"-?[0-9.]+(?:e-?[0-9]+)?", cell)[:3])) for name, cell in numbers.items()}
+    found = {}
+    for row in rows_of(_lines(folder, title)):
+        figure, low, high = map(float, re.split(r"[ \[\],]+", row[column].strip("]")))
+        found[row["learner"]] = figure, low, high
+    return found
 
 
 def _best_rival(estimates: Mapping[str, tuple[float, float, float]], sign: int) -> str:

@@ -16,7 +16,8 @@ from experiments.tuning.report import front, front_objectives
 from experiments.tuning.run import Run, label_of
 from experiments.tuning.session import close, found_nothing, reported
 from experiments.tuning.tuning import Play, Tuning
-from marl_hpo_env import Design, InputError, Request, SharedEvaluator, StoredEvaluator, env
+from marl_hpo_env import Design, InputError, Request, SharedEvaluator, StoredEvaluator, Trial, env
+from marl_hpo_env.trial import CLOCK_METRICS
 
 
 @dataclass(frozen=True)
@@ -147,18 +148,29 @@ def trained(tuning: Tuning, epochs: int) -> StoredEvaluator:
 def to_confirm(tuning: Tuning, searched: Play, count: int) -> list[Design]:
     """The designs with the best rewards on shared weights, and those on the front, the best first.
 
+    Of designs that are the same slice, as where only the stride on a map of one pixel differs, one is taken: the one that was
+    met first.
+
     Args:
         tuning: says what is rewarded.
         searched: the play on shared weights.
         count: how many of the best.
     """
     rewards = {e.design: e.reward for e in searched.episodes if not e.terminated and e.reward != tuning.reward.penalty}
-    best = sorted(rewards, key=lambda design: -rewards[design])
+    met: dict[tuple[float | None, ...], Design] = {}
+    for design in rewards:
+        met.setdefault(_slice_of(searched.trials[design]), design)
+    best = sorted(met.values(), key=lambda design: -rewards[design])
     objectives = front_objectives(tuning.reward, tuning.task.score)
     # What an objective is divided by, the same for all, does not change a front.
     reached = {d: [float(searched.trials[d].metrics[o.metric] or 0) for o in objectives] for d in best}
     on_front = {design for design, _ in front(reached, objectives, tuning.task.measures)} if best else set()
     return [design for place, design in enumerate(best) if place < count or design in on_front]
+
+
+def _slice_of(trial: Trial) -> tuple[float | None, ...]:
+    """What tells slices apart: all that is measured of one, but times."""
+    return tuple(value for name, value in trial.metrics.items() if name not in CLOCK_METRICS)
 
 
 def _sentences(tuning: Tuning, evaluator: Any, searched: Play, confirmed: Play, count: int) -> list[str]:

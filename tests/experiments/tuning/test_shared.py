@@ -2,17 +2,18 @@
 
 import csv
 import re
+from types import SimpleNamespace
 
 import pytest
 
-from agents import learner
+from agents import Episode, learner
 from experiments.tuning import export
 from experiments.tuning.evaluators import Machines
 from experiments.tuning.limits import RunLimits
 from experiments.tuning.overview import opened, write_overview
 from experiments.tuning.session import play_both, prepare
-from experiments.tuning.shared import Shared, play_shared
-from marl_hpo_env import Store
+from experiments.tuning.shared import Shared, play_shared, to_confirm
+from marl_hpo_env import Request, Store, Trial
 
 TUNE = ("tune", "--task", "digits-convnet", "--learner", "random", "--episodes", 6, "--device", "cpu", "--workers", 1)
 
@@ -58,6 +59,30 @@ def test_what_does_not_go_with_shared_weights_is_refused(marl_hpo, tmp_path):
         code, _, errors = marl_hpo(*TUNE, *options, "--out", tmp_path)
         assert code == 2
         assert said in " ".join(errors.split())
+
+
+def test_of_designs_that_are_the_same_slice_one_is_trained(bright):
+    """Two pairs of designs are the same network: the stride and the pool of a map of one pixel do nothing."""
+    accuracies = {(0,): 0.9, (1,): 0.9, (2,): 0.8, (3,): 0.8, (4,): 0.7}
+    sizes = {(0,): 3.0, (1,): 3.0, (2,): 2.0, (3,): 2.5, (4,): 4.0}
+    trials = {
+        design: Trial(
+            Request(design, 0, 1),
+            "completed",
+            metrics={
+                "validation_accuracy": accuracies[design],
+                "model_size_mb": sizes[design],
+                "seconds": float(design[0]),
+            },
+        )
+        for design in accuracies
+    }
+    episodes = [Episode(design, accuracies[design], {}, False) for design in accuracies]
+    tuning = SimpleNamespace(reward=bright.reward, task=bright)
+    searched = SimpleNamespace(trials=trials, episodes=episodes)
+    assert to_confirm(tuning, searched, 1) == [(0,), (2,)]  # the best, and what is smaller
+    assert to_confirm(tuning, searched, 3) == [(0,), (2,), (3,)]
+    assert to_confirm(tuning, searched, 9) == [(0,), (2,), (3,), (4,)]
 
 
 # --- slices beside trainings -----------------------------------------------------------------------------------------

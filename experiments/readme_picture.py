@@ -12,9 +12,9 @@ from typing import Any
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.transforms import Affine2D
 
-from experiments.documentation import PAPERS as LEARNER
-from experiments.documentation import lines_below, rows_of
 from experiments.figures import plt
+from experiments.pages.results import PAPERS as LEARNER
+from experiments.pages.results import lines_below, rows_of
 
 AGENT, LAYER, FADED, TEXT = "#d9741a", "#2f6db5", "#c9d3df", "#333333"
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from experiments import documentation
-from experiments.documentation import PAGES, PARTS, ROOT, _reproductions, app, lines_below, rows_of, written
+from experiments.documentation import PAGES, PARTS, ROOT, app, written
+from experiments.pages import sentences
+from experiments.pages.results import lines_below, rows_of
+from experiments.pages.tables import reproductions
 from experiments.text_tables import markdown_table
 
 REPORT = """# Title
@@ -100,7 +103,7 @@ def test_a_reproduction_has_a_row_with_each_committed_result_in_one_sentence(tmp
     (tmp_path / "reproduce-fig11-c" / "report.md").write_text(
         "# fig11 on c\n\n## In words\n\n- Against random, as many designs as both phases, so.\n- Last.\n"
     )
-    rows = {row["command"]: row["committed result"] for row in rows_of(_reproductions(tmp_path).splitlines())}
+    rows = {row["command"]: row["committed result"] for row in rows_of(reproductions(tmp_path).splitlines())}
     assert rows["`marl-hpo reproduce fig9`"] == (
         "[a](results/reproduce-fig9-a/report.md): Last. "
         "[b](results/reproduce-fig9-b/report.md): The table is in the report."
@@ -112,8 +115,8 @@ def test_a_reproduction_has_a_row_with_each_committed_result_in_one_sentence(tmp
 def test_claims_are_counted_by_their_verdicts(monkeypatch):
     verdicts = ("holds", "holds for the search", "does not hold", "not tried", "holds on a only")
     table = markdown_table(["the paper's claim", "here"], [["it", verdict] for verdict in verdicts])
-    monkeypatch.setattr(documentation, "_claims", lambda: table)
-    assert documentation._claims_in_words() == (
+    monkeypatch.setattr(sentences, "claims", lambda: table)
+    assert sentences.claims_in_words() == (
         "Of 5 claims of the paper, 3 hold on what has been run here, 1 does not, and 1 has not been tried."
     )
 

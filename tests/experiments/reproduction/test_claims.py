@@ -6,7 +6,7 @@ import csv
 
 import pytest
 
-from experiments.documentation import rows_of
+from experiments.pages.results import rows_of
 from experiments.reproduction.claims import CLAIMS, claims_table
 from experiments.reproduction.items import NAMES
 

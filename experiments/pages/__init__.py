@@ -1,0 +1,1 @@
+"""What the pages say in figures, part by part; `experiments/documentation.py` says which part is which."""

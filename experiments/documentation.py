@@ -98,6 +98,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
         copied, "compare-two-objectives-widths", "## channel-bench-macro: percent of the hypervolume within"
     ),
     "aims": aims,
+    "compare-synthetic/forbidden-6": partial(copied, "compare-synthetic", "## synthetic-forbidden-6"),
+    "compare-synthetic/orders-8": partial(copied, "compare-synthetic", "## synthetic-orders-8"),
+    "compare-synthetic/chain-20": partial(copied, "compare-synthetic", "## synthetic-chain-20"),
     "few-epochs/thresholds": few_epochs,
     "one-shot": partial(
         once_measured,

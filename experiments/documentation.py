@@ -20,14 +20,8 @@ from typing import Annotated
 import typer
 
 from experiments.command_line import new_app, run_command
-from experiments.pages.aims import (
-    aims,
-)
-from experiments.pages.results import (
-    PAPERS,
-    RESULTS,
-    ROOT,
-)
+from experiments.pages.aims import aims
+from experiments.pages.results import PAPERS, RESULTS, ROOT
 from experiments.pages.sentences import (
     a_thousand_machines,
     ablation_in_words,

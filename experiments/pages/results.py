@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,12 @@ def rows_of(lines: Iterable[str]) -> list[dict[str, str]]:
     """The rows of a table in Markdown, each by its columns' titles."""
     header, _, *rows = [[cell.strip() for cell in line.strip().strip("|").split(" | ")] for line in lines]
     return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def estimate_of(cell: str) -> tuple[float, float, float]:
+    """The figure in a cell, and the ends of its interval: `2.5 [1.4,3.9]`."""
+    figure, low, high = map(float, re.split(r"[ \[\],]+", cell.strip("]")))
+    return figure, low, high
 
 
 @cache

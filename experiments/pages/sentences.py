@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from experiments.pages.results import (
     PAPERS,
+    estimate_of,
     figures_of,
     learner_of,
     lines_of,
@@ -16,9 +17,7 @@ from experiments.pages.results import (
     report_of,
     rows_of,
 )
-from experiments.pages.tables import (
-    claims,
-)
+from experiments.pages.tables import claims
 
 
 def wrapped(text: str) -> str:
@@ -352,7 +351,7 @@ def prior_in_words() -> str:
     def gaining(count: int) -> str:
         """The tasks whose interval of the difference to no prior lies below 0."""
         highest = {
-            task: float(row[f"behind none at {count}"].strip("]").split(",")[1])
+            task: estimate_of(row[f"behind none at {count}"])[2]
             for (task, prior), row in rows.items()
             if prior == "other tasks" and task != "all"
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -74,6 +75,23 @@ def training_on(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(threads)
+
+
+def settled_memory(device: torch.device) -> int | None:
+    """Bytes that a GPU has allocated before a training, from which its peak then counts; None on a CPU.
+
+    Earlier networks are gone first: they lie in cycles, which are freed at any time, and would be taken off the peak. What the
+    libraries for products of matrices keep of the memory is there, too: for forward and backward passes, which are in threads of
+    their own.
+    """
+    if device.type != "cuda":
+        return None
+    gc.collect()
+    zeros = torch.zeros((8, 8), device=device, requires_grad=True)  # no random number is drawn
+    torch.nn.functional.linear(zeros, zeros, zeros[0]).sum().backward()
+    del zeros
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
 
 
 class Clock:

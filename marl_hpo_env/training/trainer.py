@@ -27,7 +27,7 @@ from marl_hpo_env.data.splits import Examples
 from marl_hpo_env.errors import InputError, first_line
 from marl_hpo_env.networks.tunable import TunableNetwork
 from marl_hpo_env.space import Design
-from marl_hpo_env.training.devices import Clock, check_precision, training_on
+from marl_hpo_env.training.devices import Clock, check_precision, settled_memory, training_on
 from marl_hpo_env.training.early_termination import Diverged, EarlyTermination, Restart, Terminated, loss_limit
 from marl_hpo_env.training.imbalance import balanced, weighted
 from marl_hpo_env.training.initialization import WEIGHTED, he, he_inside
@@ -190,9 +190,7 @@ class Trainer:
         (torch.default_generator if self.device.type == "cpu" else torch).manual_seed(seed)
         order = torch.Generator().manual_seed(seed)
         recipe = self.recipe
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            resident = torch.cuda.memory_allocated(self.device)
+        resident = settled_memory(self.device)
         network = self._fresh(request.design)
         metrics |= (sizes := self.sizes(network))
         limits.flops(sizes["flops"])
@@ -227,7 +225,7 @@ class Trainer:
             metrics |= history[best.epoch - 1]
         tested = self.evaluate(network, self.data.test)
         metrics |= {f"test_{name}": value for name, value in tested.items() if name != "loss"}
-        if self.device.type == "cuda":
+        if resident is not None:
             # Without the data, which are resident whatever the design.
             metrics["peak_memory_mb"] = (torch.cuda.max_memory_allocated(self.device) - resident) / 1e6
         if self.measure_time:
@@ -463,6 +461,7 @@ def _seed(request: Request, attempt: int) -> int:
 def _failure(error: Exception) -> tuple[str, bool]:
     """The reason of a failed trial, and whether it is an accident."""
     first = first_line(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in first:
+    causes = [error, error.__cause__]  # a layer that cannot be made is said as such
+    if any(isinstance(each, torch.OutOfMemoryError | MemoryError) for each in causes) or "can't allocate memory" in first:
         return f"Out of memory: {first}.", True
     return f"{first}." if isinstance(error, InputError | Diverged) else f"{type(error).__name__}: {first}.", False

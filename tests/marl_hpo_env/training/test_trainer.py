@@ -698,6 +698,17 @@ def test_what_torch_calls_out_of_memory_is_an_accident(monkeypatch):
     assert trial.reason.startswith("Out of memory: CUDA out of memory")
 
 
+def test_a_layer_that_a_gpu_has_no_memory_for_is_an_accident_too(monkeypatch):
+    def constructor(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 4.00 TiB.")
+
+    trainer = make_task().trainer(CPU)
+    monkeypatch.setattr(nn.Linear, "__init__", constructor)
+    _, trial = trainer.train(Request((0, 1), 0, 1))
+    assert (trial.status, trial.accidental) == ("failed", True)
+    assert trial.reason.startswith("Out of memory: Module 'hidden' cannot be made with ")
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_only_kernels_decay_where_asked(optimizer):
     recipe = {"optimizer": optimizer, "weight_decay": 0.1, "decayed": "kernels"}

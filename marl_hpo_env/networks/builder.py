@@ -147,6 +147,7 @@ class NetworkBuilder:
                     continue
                 walk = Walk(self, graph, None if self.original_shapes is None else self.original_shapes[training])
                 passes[training] = Network(self.root, walk.run(), class_name=self.traced.name)
+                self._unsaved_as_well(passes[training])
                 self.shapes[training] = walk.shapes
                 self.walks[training] = walk
         self.shapes.setdefault(False, self.shapes[True])
@@ -257,6 +258,15 @@ class NetworkBuilder:
         else:
             owner.register_buffer(last, copied, persistent=name in self.traced.saved)
         self.held[name] = value.to("meta")
+
+    def _unsaved_as_well(self, network: fx.GraphModule) -> None:
+        """What the original does not save, the network does not: some versions of torch (2.11, not 2.14) copy every buffer as one
+        that is saved."""
+        for name in self.held:
+            *path, last = name.split(".")
+            owner = network.get_submodule(".".join(path))
+            if last in owner._buffers and name not in self.traced.saved:
+                owner._non_persistent_buffers_set.add(last)
 
     def projection(self, key: tuple[Any, ...], shape: Sequence[int], channels: int, dimension: int) -> str:
         """Name of the 1x1 projection of what this key stands for; one per producer, in both modes.

@@ -462,6 +462,9 @@ def _failure(error: Exception) -> tuple[str, bool]:
     """The reason of a failed trial, and whether it is an accident."""
     first = first_line(error)
     causes = [error, error.__cause__]  # a layer that cannot be made is said as such
-    if any(isinstance(each, torch.OutOfMemoryError | MemoryError) for each in causes) or "can't allocate memory" in first:
+    if (
+        any(isinstance(each, torch.OutOfMemoryError | MemoryError) for each in causes)
+        or "can't allocate memory" in first
+    ):
         return f"Out of memory: {first}.", True
     return f"{first}." if isinstance(error, InputError | Diverged) else f"{type(error).__name__}: {first}.", False

@@ -486,7 +486,9 @@ def test_what_values_add_to_the_hypervolume_by_hand():
     # The front is (0, 2) and (2, 0); the reference lies a tenth of its extent, 0.2, beyond the nadir. Of the box of (1, 1), 1.44,
     # each has 0.24, and both have the 0.04 in the corner. The others are dominated or told.
     told = np.array([[0.0, 2.0], [2.0, 0.0], [0.0, 0.0]])
-    np.testing.assert_allclose(_hypervolume_gains(np.array([[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]]), told), [1.0, 0, 0])
+    np.testing.assert_allclose(
+        _hypervolume_gains(np.array([[1.0, 1.0], [0.0, 1.0], [2.0, 0.0]]), told), [1.0, 0, 0], atol=1e-12
+    )
     assert _hypervolume_gains(np.array([[1.0, 1.0]]), np.zeros((0, 2)))[0] == 0
 
 

@@ -82,7 +82,7 @@ def test_tables_4_to_7_and_figure_10_ask_the_same_trainings(marl_hpo, tmp_path, 
     assert {row["designs"] for row in rows if row["network"] == "random"} <= {"2", "3"}
     assert "points of accuracy" in said
     assert re.search(
-        r"the run took \d+ s .* on cpu for \d+ trainings, this command", (folder / "report.md").read_text()
+        r"the run took \d+ s .* on (cpu|cuda) for \d+ trainings, this command", (folder / "report.md").read_text()
     )
     monkeypatch.setattr(TrainingEvaluator, "_done", lambda *_: pytest.fail("it was trained again"))
     for name in ("table4", "fig10", "table7"):

@@ -32,6 +32,7 @@ from experiments.pages.sentences import (
     depth_in_words,
     ends_early,
     floors,
+    gpu_in_words,
     isolation_in_words,
     motpe,
     one_shot_in_words,
@@ -91,6 +92,10 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-two-objectives-widths": partial(
         copied, "compare-two-objectives-widths", "## channel-bench-macro: percent of the hypervolume within"
     ),
+    "compare-optuna-mogp": partial(
+        copied, "compare-optuna-mogp", "## channel-bench-macro: percent of the hypervolume within"
+    ),
+    "compare-smac/overall": partial(copied, "compare-smac", _OVERALL),
     "aims": aims,
     "compare-synthetic/forbidden-6": partial(copied, "compare-synthetic", "## synthetic-forbidden-6"),
     "compare-synthetic/orders-8": partial(copied, "compare-synthetic", "## synthetic-orders-8"),
@@ -129,6 +134,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "frameworks/compare": partial(once_measured, "frameworks/compare", _OVERALL, closing=False),
     "shared-search": partial(once_measured, "shared-search", "## Found at equal cost"),
     "vgg16-cifar10-surrogate": partial(once_measured, "vgg16-cifar10-surrogate", "## On held-out designs"),
+    "gpu/engine": gpu_in_words,
+    "gpu/shared": partial(once_measured, "shared-on-a-gpu", "## Trained to convergence", "## Confirmed by training"),
     "pruning": partial(once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(copied, "zoo", "## By zoo"),
     "ablation/overall": partial(copied, "ablation", "# Ablation"),

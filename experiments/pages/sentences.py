@@ -105,6 +105,16 @@ def depth_in_words() -> str:
     )
 
 
+def gpu_in_words() -> str:
+    """What the training engine is good for on a GPU."""
+    measured = figures_of("engine-cuda")
+    return wrapped(
+        f"On an {measured['device']} the engine trains {measured['designs_per_hour']['engine']:,.0f} designs of VGG-16 an hour, "
+        f"at full width with {measured['epochs']} epochs on {measured['images']:,} images each: {measured['ratio']:.2f} of what "
+        "the plain loop does (`experiments/results/engine-cuda.json`)."
+    )
+
+
 def isolation_in_words() -> str:
     """What a process of its own costs a training."""
     measured = figures_of("isolation")

@@ -205,11 +205,10 @@ def measured_alone(device: torch.device | None, time_taken: str) -> str:
     where a cluster trained."""
     if device is None:
         return f"{measured_by(software(), 'a Ray cluster')}; {time_taken}."
-    hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{cores()} CPU cores"
-    return (
-        f"{measured_by(software(), f'{machine()}, {hardware}')}; {time_taken}. "
-        "Times are of one training alone, on a CPU with one thread."
-    )
+    cuda = device.type == "cuda"
+    hardware = torch.cuda.get_device_name(device) if cuda else f"{cores()} CPU cores"
+    alone = "Times are of one training alone" + ("." if cuda else ", on a CPU with one thread.")
+    return f"{measured_by(software(), f'{machine()}, {hardware}')}; {time_taken}. {alone}"
 
 
 def _cell(trial: Trial, name: str, form: Any) -> str:

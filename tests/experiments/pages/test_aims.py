@@ -38,3 +38,4 @@ def test_a_rival_is_ahead_where_its_interval_ends_below():
 def test_the_best_rival_stands_beside_it():
     assert aims.shares("one") == "0.1 and 0.1 (`random`) on a"
     assert aims.ahead_in_hypervolume("one") == "+1.5 points to `random` at 50; -0.5 points to `random` at 100"
+    assert aims.ahead_in_hypervolume("one", "another").count("; ") == 3

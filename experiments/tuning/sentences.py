@@ -194,9 +194,12 @@ def time_taken(trained: dict[str, tuple[int, float]], wall: float) -> str:
 
 
 def device_seconds(store: Store) -> dict[str, tuple[int, float]]:
-    """What a store's trials took, by the kind of device that stands behind a fingerprint: how many, and seconds."""
+    """What a store's trials took, by the kind of device that stands behind a fingerprint: how many, and seconds. Trials that a
+    formula computes are none of them."""
     spent: dict[str, tuple[int, float]] = {}
     for fingerprint, trial in store.trials():
+        if "seconds" not in trial.metrics:
+            continue
         kind = fingerprint.partition("-")[2].partition("-")[0] or "another device"
         kind = SHARED if trial.shared else kind
         count, seconds = spent.get(kind, (0, 0.0))

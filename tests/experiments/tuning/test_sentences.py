@@ -8,7 +8,8 @@ from agents import Episode
 from experiments.tuning.callbacks import PHASES
 from experiments.tuning.sentences import below_zero, device_seconds, of_tables, time_taken
 from experiments.tuning.tuning import Play
-from marl_hpo_env import PaperReward, Request, Store, Trial, WeightedReward
+from marl_hpo_env import PaperReward, Request, Store, StoredEvaluator, Trial, WeightedReward, task
+from marl_hpo_env.evaluators.synthetic import SyntheticEvaluator
 
 
 def trial(number: int, accuracy: float, size: float, **more: float) -> Trial:
@@ -58,3 +59,11 @@ def test_a_run_took_what_its_trainings_took_by_device(tmp_path):
         "the run took 3600 s (1 h) on cpu for 2 trainings and 36 s (0.01 h) on cuda for 2 trainings, this command 12 s"
     )
     assert time_taken({}, 1.0) == "the run took 0 s, this command 1 s"
+
+
+def test_what_a_formula_computes_was_not_trained(tmp_path):
+    store = Store(tmp_path / "trials.sqlite")
+    evaluator = StoredEvaluator(SyntheticEvaluator(task("synthetic-chain-100")), store)
+    list(evaluator.evaluate([Request((0,) * 100, 0, 1)]))
+    assert len(list(store.trials())) == 1
+    assert device_seconds(store) == {}

@@ -15,7 +15,7 @@ from experiments.pages.results import (
 )
 from experiments.text_tables import markdown_table
 
-ROOMS = ("environments", "evaluators", "catalog", "training", "tables", "networks", "data")
+ROOMS = ("testing", "environments", "evaluators", "catalog", "training", "tables", "networks", "data")
 """Of `marl_hpo_env`, from the top down: each imports only from those below it."""
 
 
@@ -175,7 +175,7 @@ def every_room() -> str:
         modules = sorted(path.stem for path in (package / room).glob("*.py") if path.stem != "__init__")
         folders = sorted(f"{path.parent.name}/" for path in (package / room).glob("*/__init__.py"))
         rows.append([f"`{room}`", " ".join(said.split("\n\n")[0].split()), ", ".join([*modules, *folders])])
-    ground = sorted(path.stem for path in package.glob("*.py") if path.stem not in ("__init__", "__main__", "testing"))
+    ground = sorted(path.stem for path in package.glob("*.py") if path.stem not in ("__init__", "__main__"))
     rows.append(["(ground)", "Plain values and rules, without torch.", ", ".join(ground)])
     return markdown_table(["room", "what is in it", "modules"], rows)
 

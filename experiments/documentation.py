@@ -102,6 +102,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-synthetic/chain-20": partial(copied, "compare-synthetic", "## synthetic-chain-20"),
     "compare-deep": partial(copied, "compare-deep", "## synthetic-chain-100"),
     "compare-optuna-gp-deep": partial(copied, "compare-optuna-gp-deep", "## synthetic-chain-100"),
+    "compare-deepest": partial(copied, "compare-deepest", "## synthetic-chain-1000"),
     "few-epochs/thresholds": few_epochs,
     "one-shot": partial(
         once_measured,

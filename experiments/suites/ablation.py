@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -210,4 +211,5 @@ def main(
 
 
 if __name__ == "__main__":
-    run_command(app, "python -m experiments.suites.ablation")
+    # By its name, since other processes know no `__main__`, in which the tables would be kept.
+    run_command(import_module("experiments.suites.ablation").app, "python -m experiments.suites.ablation")

@@ -1,5 +1,8 @@
 """The ablation: what it plays, how it judges, and the command."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -70,3 +73,10 @@ def test_the_command_writes_a_report_and_runs_nothing_twice(run_app, tmp_path, m
     monkeypatch.setattr(ablation, "run", lambda contest: pytest.fail("it was run again"))
     assert run_app(app, *given)[0] == 0
     assert (tmp_path / "report.md").read_text() == text
+
+
+def test_the_command_runs_side_by_side(tmp_path):
+    command = [sys.executable, "-m", "experiments.suites.ablation", "--seeds", "2", "--episodes", "1", "--jobs", "2"]
+    done = subprocess.run([*command, "--out", tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+    assert (tmp_path / "report.md").exists()

@@ -65,7 +65,7 @@ PICTURE = RESULTS / "readme" / "game.png"
 
 SIX = ("coordination-graph", "regularized-evolution", "predictor", "optuna-tpe", "random", PAPERS)
 
-_OVERALL, _HYPERVOLUME = "## All benchmarks: regret", "## All benchmarks: percent of the table's hypervolume"
+_OVERALL, _HYPERVOLUME = "## All benchmarks: regret", "## All benchmarks: percent of the hypervolume within"
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "demo/converged": partial(copied, "demo", "## Trained to convergence"),

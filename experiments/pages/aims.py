@@ -13,7 +13,7 @@ Estimates = Mapping[str, tuple[float, float, float]]
 
 WITH_REGRET = (
     *("compare-accuracy", "compare-optuna-gp", "compare-smac"),
-    *("compare-two-objectives", "compare-two-objectives-widths", "compare-optuna-mogp"),
+    *("compare-two-objectives", "compare-two-objectives-macro", "compare-two-objectives-widths", "compare-optuna-mogp"),
     *("compare-optuna-gp-two-objectives", "compare-optuna-gp-two-objectives-macro"),
 )
 """The comparisons on tables with `coordination-graph` as it is and all of its rivals."""

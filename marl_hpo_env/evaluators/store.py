@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,9 @@ from marl_hpo_env.trial import OF_SLICES, Request, Status, Trial
 
 VERSION = 3
 """Of the schema: `pragma user_version` of the file, which was 0 in the first."""
+
+_PATIENCE = 60.0
+"""Seconds to wait for another process that has the file."""
 
 _COLUMNS = {
     "trials": "fingerprint, design, seed, epochs, status, reason, metrics, history, accidental, machine",
@@ -105,15 +109,28 @@ class Store:
         try:
             if path is not None:
                 Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path or ":memory:", timeout=60, check_same_thread=False)
+            self._database = sqlite3.connect(path or ":memory:", timeout=_PATIENCE, check_same_thread=False)
             self._database.create_function("checksum_of", -1, _checksum, deterministic=True)
-            # Write-ahead logging lets readers look while the writer writes; a killed process loses nothing that was
-            # committed, and every trial is a commit of its own.
-            self._database.execute("pragma journal_mode=wal")
+            self._write_ahead()
             self._bring_forward()
             self._verify()
         except (OSError, sqlite3.Error, MemoryError, UnicodeDecodeError) as error:  # SQLite quotes damaged names
             raise InputError(f"The store {str(path)!r} cannot be opened: {_reason(error)}.") from error
+
+    def _write_ahead(self) -> None:
+        """Write-ahead logging lets readers look while the writer writes; a killed process loses nothing that was committed, and
+        every trial is a commit of its own."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._database.execute("pragma journal_mode=wal")
+            except sqlite3.OperationalError as error:
+                # SQLite does not always wait here by itself while another process does the same to a new file.
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def _bring_forward(self) -> None:
         """Makes the tables of a new file, or those that an older one lacks, in one transaction."""

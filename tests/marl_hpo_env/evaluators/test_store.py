@@ -419,3 +419,23 @@ def test_a_name_in_a_store_that_is_no_text_is_refused(path, refused):
     path.write_bytes(path.read_bytes().replace(b"trials", b"tr\xf5als").replace(b"CREATE TABLE", b"CREATE TABXE"))
     with refused(str(path)):
         Store(path)
+
+
+def test_a_new_file_that_another_process_opens_at_the_same_moment_is_waited_for(tmp_path, monkeypatch):
+    refused = []
+
+    class Busy(sqlite3.Connection):
+        def execute(self, statement, *values):
+            if "journal_mode" in statement and len(refused) < 3:
+                refused.append(statement)
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+                raise error
+            return super().execute(statement, *values)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: connect(*given, **named, factory=Busy))
+    store = Store(tmp_path / "trials.sqlite")
+    store.put("abc", COMPLETED)
+    assert len(refused) == 3
+    assert [trial for _, trial in store.trials()] == [COMPLETED]

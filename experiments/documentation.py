@@ -66,6 +66,7 @@ PICTURE = RESULTS / "readme" / "game.png"
 SIX = ("coordination-graph", "regularized-evolution", "predictor", "optuna-tpe", "random", PAPERS)
 
 _OVERALL, _HYPERVOLUME = "## All benchmarks: regret", "## All benchmarks: percent of the hypervolume within"
+_WIDTHS = "## channel-bench-macro: percent of the hypervolume within"
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "demo/converged": partial(copied, "demo", "## Trained to convergence"),
@@ -89,12 +90,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-two-objectives/hypervolume": partial(copied, "compare-two-objectives", _HYPERVOLUME),
     "compare-two-objectives/overall": partial(copied, "compare-two-objectives", _OVERALL),
     "compare-two-objectives/motpe": motpe,
-    "compare-two-objectives-widths": partial(
-        copied, "compare-two-objectives-widths", "## channel-bench-macro: percent of the hypervolume within"
-    ),
-    "compare-optuna-mogp": partial(
-        copied, "compare-optuna-mogp", "## channel-bench-macro: percent of the hypervolume within"
-    ),
+    "compare-two-objectives-widths": partial(copied, "compare-two-objectives-widths", _WIDTHS),
+    "compare-optuna-mogp": partial(copied, "compare-optuna-mogp", _WIDTHS),
     "compare-smac/overall": partial(copied, "compare-smac", _OVERALL),
     "aims": aims,
     "compare-synthetic/forbidden-6": partial(copied, "compare-synthetic", "## synthetic-forbidden-6"),

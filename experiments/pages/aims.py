@@ -12,9 +12,15 @@ Estimates = Mapping[str, tuple[float, float, float]]
 """By learner a figure, and the ends of its interval."""
 
 WITH_REGRET = (
-    *("compare-accuracy", "compare-optuna-gp", "compare-smac"),
-    *("compare-two-objectives", "compare-two-objectives-macro", "compare-two-objectives-widths", "compare-optuna-mogp"),
-    *("compare-optuna-gp-two-objectives", "compare-optuna-gp-two-objectives-macro"),
+    "compare-accuracy",
+    "compare-optuna-gp",
+    "compare-smac",
+    "compare-two-objectives",
+    "compare-two-objectives-macro",
+    "compare-two-objectives-widths",
+    "compare-optuna-mogp",
+    "compare-optuna-gp-two-objectives",
+    "compare-optuna-gp-two-objectives-macro",
 )
 """The comparisons on tables with `coordination-graph` as it is and all of its rivals."""
 

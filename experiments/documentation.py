@@ -92,6 +92,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "compare-two-objectives/motpe": motpe,
     "compare-two-objectives-widths": partial(copied, "compare-two-objectives-widths", _WIDTHS),
     "compare-optuna-mogp": partial(copied, "compare-optuna-mogp", _WIDTHS),
+    "compare-two-objectives-synthetic": partial(
+        copied, "compare-two-objectives-synthetic", "## synthetic-widths-7: percent of the hypervolume within"
+    ),
     "compare-smac/overall": partial(copied, "compare-smac", _OVERALL),
     "aims": aims,
     "compare-synthetic/forbidden-6": partial(copied, "compare-synthetic", "## synthetic-forbidden-6"),

@@ -7,7 +7,7 @@ found exactly, by eliminating one agent after the other.
 
 **Model.** The score of a design x is
 
-    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + h(x) + noise (1)
+    y(x) = mu + sum over layers l of t_l[x_l] + sum over pairs (i, j) of t_ij[x_i, x_j] + noise        (1)
 
 With V_l[a] the features of the hyperparameter values of action a, where the values of an ordered hyperparameter differ by
 the steps between them, and A_l[a] one feature per action, its terms are
@@ -19,30 +19,24 @@ w is one for all layers with the same kind of choice, all else is of one layer o
 of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a layer's actions and mean square norm
 1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is the variance that group g explains.
 
-h(x) is for what the pairs of connected layers cannot say. It is one further group, whose weights are never written out: they are
-those of every set of two and more layers, connected or not. Its covariance is
-
-    K_h(x, x') = product over l of (1 + z k_l) - 1 - z sum over l of k_l,    z = 2 / (number of layers)  (4)
-
-in proportion, where k_l is 1 if both designs have the same action in layer l, and else -1 / (number of its actions - 1), so
-that a set of n layers counts z^n. Networks of more than `MOST_LAYERS` layers do without.
-
 **Learning.** Two designs' scores have covariance sum_g v_g K_g, and K_g is a sum over layers or pairs: as in a Gaussian
 process all is computed on matrices of (designs, designs), whose cost hardly depends on the number of terms. The strengths v_g
 and the variance of the noise maximise their marginal likelihood times a log-normal prior, by Newton's method with the average
 information matrix (Gilmour, Thompson and Cullis, 1995).
 
-**Scores** are rewards made normal: below their median by their ranks, so that penalties do not distort the sum, and above it
-in proportion to their distance from it.
+**Scores** are rewards made normal in two ways: in proportion to their distance from their mean; or so above their median, and
+below it by their ranks, so that designs that hardly learn do not distort the sum. Each way has a posterior of its own. The one
+that counts is that which tells the ranks of designs better, of each from all others (Spearman's correlation with the mean of
+leaving one out, which costs no further inverse).
 
 **Choice.** Thompson sampling: weights are drawn from their posterior, by Matheron's rule
 
-    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (5)
+    sample + V F' (F V F' + noise)^-1 (scores - F sample - noise sample),    F: features of the designs told       (4)
 
 and the next design maximises the tables that they make. The sample's deviation from the mean is multiplied by a number drawn
-uniformly within 0 and 1: some designs are greedier than others, whatever the number of evaluations to come. Of h there is no
-sample, but the mean alone: most of its sets of layers will never be seen, so that a sample would send the search anywhere. The
-design that maximises the tables, and the best one told, are bettered until no change of one layer raises the sum of both.
+uniformly within 0 and 1, so that some designs are greedier than others, whatever the number of evaluations to come; and while
+there are fewer than `DESIGNS_PER_LAYER` for each layer, by the root of the share that there are: where most weights were hardly
+looked at, the maximum of a sample is mostly chance.
 
 **Feasibility.** What was terminated, failed or broke a constraint says nothing of the score. Once there is such a design, scores
 are learned from the others, and feasibility, 1 or 0, is a further Eq. 1 with strengths of its own. Samples of both are weighed
@@ -75,13 +69,13 @@ from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, no
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
-GROUPS = ("shared", "value", "action", "value_pair", "action_pair", "whole")
-"""The groups of weights in Eqs. 2, 3 and 4, in the order in which they stand there."""
+GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
+"""The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
 
-PARTS = (*GROUPS, "ranks", "thompson", "feasibility", "gain")
+PARTS = (*GROUPS, "ranks", "distances", "thompson", "greed", "feasibility", "gain")
 """What an ablation can leave out."""
 
-PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.02, 0.1])
+PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
 """Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
 
 PRIOR_DEVIATION = 1.5
@@ -96,8 +90,8 @@ RELEARN = 1.05
 MOST_CELLS = 500_000
 """Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
 
-MOST_LAYERS = 32
-"""Of more layers than this, the whole design is not looked at: there its sets are too many to learn of, and cost the most."""
+DESIGNS_PER_LAYER = 3
+"""With fewer than this the search is the greedier, the fewer there are."""
 
 WEIGHTINGS = 6
 """So many designs are to choose from where there is more than one thing to maximise."""
@@ -118,9 +112,10 @@ class CoordinationGraph:
     Args:
         multi_objective: searches the front of all objectives in place of the highest reward.
         without: for ablations, parts to do without, joined by `+`, as in `"value_pair+action_pair"`: groups of weights;
-            `"ranks"`, so that all scores are rewards, less their mean and divided by their deviation; `"thompson"`, so that
-            weights are the posterior's mean; `"feasibility"`, so that designs that are not feasible rank lowest; `"gain"`, so
-            that several objectives are weighed against each other once, at random.
+            `"ranks"` or `"distances"`, so that scores are made in the other way alone; `"thompson"`, so that weights are the
+            posterior's mean; `"greed"`, so that the first samples deviate from it as far as the later ones; `"feasibility"`, so
+            that designs that are not feasible rank lowest; `"gain"`, so that several objectives are weighed against each other
+            once, at random.
         prior: tables and stored runs of other tasks to learn from before it begins, as in `"runs/*+digits-convnet"`
             (`agents/prior.py`).
 
@@ -134,6 +129,9 @@ class CoordinationGraph:
         for part in self.without:
             if part not in PARTS:
                 raise InputError.unknown("part of coordination-graph", part, PARTS)
+        self._scorings = [score for part, score in SCORINGS.items() if part not in self.without]
+        if not self._scorings:
+            raise InputError("The coordination-graph cannot do without both of 'ranks' and 'distances'; leave one out.")
         self._others = OtherTasks(prior, partial(_learned_from, "+".join(sorted(self.without))))
         self._task: str | None = None
 
@@ -148,6 +146,7 @@ class CoordinationGraph:
         self._rng = np.random.default_rng(whole_number("seed", seed, 0))
         self._terms = _Terms(space)
         self._maximiser = _Maximiser(space)
+        self._each: dict[str, list[_Posterior]] = {}
         self._posteriors: dict[str, _Posterior] = {}
         self._feasibility: _Posterior | None = None
         self._feasible: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
@@ -166,6 +165,8 @@ class CoordinationGraph:
     def _choice(self) -> Design:
         posteriors = list(self._posteriors.values()) or [self._begun(None)]
         heat = 0.0 if "thompson" in self.without else self._rng.random()
+        if "greed" not in self.without:
+            heat *= math.sqrt(min(1.0, (1 + len(self._known)) / (DESIGNS_PER_LAYER * len(self._space))))
         several = self._feasibility is not None or (len(posteriors) > 1 and "gain" not in self.without)
         weights = self._rng.dirichlet(np.ones(len(posteriors)), WEIGHTINGS if several else 1)
         drawn = np.stack([posterior.draw(heat, self._rng) for posterior in posteriors])
@@ -226,15 +227,19 @@ class CoordinationGraph:
         for name, found in values.items():
             told = np.flatnonzero(np.isfinite(found)) if apart else np.arange(len(found))
             if len(told):
-                self._posterior(name).update(self._scores(found[told]), told)
+                self._update(name, found[told], told)
 
-    def _posterior(self, objective: str | None) -> _Posterior:
+    def _update(self, objective: str | None, values: Array, told: Integers) -> None:
+        """The posteriors of the reward, or of an objective, from its values, and the one of them that counts."""
         name = objective or REWARD
-        if name not in self._posteriors:
+        if name not in self._each:
             seen = list(self._episodes[0].objectives)
             # A reward that sees one metric alone goes with it, whatever the other tasks were rewarded with.
-            self._posteriors[name] = self._begun(seen[0] if objective is None and len(seen) == 1 else objective)
-        return self._posteriors[name]
+            known_as = seen[0] if objective is None and len(seen) == 1 else objective
+            self._each[name] = [self._begun(known_as) for _ in self._scorings]
+        for posterior, score in zip(self._each[name], self._scorings, strict=True):
+            posterior.update(score(values), told)
+        self._posteriors[name] = max(self._each[name], key=lambda posterior: posterior.foresight(values))
 
     def _begun(self, objective: str | None) -> _Posterior:
         """What other tasks say of the reward, or of an objective."""
@@ -243,8 +248,8 @@ class CoordinationGraph:
 
     @property
     def learned_from(self) -> str:
-        """A digest of the prior's sources; empty where there is none."""
-        return self._others.digest
+        """A digest of the prior's sources, without those of the task named to `prepare`; empty where there is none."""
+        return self._others.digest(self._task)
 
     def _values(self, objective: str | None) -> Array:
         """The reward, or an objective, the higher the better, of all episodes; -inf where there is none."""
@@ -255,15 +260,6 @@ class CoordinationGraph:
             values = self._episodes[0].directions[objective] * np.array(found)
         terminated = np.array([episode.terminated for episode in self._episodes])
         return np.where(terminated | ~np.isfinite(values), -np.inf, values)
-
-    def _scores(self, values: Array) -> Array:
-        if "ranks" not in self.without:
-            return _normal_scores(values)
-        finite = values[np.isfinite(values)]
-        if not len(finite):
-            return np.zeros(len(values))
-        values = np.maximum(values, finite.min())
-        return (values - finite.mean()) / (finite.std() or 1.0)
 
 
 @lru_cache(maxsize=64)  # a comparison makes a learner for every run
@@ -278,12 +274,21 @@ def _learned_from(without: str, source: Source, multi_objective: bool) -> dict[s
         told += max(10, told // 2)
     known = {}
     for name, posterior in learner._posteriors.items():
-        mean = posterior.draw(0.0, learner._rng)[: learner._terms.count]
+        mean = posterior.draw(0.0, learner._rng)
         known[name] = Learned(posterior.strengths, learner._terms.tables(mean).layers)
     return known
 
 
-def _normal_scores(values: Array) -> Array:
+def _by_distances(values: Array) -> Array:
+    """Distances of values to their mean, of root mean square 1; those that are not finite count as the lowest that is."""
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return np.zeros(len(values))
+    values = np.maximum(values, finite.min())
+    return np.asarray((values - finite.mean()) / (finite.std() or 1.0))
+
+
+def _by_ranks(values: Array) -> Array:
     """Normal quantiles of the ranks of different values; from the middle one up, distances to it, of root mean square 1."""
     levels, inverse = np.unique(values, return_inverse=True)
     if len(levels) == 1:
@@ -292,6 +297,16 @@ def _normal_scores(values: Array) -> Array:
     lower = [NormalDist().inv_cdf((rank + 0.5) / len(levels)) for rank in range(middle)]
     upper = levels[middle:] - levels[middle]
     return np.append(lower, upper / (math.sqrt((upper**2).mean()) or 1.0))[inverse]
+
+
+def _rank_correlation(first: Array, second: Array) -> float:
+    """Spearman's, equal values having one rank; 0 where either has a single value."""
+    one, other = (np.unique(values, return_inverse=True)[1] for values in (first, second))
+    return float(np.corrcoef(one, other)[0][1]) if one.any() and other.any() else 0.0
+
+
+SCORINGS = {"ranks": _by_ranks, "distances": _by_distances}
+"""The ways to make scores, by the part that each is; the first where both are as good."""
 
 
 def _hypervolume_gains(values: Array, told: Array) -> Array:
@@ -318,12 +333,10 @@ class Tables(NamedTuple):
     Args:
         layers: t_l.
         pairs: t_ij.
-        whole: h; None where it is 0.
     """
 
     layers: list[Array]
     pairs: list[Array]
-    whole: _Mean | None = None
 
 
 class _Kind(NamedTuple):
@@ -384,8 +397,6 @@ class _Terms:
             np.concatenate([(kind.features[g] @ kind.features[g].T).ravel() for kind in self._kinds]) for g in (0, 1)
         ]
 
-        self._whole = _Whole(self._sizes)
-
         lengths = [(GROUPS.index("shared"), self._shared)]
         for kind in self._kinds:
             lengths += [(1 + g, len(kind.layers) * kind.features[g].shape[1]) for g in (0, 1)]
@@ -430,7 +441,6 @@ class _Terms:
         shared = self._shared_features[: self._count] @ self._shared_features[new]
         pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel in (values, actions)]
         row = np.stack([shared, values.sum(axis=1), actions.sum(axis=1), *pairs]) / self._parts[:, None]
-        row = np.concatenate([row, [self._whole.covariance(self.designs, design)]])
         self._grams[:, new, : self._count] = self._grams[:, : self._count, new] = row
 
     def _grow(self, rows: int) -> None:
@@ -440,7 +450,7 @@ class _Terms:
         self._grams = np.pad(self._grams, ((0, 0), (0, more), (0, more)))
 
     def tables(self, weights: Array) -> Tables:
-        """Eqs. 2 and 3 by the weights, and h by the pulls that come after them."""
+        """Eqs. 2 and 3."""
         shared, start = weights[: self._shared], self._shared
         layers: list[Array] = [np.zeros(0)] * len(self._sizes)
         pairs: list[Array] = [np.zeros(0)] * len(self._pairs)
@@ -460,9 +470,7 @@ class _Terms:
                 start += math.prod(cube)
             for pair, table in zip(members, total, strict=True):
                 pairs[pair] = table
-        pulls = weights[self.count :]
-        whole = _Mean(self._whole, self.designs, pulls) if self._whole.scale and pulls.any() else None
-        return Tables(layers, pairs, whole)
+        return Tables(layers, pairs)
 
     def values(self, tables: Tables) -> Array:
         """F times the weights that made the tables: the sum of Eq. 1, without mu, of all designs told."""
@@ -471,10 +479,10 @@ class _Terms:
         if tables.pairs:
             pairs = np.concatenate([tables.pairs[pair].ravel() for *_, members in self._joints for pair in members])
             total += pairs[self._used_cells()].sum(axis=1)
-        return np.asarray(total if tables.whole is None else total + self.grams[-1] @ tables.whole.pulls)
+        return np.asarray(total)
 
     def transposed(self, alpha: Array) -> Array:
-        """F' times a number per design told: one number per weight, then, of h, the numbers as they are."""
+        """F' times a number per design told: one number per weight."""
         blocks = [alpha @ self._shared_features[: self._count]]
         # Per action and per cell, the sum of the numbers of the designs that use it.
         used = self._used_actions()
@@ -489,7 +497,7 @@ class _Terms:
             cube = len(members), len(of_i[0]), len(of_j[0])
             of_joint, start = sums[start : start + math.prod(cube)].reshape(cube), start + math.prod(cube)
             blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
-        return np.concatenate([*blocks, alpha])
+        return np.concatenate(blocks)
 
     def of_actions(self, layers: Sequence[Array]) -> Array:
         """Weights u_l whose tables are these, per layer of mean 0."""
@@ -510,60 +518,6 @@ class _Terms:
         """Which of all pairs' cells each design uses: shape (designs, pairs)."""
         i, j = self._pairs.T
         return self._first_cell + self.designs[:, i] * self._sizes[j] + self.designs[:, j]
-
-
-class _Whole:
-    """The covariance of h (Eq. 4).
-
-    Args:
-        sizes: how many actions each layer has.
-    """
-
-    def __init__(self, sizes: Integers) -> None:
-        share = np.where(sizes > 1, 2 / len(sizes) if len(sizes) <= MOST_LAYERS else 0.0, 0.0)
-        # A layer's factor if both designs have the same action there, and if not.
-        self.same: Array = 1 + share
-        self.other: Array = 1 - share / np.maximum(sizes - 1, 1)
-        self.scale = self._sets(self.same[None])[0]
-
-    def covariance(self, designs: Integers, design: Sequence[int]) -> Array:
-        """That of h of the design with h of each of the others: 1 with itself; all 0 where h is 0."""
-        return np.asarray(self._sets(self.factors(designs, design)) / (self.scale or 1.0))
-
-    def factors(self, designs: Integers, design: Sequence[int]) -> Array:
-        """Those of the product: shape (designs, layers)."""
-        return np.where(designs == design, self.same, self.other)
-
-    @staticmethod
-    def _sets(factors: Array) -> Array:
-        return np.asarray(factors.prod(axis=1) - (factors - 1).sum(axis=1) - 1)
-
-
-class _Mean(NamedTuple):
-    """The posterior's mean of h: the sum over designs told of their pulls times K_h."""
-
-    whole: _Whole
-    designs: Integers
-    pulls: Array
-
-    def value(self, design: Sequence[int]) -> float:
-        """h of the design."""
-        return float(self.whole.covariance(self.designs, design) @ self.pulls)
-
-    def products(self, design: Sequence[int]) -> Array:
-        """Per design told and layer, the product of the factors of all other layers: shape (designs, layers)."""
-        factors = self.whole.factors(self.designs, design)
-        ones = np.ones((len(factors), 1))
-        before = np.cumprod(np.hstack([ones, factors[:, :-1]]), axis=1)
-        after = np.cumprod(np.hstack([ones, factors[:, :0:-1]]), axis=1)
-        return np.asarray(before * after[:, ::-1], dtype=np.float64)
-
-    def changes(self, layer: int, products: Array, size: int) -> Array:
-        """What each of the layer's actions adds to h while all others stay, but for a constant."""
-        # Eq. 4 is linear in the layer's factor, and that is one of two numbers.
-        slopes = self.pulls * (products[:, layer] - 1) / self.whole.scale
-        step = self.whole.same[layer] - self.whole.other[layer]
-        return np.asarray(step * np.bincount(self.designs[:, layer], slopes, size))
 
 
 def _features(layer: Layer) -> tuple[Array, Array]:
@@ -651,6 +605,12 @@ class _Posterior:
             for new in range(len(self.inverse), len(scores)):
                 self._append(new)
 
+    def foresight(self, values: Array) -> float:
+        """How well scores that are predicted from all others rank designs as `values` do: Spearman's correlation, -1 to 1."""
+        residuals = self.inverse @ (self.scores - TREND_MEAN * self._trend_values())
+        predicted = self.scores - residuals / np.diag(self.inverse)
+        return _rank_correlation(predicted, values)
+
     def _grams(self) -> Array:
         grams = self._terms.grams
         grams = grams if len(self._told) == len(self._terms) else grams[:, self._told[:, None], self._told]
@@ -696,26 +656,21 @@ class _Posterior:
         self.strengths[-1] = max(self.strengths[-1], LEAST_NOISE)
 
     def draw(self, heat: float, rng: np.random.Generator) -> Array:
-        """Weights drawn from the posterior (Eq. 5), their deviation from its mean multiplied by `heat`, 0 to 1.
-
-        Behind them, per design told, its pull in the mean of h.
-        """
+        """Weights drawn from the posterior (Eq. 4), their deviation from its mean multiplied by `heat`, 0 to 1."""
         variances = self.strengths[self._terms.group] * self._terms.share
-        whole = np.full(len(self._terms), self.strengths[GROUPS.index("whole")])
         sample = heat * np.sqrt(variances) * rng.standard_normal(self._terms.count)
         if self._trend is not None:
             sample += (TREND_MEAN + heat * math.sqrt(self.strengths[-2]) * rng.standard_normal()) * self._trend
-        sample = np.append(sample, np.zeros(len(self._terms)))
         if not len(self.scores):
             return np.asarray(sample)
         error = heat * (rng.standard_normal() + math.sqrt(self.strengths[-1]) * rng.standard_normal(len(self.scores)))
         residual = self.scores - self._terms.values(self._terms.tables(sample))[self._told] - error
         pulls = np.zeros(len(self._terms))
         pulls[self._told] = self.inverse @ residual
-        sample = sample + np.append(variances, whole) * self._terms.transposed(pulls)
+        sample = sample + variances * self._terms.transposed(pulls)
         if self._trend is not None:
             of_trend = self.strengths[-2] * (self._trend_values() @ pulls[self._told])
-            sample[: self._terms.count] += of_trend * self._trend
+            sample += of_trend * self._trend
         return np.asarray(sample)
 
 
@@ -727,8 +682,7 @@ class _Maximiser:
 
     Exactly, by eliminating one layer after the other (Guestrin, Koller and Parr, 2001), where the tables on the way stay
     small, as on chains, trees and residual networks. Else layers that form a forest are maximised exactly while the others
-    stay as they are, one such forest after the other until none improves the design. Where there is h, both are starts only:
-    from there on one layer after the other is changed until no change raises the sum.
+    stay as they are, one such forest after the other until none improves the design.
 
     Attributes:
         exact: which of the two.
@@ -750,11 +704,8 @@ class _Maximiser:
     def best(self, tables: Tables, starts: Sequence[Design]) -> Design:
         """The design with the highest value, or the best that is found from the starts."""
         if self.exact:
-            found = [self._eliminations[0](tables, starts[0])]
-        else:
-            found = [self._improved(tables, design) for design in starts]
-        if tables.whole is not None:
-            found = [self._climbed(tables, design) for design in (*found, starts[0])]
+            return self._eliminations[0](tables, starts[0])
+        found = [self._improved(tables, design) for design in starts]
         return max(found, key=lambda design: self.value(tables, design))
 
     def _improved(self, tables: Tables, design: Design) -> Design:
@@ -766,26 +717,11 @@ class _Maximiser:
                 design = eliminate(tables, design)
         return design
 
-    def _climbed(self, tables: Tables, design: Design) -> Design:
-        """The design, bettered by one layer after the other until no change of one betters it."""
-        actions, layer, unchanged = list(design), 0, 0
-        while unchanged < len(actions):
-            if not unchanged:
-                products = self._products(tables, actions)
-            gains = self._conditional(tables, layer, actions, products)
-            action = int(gains.argmax())
-            unchanged = 0 if gains[action] > gains[actions[layer]] + 1e-9 else unchanged + 1
-            if not unchanged:
-                actions[layer] = action
-            layer = (layer + 1) % len(actions)
-        return tuple(actions)
-
     def value(self, tables: Tables, design: Design) -> float:
         """The sum of Eq. 1, without mu."""
         layers = sum(float(table[action]) for table, action in zip(tables.layers, design, strict=True))
         pairs = zip(tables.pairs, self._pairs, strict=True)
-        total = layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
-        return total if tables.whole is None else total + tables.whole.value(design)
+        return layers + sum(float(table[design[i], design[j]]) for table, (i, j) in pairs)
 
     def best_unknown(self, tables: Tables, best: Design, known: set[Design]) -> Design:
         """The first design not in `known` of a best-first search from `best`, one layer's change at a time."""
@@ -793,9 +729,8 @@ class _Maximiser:
         queued = {best}
         while (head := heapq.heappop(found))[1] in known:
             cost, design = head
-            products = self._products(tables, design)
             for layer in range(len(design)):
-                gains = self._conditional(tables, layer, design, products)
+                gains = self._conditional(tables, layer, design)
                 for action in range(self._sizes[layer]):
                     changed = (*design[:layer], action, *design[layer + 1 :])
                     if changed not in queued:
@@ -803,18 +738,12 @@ class _Maximiser:
                         heapq.heappush(found, (cost - float(gains[action] - gains[design[layer]]), changed))
         return head[1]
 
-    @staticmethod
-    def _products(tables: Tables, design: Sequence[int]) -> Array:
-        return np.zeros((0, 0)) if tables.whole is None else tables.whole.products(design)
-
-    def _conditional(self, tables: Tables, layer: int, design: Sequence[int], products: Array) -> Array:
-        """What each action of the layer adds while all others stay, but for a constant; `products` are of this design."""
+    def _conditional(self, tables: Tables, layer: int, design: Design) -> Array:
+        """What each action of the layer adds while all others stay, but for a constant."""
         total = tables.layers[layer].copy()
         for pair in self._touching[layer]:
             i, j = self._pairs[pair]
             total += tables.pairs[pair][:, design[j]] if i == layer else tables.pairs[pair][design[i]]
-        if tables.whole is not None:
-            total += tables.whole.changes(layer, products, len(total))
         return total
 
     def _forests(self) -> list[list[int]]:

@@ -211,12 +211,10 @@ class OtherTasks:
     def __init__(self, prior: str, learn: Callable[[Source, bool], Mapping[str, Learned]]) -> None:
         self._sources = sources(prior)
         self._learn = learn
-        self._played: str | None = None
 
-    @property
-    def digest(self) -> str:
-        """Of all sources, but for those of the task that is played once `warn` was told of it; empty where there is none."""
-        return " ".join(source.digest for source in self._sources if source.task != self._played)
+    def digest(self, task: str | None) -> str:
+        """Of all sources but the task's own; empty where there is none."""
+        return " ".join(source.digest for source in self._sources if source.task != task)
 
     def prior(self, space: SearchSpace, task: str | None, objective: str | None, medians: Array) -> Prior:
         """What is known of the reward, or of an objective, of the designs of a space.
@@ -248,7 +246,7 @@ class OtherTasks:
 
     def warn(self, space: SearchSpace, task: str | None) -> None:
         """Warns of sources that are left out, and where none has a hyperparameter in common with the space."""
-        space, self._played = _plain(space), task
+        space = _plain(space)
         own = [source.name for source in self._sources if source.task == task]
         others = [source for source in self._sources if source.task != task]
         if own:

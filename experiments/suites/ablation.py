@@ -35,6 +35,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "additive, 20 of 12, noisy": {"kind": "additive", "layers": 20, "noise": 0.5},
     "pairwise, 5 of 12": {"kind": "pairwise", "layers": 5},
     "pairwise, 5 of 12, skewed": {"kind": "pairwise", "layers": 5, "skewed": True},
+    "pairwise, 8 of 12, skewed": {"kind": "pairwise", "skewed": True},
     "pairwise, 8 of 3": {"kind": "pairwise", "values": (3,)},
     "pairwise, 8 of 12": {"kind": "pairwise"},
     "pairwise, 8 of 12, noisy": {"kind": "pairwise", "noise": 0.5},
@@ -46,6 +47,7 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
     "cells, 8 of 4": {"kind": "cells", "layers": 8, "values": (4,), "ordered": False},
     "rugged, 8 of 12": {"kind": "rugged"},
     "rugged, 5 of 12, skewed": {"kind": "rugged", "layers": 5, "skewed": True},
+    "orders, 8 of 3": SYNTHETIC["synthetic-orders-8"],
 }
 """By name, what `synthetic_table` takes."""
 
@@ -60,10 +62,11 @@ WITHOUT = {
     "no terms per action, nor per pair of actions": "action+action_pair",
     "no pairs of values": "value_pair",
     "no pairs of actions": "action_pair",
-    "no ranks": "ranks",
+    "distances alone": "ranks",
+    "ranks alone": "distances",
     "greedy": "thompson",
+    "no greed at first": "greed",
     "no feasibility": "feasibility",
-    "no whole designs": "whole",
 }
 """The ablations, by what the report calls them."""
 

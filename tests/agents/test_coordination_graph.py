@@ -9,15 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.coordination_graph import (
+    DESIGNS_PER_LAYER,
     GROUPS,
     LEAST_NOISE,
     PRIOR_DEVIATION,
     PRIOR_STRENGTHS,
+    SCORINGS,
     CoordinationGraph,
     Tables,
+    _by_distances,
+    _by_ranks,
     _hypervolume_gains,
     _Maximiser,
-    _normal_scores,
     _Posterior,
     _Terms,
 )
@@ -77,22 +80,6 @@ def dense(space, designs, strengths):
     return terms, features, strengths[:-1][terms.group] * terms.share
 
 
-def interactions(space, designs):
-    """Eq. 4 written out: K_h as the sum over all sets of two and more layers, 1 where both designs are the same."""
-    weight = 2 / len(space)
-
-    def covariance(first, second):
-        sets = 0.0
-        for count in range(2, len(space) + 1):
-            for layers in itertools.combinations(range(len(space)), count):
-                if all(space.sizes[layer] > 1 for layer in layers):
-                    equal = [1 if first[k] == second[k] else -1 / (space.sizes[k] - 1) for k in layers]
-                    sets += weight**count * math.prod(equal)
-        return sets
-
-    return np.array([[covariance(x, y) / covariance(x, x) for y in designs] for x in designs])
-
-
 def filled(space=None, episodes=25, seed=0):
     space = space or mixed_space()
     rng = np.random.default_rng(seed)
@@ -105,25 +92,22 @@ def filled(space=None, episodes=25, seed=0):
     return posterior, terms, features, variances, scores
 
 
-def dense_covariance(terms, features, variances):
+def dense_covariance(features, variances):
     """Of the scores of the designs told."""
-    whole = PRIOR_STRENGTHS[-2] * interactions(mixed_space(), list(map(tuple, terms.designs.tolist())))
-    return features * variances @ features.T + whole + 1 + PRIOR_STRENGTHS[-1] * np.eye(len(features))
+    return features * variances @ features.T + 1 + PRIOR_STRENGTHS[-1] * np.eye(len(features))
 
 
 def test_the_covariance_is_that_of_the_weights():
     posterior, terms, features, variances, _ = filled()
-    whole = interactions(mixed_space(), list(map(tuple, terms.designs.tolist())))
-    np.testing.assert_allclose(posterior._covariance(), dense_covariance(terms, features, variances), atol=1e-12)
-    np.testing.assert_allclose(terms.grams[-1], whole, atol=1e-12)
-    for group in range(len(GROUPS) - 1):
+    np.testing.assert_allclose(posterior._covariance(), dense_covariance(features, variances), atol=1e-12)
+    for group in range(len(GROUPS)):
         of_group = np.where(terms.group == group, terms.share, 0)
         np.testing.assert_allclose(terms.grams[group], features * of_group @ features.T, atol=1e-12)
 
 
 def test_products_with_the_transposed_features():
     _, terms, features, _, scores = filled()
-    np.testing.assert_allclose(terms.transposed(scores), np.append(features.T @ scores, scores), atol=1e-12)
+    np.testing.assert_allclose(terms.transposed(scores), features.T @ scores, atol=1e-12)
 
 
 def test_each_group_explains_its_strength_of_the_variance_over_all_designs():
@@ -138,15 +122,14 @@ def test_each_group_explains_its_strength_of_the_variance_over_all_designs():
 
 
 def test_the_posterior_is_that_of_dense_linear_algebra():
-    posterior, terms, features, variances, scores = filled()
-    inverse = np.linalg.inv(dense_covariance(terms, features, variances))
+    posterior, _, features, variances, scores = filled()
+    inverse = np.linalg.inv(dense_covariance(features, variances))
     gain = variances[:, None] * features.T @ inverse
     covariance, mean = np.diag(variances) - gain @ features * variances, gain @ scores
-    pulls = PRIOR_STRENGTHS[-2] * inverse @ scores
     rng = np.random.default_rng(0)
-    np.testing.assert_allclose(posterior.draw(0.0, rng), np.append(mean, pulls), atol=1e-9)
+    np.testing.assert_allclose(posterior.draw(0.0, rng), mean, atol=1e-9)
     for heat in (1.0, 0.5):
-        deviations = np.stack([posterior.draw(heat, rng)[: len(mean)] for _ in range(1000)]) - mean
+        deviations = np.stack([posterior.draw(heat, rng) for _ in range(1000)]) - mean
         deviations /= heat * np.sqrt(np.diag(covariance))
         # Means of 1000 have a standard error of 0.032, variances of 0.045; 4.5 of these over about 100 weights.
         assert np.abs(deviations.mean(axis=0)).max() < 4.5 * 0.032
@@ -167,8 +150,7 @@ def test_episodes_appended_one_by_one_give_the_same_inverse():
 def test_the_strengths_maximise_the_marginal_likelihood_times_their_prior():
     posterior, terms, features, _, _ = filled(episodes=40)
     effects = np.random.default_rng(1).standard_normal(terms.count)
-    posterior.scores = _normal_scores(features @ effects)
-    whole = interactions(mixed_space(), list(map(tuple, terms.designs.tolist())))
+    posterior.scores = _by_ranks(features @ effects)
     for _ in range(60):
         posterior.inverse = np.linalg.inv(posterior._covariance())
         posterior._newton_step()
@@ -176,7 +158,7 @@ def test_the_strengths_maximise_the_marginal_likelihood_times_their_prior():
     def density(logarithms):
         strengths = np.exp(logarithms)
         covariance = features * (strengths[:-1][terms.group] * terms.share) @ features.T + 1
-        covariance += strengths[-2] * whole + strengths[-1] * np.eye(len(features))
+        covariance += strengths[-1] * np.eye(len(features))
         fit = posterior.scores @ np.linalg.solve(covariance, posterior.scores)
         prior = (((logarithms - np.log(PRIOR_STRENGTHS)) / PRIOR_DEVIATION) ** 2).sum()
         return -(fit + np.linalg.slogdet(covariance)[1] + prior) / 2
@@ -209,52 +191,59 @@ def test_what_was_learned_of_a_value_in_one_layer_is_known_of_it_in_others():
     assert tables.layers[1][2] > tables.layers[1][0]
 
 
-def test_scores_by_hand():
+def test_scores_by_ranks_by_hand():
     # Four different values: quantiles of 1/8 and 3/8, then distances 0 and 1 over their root mean square.
     expected = [math.sqrt(2), -0.3186, -1.1503, -0.3186, 0]
     for penalty in (-9.0, -1e9, -math.inf):
-        np.testing.assert_allclose(_normal_scores(np.array([7.0, 5.0, penalty, 5.0, 6.0])), expected, atol=1e-4)
+        np.testing.assert_allclose(_by_ranks(np.array([7.0, 5.0, penalty, 5.0, 6.0])), expected, atol=1e-4)
 
 
+def test_scores_by_distances_by_hand():
+    # Mean 3, root mean square of the distances 2; what is not finite counts as the lowest.
+    np.testing.assert_allclose(_by_distances(np.array([1.0, 1.0, 5.0, 5.0, -math.inf])), [-1, -1, 1, 1, -1])
+
+
+@pytest.mark.parametrize("scores", [_by_ranks, _by_distances])
 @pytest.mark.parametrize("value", [2.0, -math.inf])
-def test_values_that_are_all_the_same_score_0(value):
-    np.testing.assert_array_equal(_normal_scores(np.full(3, value)), 0)
+def test_values_that_are_all_the_same_score_0(scores, value):
+    np.testing.assert_array_equal(scores(np.full(3, value)), 0)
 
 
-def test_penalties_do_not_flatten_the_scores_of_the_others_even_where_they_are_most():
-    scores = _normal_scores(np.array([-1e9] * 50 + [0.1, 0.2, 0.3, 0.4]))
+def test_penalties_do_not_flatten_the_scores_by_ranks_even_where_they_are_most():
+    scores = _by_ranks(np.array([-1e9] * 50 + [0.1, 0.2, 0.3, 0.4]))
     assert (np.diff(scores[50:]) > 0.4).all()
     assert np.abs(scores).max() < 2
 
 
-def test_h_adds_the_interactions_of_what_was_told_to_a_design():
-    posterior, terms, _, _, _ = filled()
-    tables = terms.tables(posterior.draw(0.0, np.random.default_rng(0)))
-    designs = list(map(tuple, terms.designs.tolist()))
-    maximiser = _Maximiser(mixed_space())
-    without = [maximiser.value(tables._replace(whole=None), design) for design in designs]
-    np.testing.assert_allclose(
-        terms.values(tables), without + interactions(mixed_space(), designs) @ tables.whole.pulls
-    )
-    np.testing.assert_allclose(terms.values(tables), [maximiser.value(tables, design) for design in designs])
+def test_foresight_is_the_rank_correlation_with_what_is_predicted_from_all_others():
+    posterior, _, _, _, scores = filled()
+    covariance = posterior._covariance()
+    predicted = []
+    for left_out in range(len(scores)):
+        others = np.delete(np.arange(len(scores)), left_out)
+        weights = np.linalg.solve(covariance[np.ix_(others, others)], scores[others])
+        predicted.append(covariance[left_out, others] @ weights)
+    expected = np.corrcoef(np.argsort(np.argsort(predicted)), np.argsort(np.argsort(scores)))[0, 1]
+    assert posterior.foresight(scores) == pytest.approx(expected)
+    assert posterior.foresight(np.zeros(len(scores))) == 0
 
 
-def test_with_h_no_change_of_one_layer_is_better():
-    space = mixed_space()
-    posterior, terms, _, _, _ = filled()
-    tables, maximiser = terms.tables(posterior.draw(0.5, np.random.default_rng(1))), _Maximiser(space)
-    found = maximiser.best(tables, [space.sample(np.random.default_rng(0))])
-    for layer, size in enumerate(space.sizes):
-        for action in range(size):
-            changed = (*found[:layer], action, *found[layer + 1 :])
-            assert maximiser.value(tables, changed) <= maximiser.value(tables, found) + 1e-6
+@pytest.mark.parametrize(("skewed", "expected"), [(False, "distances"), (True, "ranks")])
+def test_the_scores_that_are_foreseen_better_count(skewed, expected):
+    chosen = []
+    for seed in range(6):
+        table = synthetic_table("additive", seed, skewed=skewed)
+        learner, rng = started(table.space), np.random.default_rng(seed)
+        designs = {table.space.sample(rng) for _ in range(60)}
+        learner.tell([told(design, table.value(design)) for design in sorted(designs)])
+        posterior = learner._posteriors["reward"]
+        chosen.append([*SCORINGS][next(k for k, one in enumerate(learner._each["reward"]) if one is posterior)])
+    assert chosen.count(expected) >= 5
 
 
-def test_deep_networks_do_without_h():
-    space = chain(*[2] * 40)
-    posterior, terms, _, _, _ = filled(space)
-    assert not terms.grams[-1].any()
-    assert terms.tables(posterior.draw(0.5, np.random.default_rng(1))).whole is None
+def test_scores_are_made_in_one_way_at_least(refused):
+    with refused("'ranks'", "'distances'"):
+        CoordinationGraph(without="ranks+distances")
 
 
 # --- maximisation ----------------------------------------------------------------------------------------------------
@@ -528,6 +517,24 @@ def test_what_is_not_feasible_is_avoided_and_says_nothing_of_the_score(several):
             assert len(learner._posteriors["reward"].scores) == sum(feasible)
             assert len(learner._feasibility.scores) == 60
     assert np.mean(gained) > 1.3
+
+
+def test_the_first_samples_deviate_less_and_the_first_designs_still_differ():
+    learner = started(chain(*[3] * 8))
+    assert len(set(learner.ask(20))) == 20  # before anything was told
+
+    def heat(asked):
+        learner = started(chain(*[3] * 16))
+        learner._known = set(itertools.islice(itertools.product(range(3), repeat=16), asked))
+        posterior, heats = learner._begun(None), []
+        learner._posteriors["reward"] = posterior
+        posterior.draw = lambda heat, _: heats.append(heat) or np.zeros(learner._terms.count)
+        learner.ask(1)
+        return heats[0]
+
+    # Of the designs that there are to be, one; a quarter; and more than all.
+    heats = [heat(asked) for asked in (0, DESIGNS_PER_LAYER * 4 - 1, DESIGNS_PER_LAYER * 20)]
+    np.testing.assert_allclose(np.array(heats) / heats[-1], [math.sqrt(1 / (16 * DESIGNS_PER_LAYER)), 0.5, 1])
 
 
 def test_while_all_are_feasible_there_is_no_model_of_it():

@@ -19,7 +19,7 @@ COMMITTED = sorted(folder.name.removeprefix("compare-") for folder in RESULTS.gl
 
 
 def test_there_is_a_suite_for_every_committed_comparison():
-    assert len(suites()) == 18
+    assert len(suites()) == 17
     assert set(suites()) - set(COMMITTED) <= {"live"}  # whose results are of before it was a suite
     assert set(COMMITTED) <= set(suites())
 

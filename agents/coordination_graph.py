@@ -90,7 +90,7 @@ RELEARN = 1.05
 MOST_CELLS = 500_000
 """Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
 
-DESIGNS_PER_LAYER = 3
+DESIGNS_PER_LAYER = 2
 """With fewer than this the search is the greedier, the fewer there are."""
 
 WEIGHTINGS = 6

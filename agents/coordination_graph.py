@@ -26,8 +26,8 @@ information matrix (Gilmour, Thompson and Cullis, 1995).
 
 **Scores** are rewards made normal in two ways: in proportion to their distance from their mean; or so above their median, and
 below it by their ranks, so that designs that hardly learn do not distort the sum. Each way has a posterior of its own. The one
-that counts is that which tells the ranks of designs better, of each from all others (Spearman's correlation with the mean of
-leaving one out, which costs no further inverse).
+that counts is that which ranks the better half of the designs better by what it foretells of each from all others (Spearman's
+correlation; to leave one out costs no further inverse).
 
 **Choice.** Thompson sampling: weights are drawn from their posterior, by Matheron's rule
 
@@ -606,10 +606,12 @@ class _Posterior:
                 self._append(new)
 
     def foresight(self, values: Array) -> float:
-        """How well scores that are predicted from all others rank designs as `values` do: Spearman's correlation, -1 to 1."""
+        """How well the better half of the designs are ranked by what all others predict of each: Spearman's correlation with
+        their `values`, -1 to 1."""
         residuals = self.inverse @ (self.scores - TREND_MEAN * self._trend_values())
         predicted = self.scores - residuals / np.diag(self.inverse)
-        return _rank_correlation(predicted, values)
+        better = values >= np.median(values)
+        return _rank_correlation(predicted[better], values[better])
 
     def _grams(self) -> Array:
         grams = self._terms.grams

@@ -141,6 +141,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "pruning": partial(once_measured, "pruning", "## At equal FLOPs"),
     "zoo/by-zoo": partial(copied, "zoo", "## By zoo"),
     "ablation/overall": partial(copied, "ablation", "# Ablation"),
+    "compare-parts": partial(copied, "compare-parts", _OVERALL),
     "ablation/in-words": ablation_in_words,
     "live/digits-convnet": partial(copied, "compare-live", "## digits-convnet"),
     "live/digits-unet": partial(copied, "compare-live", "## digits-unet"),

@@ -337,30 +337,24 @@ def ablation_in_words() -> str:
         for table in ("pairwise, 6 of 6, unordered", "pairwise, 8 of 12, penalties", "pairwise, 6 of 6, forbidden")
     )
     whole, no_actions = "coordination-graph", "no terms per action, nor per pair of actions"
-    early, without_ranks = (learner_of("ablation", name, "# Ablation")["at 25"] for name in (whole, "no ranks"))
-    real, real_without_ranks, real_without_whole = (
-        learner_of("compare-parts", name)["at 50"]
-        for name in (whole, f"{whole}(without=ranks)", f"{whole}(without=whole)")
-    )
-    orders, orders_without = (
-        learner_of("compare-parts-orders", name, "## synthetic-orders-8")["at 200"]
-        for name in (whole, f"{whole}(without=whole)")
+    skewed = {
+        row["learner"]: row["pairwise, 8 of 12, skewed"] for row in rows_of(lines_of("ablation", "By table, at 200"))
+    }
+    (early, without_greed), (late, with_ranks, with_distances) = (
+        [learner_of("ablation", name, "# Ablation")[f"at {count}"] for name in names]
+        for count, names in ((25, (whole, "no greed at first")), (100, (whole, "ranks alone", "distances alone")))
     )
     items = [
         f"After 200 designs the whole learner leaves {left(whole)}, local search {left('local-search')}, evolution "
         f"{left('regularized-evolution')} and TPE {left('optuna-tpe')}.",
-        "Terms per hyperparameter value are worth their place beyond the intervals. So is Thompson sampling from 50 designs on, "
-        "so are the pairs of layers and the model of feasibility from 100 on, and the weights that layers share at 25.",
         'Some parts are for tables of a kind. Terms per action are for values without any order in common: on "pairwise, 6 of 6, '
         f'unordered" {unordered[whole]} is left with them and {unordered[no_actions]} without. Feasibility: on "penalties" '
         f'{penalties[whole]} with its model and {penalties["no feasibility"]} without, on "forbidden" {forbidden[whole]} and '
         f"{forbidden['no feasibility']}.",
-        f"Ranks cost on these tables, {early} in place of {without_ranks} at 25. They are for designs that hardly learn, whose "
-        f"rewards are far below all others, and of which these tables have none. Over four real tables {real} is left at 50, "
-        f"and {real_without_ranks} without ranks, within the intervals.",
-        f"The kernel over whole designs earns nothing, neither here nor on real tables ({real} at 50, {real_without_whole} "
-        f"without it), nor where it should: of the 100 of `synthetic-orders-8` it reaches {orders} after 200 designs, and "
-        f"{orders_without} without it, all within the intervals.",
+        f"Of the two ways to make scores neither does as well alone: {late} is left at 100, {with_ranks} with ranks alone, and "
+        f'{with_distances} with distances alone, on "pairwise, 8 of 12, skewed" {skewed[whole]}, {skewed["ranks alone"]} and '
+        f"{skewed['distances alone']} at 200.",
+        f"Greed at first is for depth, and for the first designs: at 25 {early} is left with it and {without_greed} without.",
     ]
     return "\n".join(f"- {as_item(item)}" for item in items)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from agents.coordination_graph import (
     DESIGNS_PER_LAYER,
@@ -215,7 +216,7 @@ def test_penalties_do_not_flatten_the_scores_by_ranks_even_where_they_are_most()
     assert np.abs(scores).max() < 2
 
 
-def test_foresight_is_the_rank_correlation_with_what_is_predicted_from_all_others():
+def test_foresight_is_the_rank_correlation_of_the_better_half_with_what_is_predicted_from_all_others():
     posterior, _, _, _, scores = filled()
     covariance = posterior._covariance()
     predicted = []
@@ -223,7 +224,8 @@ def test_foresight_is_the_rank_correlation_with_what_is_predicted_from_all_other
         others = np.delete(np.arange(len(scores)), left_out)
         weights = np.linalg.solve(covariance[np.ix_(others, others)], scores[others])
         predicted.append(covariance[left_out, others] @ weights)
-    expected = np.corrcoef(np.argsort(np.argsort(predicted)), np.argsort(np.argsort(scores)))[0, 1]
+    better = np.argsort(scores)[len(scores) // 2 :]
+    expected = spearmanr(np.array(predicted)[better], scores[better]).statistic
     assert posterior.foresight(scores) == pytest.approx(expected)
     assert posterior.foresight(np.zeros(len(scores))) == 0
 
@@ -231,14 +233,14 @@ def test_foresight_is_the_rank_correlation_with_what_is_predicted_from_all_other
 @pytest.mark.parametrize(("skewed", "expected"), [(False, "distances"), (True, "ranks")])
 def test_the_scores_that_are_foreseen_better_count(skewed, expected):
     chosen = []
-    for seed in range(6):
+    for seed in range(8):
         table = synthetic_table("additive", seed, skewed=skewed)
         learner, rng = started(table.space), np.random.default_rng(seed)
-        designs = {table.space.sample(rng) for _ in range(60)}
+        designs = {table.space.sample(rng) for _ in range(100)}
         learner.tell([told(design, table.value(design)) for design in sorted(designs)])
         posterior = learner._posteriors["reward"]
         chosen.append([*SCORINGS][next(k for k, one in enumerate(learner._each["reward"]) if one is posterior)])
-    assert chosen.count(expected) >= 5
+    assert chosen.count(expected) >= 6
 
 
 def test_scores_are_made_in_one_way_at_least(refused):

@@ -20,7 +20,6 @@ WITH_REGRET = (
     "compare-two-objectives-widths",
     "compare-optuna-mogp",
     "compare-optuna-gp-two-objectives",
-    "compare-optuna-gp-two-objectives-macro",
 )
 """The comparisons on tables with `coordination-graph` as it is and all of its rivals."""
 

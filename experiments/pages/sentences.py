@@ -336,25 +336,38 @@ def ablation_in_words() -> str:
         {row["learner"]: row[table] for row in rows_of(lines_of("ablation", "By table, at 200"))}
         for table in ("pairwise, 6 of 6, unordered", "pairwise, 8 of 12, penalties", "pairwise, 6 of 6, forbidden")
     )
+    cells, skewed = (
+        {row["learner"]: row[table] for row in rows_of(lines_of("ablation", "By table, at 200"))}
+        for table in ("cells, 6 of 5", "pairwise, 8 of 12, skewed")
+    )
     whole, no_actions = "coordination-graph", "no terms per action, nor per pair of actions"
-    skewed = {
-        row["learner"]: row["pairwise, 8 of 12, skewed"] for row in rows_of(lines_of("ablation", "By table, at 200"))
-    }
-    (early, without_greed), (late, with_ranks, with_distances) = (
-        [learner_of("ablation", name, "# Ablation")[f"at {count}"] for name in names]
-        for count, names in ((25, (whole, "no greed at first")), (100, (whole, "ranks alone", "distances alone")))
+    front = f"{whole}(multi_objective=True)"
+    deepest, without_greed = (
+        learner_of("compare-deepest", name, "## synthetic-chain-1000")["at 300"]
+        for name in (whole, f"{whole}(without=greed)")
+    )
+    covered, covered_without = (
+        learner_of(
+            "compare-two-objectives-synthetic", name, "## synthetic-widths-7: percent of the hypervolume within"
+        )["at 50"]
+        for name in (front, f"{front[:-1]},without=distances)")
     )
     items = [
         f"After 200 designs the whole learner leaves {left(whole)}, local search {left('local-search')}, evolution "
         f"{left('regularized-evolution')} and TPE {left('optuna-tpe')}.",
-        'Some parts are for tables of a kind. Terms per action are for values without any order in common: on "pairwise, 6 of 6, '
-        f'unordered" {unordered[whole]} is left with them and {unordered[no_actions]} without. Feasibility: on "penalties" '
-        f'{penalties[whole]} with its model and {penalties["no feasibility"]} without, on "forbidden" {forbidden[whole]} and '
+        "In the mean of these tables, beyond the intervals: terms per hyperparameter value, the weights that layers share, the "
+        "pairs of layers, Thompson sampling and the model of feasibility.",
+        f'Others are for tables of a kind. Terms per action, for values without any order in common: on "pairwise, 6 of 6, '
+        f'unordered" {unordered[whole]} is left with them at 200 and {unordered[no_actions]} without. Pairs of actions: on '
+        f'"cells, 6 of 5" {cells[whole]} and {cells["no pairs of actions"]}. Feasibility: on "penalties" {penalties[whole]} with '
+        f'its model and {penalties["no feasibility"]} without, on "forbidden" {forbidden[whole]} and '
         f"{forbidden['no feasibility']}.",
-        f"Of the two ways to make scores neither does as well alone: {late} is left at 100, {with_ranks} with ranks alone, and "
-        f'{with_distances} with distances alone, on "pairwise, 8 of 12, skewed" {skewed[whole]}, {skewed["ranks alone"]} and '
-        f"{skewed['distances alone']} at 200.",
-        f"Greed at first is for depth, and for the first designs: at 25 {early} is left with it and {without_greed} without.",
+        f'Scores by ranks are for skewed rewards: on "pairwise, 8 of 12, skewed" {skewed[whole]} with both ways to make them, '
+        f"and {skewed['distances alone']} with distances alone. Distances are for the front: on `synthetic-widths-7` "
+        f"{covered}% of the hypervolume at 50, and {covered_without} without.",
+        f"Greed at first is for depth: at 1,000 layers {deepest} of 100 after 300 designs, and {without_greed} without it.",
+        "Value terms of one layer, and terms per action by themselves, are within the intervals here: each does much of what the "
+        "other would do.",
     ]
     return "\n".join(f"- {as_item(item)}" for item in items)
 

@@ -332,13 +332,16 @@ def ablation_in_words() -> str:
     def left(name: str) -> str:
         return learner_of("ablation", name, "# Ablation")["at 200"]
 
-    unordered, penalties, forbidden = (
-        {row["learner"]: row[table] for row in rows_of(lines_of("ablation", "By table, at 200"))}
-        for table in ("pairwise, 6 of 6, unordered", "pairwise, 8 of 12, penalties", "pairwise, 6 of 6, forbidden")
-    )
-    cells, skewed = (
-        {row["learner"]: row[table] for row in rows_of(lines_of("ablation", "By table, at 200"))}
-        for table in ("cells, 6 of 5", "pairwise, 8 of 12, skewed")
+    by_table = rows_of(lines_of("ablation", "By table, at 200"))
+    unordered, penalties, forbidden, cells, skewed = (
+        {row["learner"]: row[table] for row in by_table}
+        for table in (
+            "pairwise, 6 of 6, unordered",
+            "pairwise, 8 of 12, penalties",
+            "pairwise, 6 of 6, forbidden",
+            "cells, 6 of 5",
+            "pairwise, 8 of 12, skewed",
+        )
     )
     whole, no_actions = "coordination-graph", "no terms per action, nor per pair of actions"
     front = f"{whole}(multi_objective=True)"

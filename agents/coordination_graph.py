@@ -12,12 +12,14 @@ found exactly, by eliminating one agent after the other.
 With V_l[a] the features of the hyperparameter values of action a, where the values of an ordered hyperparameter differ by
 the steps between them, and A_l[a] one feature per action, its terms are
 
-    t_l[a]     = V_l[a] . w + V_l[a] . w_l + A_l[a] . u_l                                              (2)
+    t_l[a]     = V_l[a] . w + A_l[a] . u_l                                                             (2)
     t_ij[a, b] = V_i[a] . W_ij V_j[b] + A_i[a] . U_ij A_j[b]                                           (3)
 
-w is one for all layers with the same kind of choice, all else is of one layer or pair. The weights are normal a priori: those
-of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a layer's actions and mean square norm
-1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is the variance that group g explains.
+w is one for all layers with the same kind of choice, all else is of one layer or pair. Layers that are not connected can act
+together, too: their pairs have the first term of Eq. 3 alone, as a group of their own, in networks of up to `MOST_LAYERS` layers.
+The weights are normal a priori: those of group g have variance v_g / (number of layers or pairs). Features have mean 0 over a
+layer's actions and mean square norm 1. So the groups are orthogonal over all designs, as in an analysis of variance, and v_g is
+the variance that group g explains.
 
 **Learning.** Two designs' scores have covariance sum_g v_g K_g, and K_g is a sum over layers or pairs: as in a Gaussian
 process all is computed on matrices of (designs, designs), whose cost hardly depends on the number of terms. The strengths v_g
@@ -56,6 +58,7 @@ import heapq
 import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
+from itertools import combinations
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -69,13 +72,13 @@ from marl_hpo_env import Design, InputError, Layer, SearchSpace, hypervolume, no
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
 
-GROUPS = ("shared", "value", "action", "value_pair", "action_pair")
+GROUPS = ("shared", "action", "value_pair", "action_pair", "distant_pair")
 """The groups of weights in Eqs. 2 and 3, in the order in which they stand there."""
 
 PARTS = (*GROUPS, "ranks", "distances", "thompson", "greed", "feasibility", "gain")
 """What an ablation can leave out."""
 
-PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.1, 0.03, 0.02, 0.1])
+PRIOR_STRENGTHS = np.array([0.3, 0.3, 0.03, 0.02, 0.03, 0.1])
 """Prior medians of the strengths v_g, in the order of `GROUPS`, and of the variance of the noise; scores have variance 1."""
 
 PRIOR_DEVIATION = 1.5
@@ -86,6 +89,9 @@ LEAST_NOISE = 1e-3
 
 RELEARN = 1.05
 """The strengths are learned again once there are this many times as many episodes."""
+
+MOST_LAYERS = 20
+"""In deeper networks pairs that are not connected are left out: their number grows with the square."""
 
 MOST_CELLS = 500_000
 """Layers are eliminated one after the other if the tables on the way have no more cells than this, all together."""
@@ -120,7 +126,7 @@ class CoordinationGraph:
             (`agents/prior.py`).
 
     Raises:
-        InputError: for an unknown part, or a prior that is not there or cannot be read.
+        InputError: for an unknown part, for both ways to make scores, or a prior that is not there or cannot be read.
     """
 
     def __init__(self, multi_objective: bool = False, without: str = "", prior: str = "") -> None:
@@ -144,8 +150,8 @@ class CoordinationGraph:
         self._others.warn(space, self._task)
         self._space = space
         self._rng = np.random.default_rng(whole_number("seed", seed, 0))
-        self._terms = _Terms(space)
-        self._maximiser = _Maximiser(space)
+        self._terms = _Terms(space, distant="distant_pair" not in self.without)
+        self._maximiser = _Maximiser(space.sizes, self._terms.pairs)
         self._each: dict[str, list[_Posterior]] = {}
         self._posteriors: dict[str, _Posterior] = {}
         self._feasibility: _Posterior | None = None
@@ -328,7 +334,7 @@ def _hypervolume_gains(values: Array, told: Array) -> Array:
 
 
 class Tables(NamedTuple):
-    """The terms of Eq. 1: per layer an array (actions,), per pair of connected layers one (actions of i, actions of j).
+    """The terms of Eq. 1: per layer an array (actions,), per pair of layers one (actions of i, actions of j).
 
     Args:
         layers: t_l.
@@ -343,8 +349,16 @@ class _Kind(NamedTuple):
     """Layers with the same choices: their indices, V and A, and which of the shared weights their value features have."""
 
     layers: list[int]
-    features: tuple[Array, Array]
+    values: Array
+    actions: Array
     columns: Integers
+
+
+class _Joint(NamedTuple):
+    """Pairs of the same two kinds: their indices, and per group of weights its number and its features of either layer."""
+
+    pairs: list[int]
+    sides: list[tuple[int, Array, Array]]
 
 
 class _Terms:
@@ -352,27 +366,40 @@ class _Terms:
 
     Layers of one kind, and pairs of the same two kinds, are computed in one go; their weights and cells lie side by side.
 
+    Args:
+        space: of the designs.
+        distant: whether there are to be terms of pairs that are not connected.
+
     Attributes:
+        pairs: (i, j) with i < j, those that are connected first.
         count: how many weights there are.
         group: per weight, the index of its group.
         share: per weight, 1 / (number of layers or pairs).
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, distant: bool = True) -> None:
         self._sizes = np.array(space.sizes)
-        self._pairs = np.array(space.pairs, dtype=np.intp).reshape(-1, 2)
+        self.pairs, self._connected = list(space.pairs), len(space.pairs)
+        if distant and len(space) <= MOST_LAYERS:
+            self.pairs += sorted(set(combinations(range(len(space)), 2)) - set(space.pairs))
+        self._pairs = np.array(self.pairs, dtype=np.intp).reshape(-1, 2)
         shared: dict[Any, Integers] = {}
         kinds: dict[str, _Kind] = {}
         names = [repr((layer.kind, layer.choices)) for layer in space.layers]
         for position, (name, layer) in enumerate(zip(names, space.layers, strict=True)):
             if name not in kinds:
-                kinds[name] = _Kind([], _features(layer), _shared_columns(layer, shared))
+                kinds[name] = _Kind([], *_features(layer), _shared_columns(layer, shared))
             kinds[name].layers.append(position)
-        joints: dict[tuple[str, str], list[int]] = {}
-        for pair, (i, j) in enumerate(space.pairs):
-            joints.setdefault((names[i], names[j]), []).append(pair)
+        joints: dict[tuple[str, str, bool], list[int]] = {}
+        for pair, (i, j) in enumerate(self.pairs):
+            joints.setdefault((names[i], names[j], pair < self._connected), []).append(pair)
         self._kinds = list(kinds.values())
-        self._joints = [(kinds[i].features, kinds[j].features, pairs) for (i, j), pairs in joints.items()]
+        self._joints = []
+        for (first, second, near), members in joints.items():
+            one, other = kinds[first], kinds[second]
+            values, actions = (one.values, other.values), (one.actions, other.actions)
+            sides = [(2, *values), (3, *actions)] if near else [(4, *values)]
+            self._joints.append(_Joint(members, sides))
         self._of_layer = [kinds[name] for name in names]
         self._shared = sum(map(len, shared.values()))
 
@@ -384,27 +411,25 @@ class _Terms:
         self._first_kernel = np.zeros(len(space), dtype=np.intp)
         self._actions = self._cells = kernels = 0
         for kind in self._kinds:
-            size = len(kind.features[1])
+            size = len(kind.actions)
             self._first_action[kind.layers] = self._actions + size * np.arange(len(kind.layers))
             self._first_kernel[kind.layers] = kernels
             self._actions += size * len(kind.layers)
             kernels += size**2
-        for of_i, of_j, members in self._joints:
-            size = len(of_i[1]) * len(of_j[1])
+        for members, sides in self._joints:
+            size = math.prod(map(len, sides[0][1:]))
             self._first_cell[members] = self._cells + size * np.arange(len(members))
             self._cells += size * len(members)
-        self._kernels = [
-            np.concatenate([(kind.features[g] @ kind.features[g].T).ravel() for kind in self._kinds]) for g in (0, 1)
-        ]
+        self._value_kernels = np.concatenate([(kind.values @ kind.values.T).ravel() for kind in self._kinds])
+        self._action_kernels = np.concatenate([(kind.actions @ kind.actions.T).ravel() for kind in self._kinds])
 
-        lengths = [(GROUPS.index("shared"), self._shared)]
-        for kind in self._kinds:
-            lengths += [(1 + g, len(kind.layers) * kind.features[g].shape[1]) for g in (0, 1)]
-        for of_i, of_j, members in self._joints:
-            lengths += [(3 + g, len(members) * of_i[g].shape[1] * of_j[g].shape[1]) for g in (0, 1)]
+        lengths = [(0, self._shared)]
+        lengths += [(1, len(kind.layers) * kind.actions.shape[1]) for kind in self._kinds]
+        for members, sides in self._joints:
+            lengths += [(g, len(members) * left.shape[1] * right.shape[1]) for g, left, right in sides]
         self.group = np.repeat(*np.array(lengths).T)
-        layers, pairs = len(space), max(1, len(self._pairs))
-        self._parts = np.array([layers, layers, layers, pairs, pairs])
+        layers, connected = len(space), max(1, self._connected)
+        self._parts = np.array([layers] * 2 + [connected] * 2 + [max(1, len(self.pairs) - self._connected)])
         self.share = 1 / self._parts[self.group]
         self.count = len(self.group)
 
@@ -434,13 +459,14 @@ class _Terms:
         self._count += 1
         self._designs[new] = design
         for kind, action in zip(self._of_layer, design, strict=True):
-            self._shared_features[new, kind.columns] += kind.features[0][action]
+            self._shared_features[new, kind.columns] += kind.values[action]
         common = self._first_kernel + self._designs[new] * self._sizes + self.designs
-        values, actions = (kernel[common] for kernel in self._kernels)
-        i, j = self._pairs.T
+        values, actions = self._value_kernels[common], self._action_kernels[common]
         shared = self._shared_features[: self._count] @ self._shared_features[new]
-        pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel in (values, actions)]
-        row = np.stack([shared, values.sum(axis=1), actions.sum(axis=1), *pairs]) / self._parts[:, None]
+        connected, distant = self._pairs[: self._connected].T, self._pairs[self._connected :].T
+        kernels = (values, connected), (actions, connected), (values, distant)
+        pairs = [np.einsum("np,np->n", kernel[:, i], kernel[:, j]) for kernel, (i, j) in kernels]
+        row = np.stack([shared, actions.sum(axis=1), *pairs]) / self._parts[:, None]
         self._grams[:, new, : self._count] = self._grams[:, : self._count, new] = row
 
     def _grow(self, rows: int) -> None:
@@ -455,16 +481,14 @@ class _Terms:
         layers: list[Array] = [np.zeros(0)] * len(self._sizes)
         pairs: list[Array] = [np.zeros(0)] * len(self._pairs)
         for kind in self._kinds:
-            total = kind.features[0] @ shared[kind.columns]
-            for features in kind.features:
-                shape = len(kind.layers), features.shape[1]
-                total = total + weights[start : start + math.prod(shape)].reshape(shape) @ features.T
-                start += math.prod(shape)
+            shape = len(kind.layers), kind.actions.shape[1]
+            own, start = weights[start : start + math.prod(shape)].reshape(shape), start + math.prod(shape)
+            total = kind.values @ shared[kind.columns] + own @ kind.actions.T
             for layer, table in zip(kind.layers, total, strict=True):
                 layers[layer] = table
-        for of_i, of_j, members in self._joints:
-            total = np.zeros((len(of_i[0]), len(of_j[0])))
-            for left, right in zip(of_i, of_j, strict=True):
+        for members, sides in self._joints:
+            total = np.zeros((len(members), *map(len, sides[0][1:])))
+            for _, left, right in sides:
                 cube = len(members), left.shape[1], right.shape[1]
                 total = total + left @ weights[start : start + math.prod(cube)].reshape(cube) @ right.T
                 start += math.prod(cube)
@@ -477,7 +501,7 @@ class _Terms:
         layers = np.concatenate([tables.layers[layer] for kind in self._kinds for layer in kind.layers])
         total = layers[self._used_actions()].sum(axis=1)
         if tables.pairs:
-            pairs = np.concatenate([tables.pairs[pair].ravel() for *_, members in self._joints for pair in members])
+            pairs = np.concatenate([tables.pairs[pair].ravel() for members, _ in self._joints for pair in members])
             total += pairs[self._used_cells()].sum(axis=1)
         return np.asarray(total)
 
@@ -488,24 +512,22 @@ class _Terms:
         used = self._used_actions()
         sums, start = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._actions), 0
         for kind in self._kinds:
-            shape = len(kind.layers), len(kind.features[0])
+            shape = len(kind.layers), len(kind.actions)
             of_kind, start = sums[start : start + math.prod(shape)].reshape(shape), start + math.prod(shape)
-            blocks += [(of_kind @ features).ravel() for features in kind.features]
+            blocks.append((of_kind @ kind.actions).ravel())
         used = self._used_cells()
         sums, start = np.bincount(used.ravel(), np.repeat(alpha, used.shape[1]), self._cells), 0
-        for of_i, of_j, members in self._joints:
-            cube = len(members), len(of_i[0]), len(of_j[0])
+        for members, sides in self._joints:
+            cube = len(members), *map(len, sides[0][1:])
             of_joint, start = sums[start : start + math.prod(cube)].reshape(cube), start + math.prod(cube)
-            blocks += [(left.T @ of_joint @ right).ravel() for left, right in zip(of_i, of_j, strict=True)]
+            blocks += [(left.T @ of_joint @ right).ravel() for _, left, right in sides]
         return np.concatenate(blocks)
 
     def of_actions(self, layers: Sequence[Array]) -> Array:
         """Weights u_l whose tables are these, per layer of mean 0."""
         weights, start = np.zeros(self.count), self._shared
         for kind in self._kinds:
-            values, actions = kind.features
-            start += len(kind.layers) * values.shape[1]
-            scaled = math.sqrt(1 - 1 / len(actions)) * np.concatenate([layers[layer] for layer in kind.layers])
+            scaled = math.sqrt(1 - 1 / len(kind.actions)) * np.concatenate([layers[layer] for layer in kind.layers])
             weights[start : start + len(scaled)] = scaled
             start += len(scaled)
         return weights
@@ -686,22 +708,27 @@ class _Maximiser:
     small, as on chains, trees and residual networks. Else layers that form a forest are maximised exactly while the others
     stay as they are, one such forest after the other until none improves the design.
 
+    Args:
+        sizes: the number of each layer's actions.
+        pairs: those that have a table.
+        most_cells: as `MOST_CELLS`.
+
     Attributes:
         exact: which of the two.
     """
 
-    def __init__(self, space: SearchSpace, most_cells: int = MOST_CELLS) -> None:
-        self._sizes, self._pairs = space.sizes, space.pairs
-        self._neighbours: list[set[int]] = [set() for _ in space.layers]
-        self._touching: list[list[int]] = [[] for _ in space.layers]
-        for pair, (i, j) in enumerate(space.pairs):
+    def __init__(self, sizes: Sequence[int], pairs: Sequence[tuple[int, int]], most_cells: int = MOST_CELLS) -> None:
+        self._sizes, self._pairs = sizes, pairs
+        self._neighbours: list[set[int]] = [set() for _ in sizes]
+        self._touching: list[list[int]] = [[] for _ in sizes]
+        for pair, (i, j) in enumerate(pairs):
             for layer, other in ((i, j), (j, i)):
                 self._neighbours[layer].add(other)
                 self._touching[layer].append(pair)
-        order, cells = _min_fill(self._neighbours, space.sizes)
+        order, cells = _min_fill(self._neighbours, sizes)
         self.exact = cells <= most_cells
         orders = [order] if self.exact else self._forests()
-        self._eliminations = [_Elimination(space, order) for order in orders]
+        self._eliminations = [_Elimination(sizes, pairs, order) for order in orders]
 
     def best(self, tables: Tables, starts: Sequence[Design]) -> Design:
         """The design with the highest value, or the best that is found from the starts."""
@@ -779,20 +806,20 @@ class _Elimination:
     Which tables are added up at each step, and along which axes, is the same for all tables: it is found once.
     """
 
-    def __init__(self, space: SearchSpace, order: Sequence[int]) -> None:
+    def __init__(self, sizes: Sequence[int], pairs: Sequence[tuple[int, int]], order: Sequence[int]) -> None:
         turn = {layer: k for k, layer in enumerate(order)}
         # Per layer, the tables to be added up once it is its turn, each with the layers that it spans. Tables have numbers:
         # first those of the layers, then those of the pairs, then what is left of each step.
         waiting: dict[int, list[tuple[int, tuple[int, ...]]]] = {layer: [(layer, (layer,))] for layer in order}
         self._sliced: list[tuple[int, int, int, bool]] = []
-        for number, (i, j) in enumerate(space.pairs, start=len(space)):
+        for number, (i, j) in enumerate(pairs, start=len(sizes)):
             inside = tuple(layer for layer in (i, j) if layer in turn)
             if inside:
                 waiting[min(inside, key=turn.__getitem__)].append((number, inside))
             if len(inside) == 1:
                 self._sliced.append((number, i, j, inside == (i,)))
         self._steps = []
-        number = len(space) + len(space.pairs)
+        number = len(sizes) + len(pairs)
         for layer in order:
             others = tuple(
                 sorted({k for _, spanned in waiting[layer] for k in spanned} - {layer}, key=turn.__getitem__)
@@ -801,7 +828,7 @@ class _Elimination:
             views = []
             for table, spanned in waiting[layer]:
                 transposed = [spanned.index(axis) for axis in axes if axis in spanned]
-                views.append((table, transposed, [space.sizes[axis] if axis in spanned else 1 for axis in axes]))
+                views.append((table, transposed, [sizes[axis] if axis in spanned else 1 for axis in axes]))
             self._steps.append((layer, others, views))
             if others:
                 waiting[others[0]].append((number, others))

@@ -54,14 +54,14 @@ TABLES: Mapping[str, Mapping[str, Any]] = {
 FULL = "coordination-graph"
 
 WITHOUT = {
-    "no pairs": "value_pair+action_pair",
-    "no hyperparameter terms": "shared+value+value_pair",
+    "no pairs": "value_pair+action_pair+distant_pair",
+    "no hyperparameter terms": "shared+value_pair+distant_pair",
     "no weights shared by layers": "shared",
-    "no value terms of one layer": "value",
-    "no terms per action": "action",
-    "no terms per action, nor per pair of actions": "action+action_pair",
+    "no terms of one layer": "action",
+    "no terms of one layer, nor per pair of actions": "action+action_pair",
     "no pairs of values": "value_pair",
     "no pairs of actions": "action_pair",
+    "no pairs beyond the graph": "distant_pair",
     "distances alone": "ranks",
     "ranks alone": "distances",
     "greedy": "thompson",

@@ -221,9 +221,7 @@ def test_the_posterior_with_a_trend_is_that_of_a_dense_regression():
     for made, given in zip(terms.tables(terms.of_actions(trend)).layers, trend, strict=True):
         np.testing.assert_allclose(made, given, atol=1e-12)
     scores, variance = rng.standard_normal(20), 0.4
-    posterior = _Posterior(
-        terms, ["whole"], prior=Prior(np.array([*PRIOR_STRENGTHS[:-1], variance, PRIOR_STRENGTHS[-1]]), trend)
-    )
+    posterior = _Posterior(terms, prior=Prior(np.array([*PRIOR_STRENGTHS[:-1], variance, PRIOR_STRENGTHS[-1]]), trend))
     posterior.scores = scores
     posterior.inverse = np.linalg.inv(posterior._covariance())
 

@@ -28,7 +28,8 @@ gpu: .venv/installed
 	$(BIN)/python -m experiments.benchmarks.engine --device cuda
 	$(BIN)/python -m pytest -m gpu
 
-# The comparisons that the pages report, for an hour or more each on two cores: every suite says what it asks.
+# The comparisons that the pages report. Runs that are committed (runs.jsonl) are not played again while the learner is as it was;
+# without them a suite takes minutes to an hour on two cores.
 comparisons: .venv/installed
 	for suite in experiments/suites/*.toml; do \
 		$(BIN)/marl-hpo compare --suite "$$(basename "$$suite" .toml)" || exit 1; \

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from experiments.pages.results import (
     PAPERS,
@@ -18,6 +18,7 @@ from experiments.pages.results import (
     rows_of,
 )
 from experiments.pages.tables import claims
+from experiments.suites.ablation import WITHOUT
 
 
 def wrapped(text: str) -> str:
@@ -328,49 +329,47 @@ def motpe() -> str:
 
 def ablation_in_words() -> str:
     """What every part of `coordination-graph` is worth."""
+    rows = rows_of(lines_of("ablation", "# Ablation"))
+    points = [column for column in rows[0] if re.fullmatch(r"at \d+", column)]
+    parts = [row["learner"] for row in rows if row["learner"] in WITHOUT]
+    in_the_mean = {row["learner"]: [row[f"behind the whole, {at}"] for at in points] for row in rows[1:]}
+    kinds = [row for row in rows_of(lines_of("ablation", "Behind the whole, by kind")) if row["learner"] in parts]
 
-    def left(name: str) -> str:
-        return learner_of("ablation", name, "# Ablation")["at 200"]
+    def costs(cells: Iterable[str]) -> str:
+        """Where the intervals of differences to the whole learner lie above 0: `at 100, 200`; or nothing."""
+        found = [at for at, cell in zip(points, cells, strict=True) if estimate_of(cell)[1] > 0]
+        return f"at {', '.join(at.removeprefix('at ') for at in found)}" if found else ""
 
-    by_table = rows_of(lines_of("ablation", "By table, at 200"))
-    unordered, penalties, forbidden, cells, skewed = (
-        {row["learner"]: row[table] for row in by_table}
-        for table in (
-            "pairwise, 6 of 6, unordered",
-            "pairwise, 8 of 12, penalties",
-            "pairwise, 6 of 6, forbidden",
-            "cells, 6 of 5",
-            "pairwise, 8 of 12, skewed",
-        )
-    )
-    whole, no_actions = "coordination-graph", "no terms per action, nor per pair of actions"
+    mean = {part: f'"{part}" {said}' for part in parts if (said := costs(in_the_mean[part]))}
+    by_kind: dict[str, list[str]] = {}
+    for row in kinds:
+        if said := costs(row[at] for at in points):
+            by_kind.setdefault(row["learner"], []).append(f"{row['tables']} {said}")
+    nowhere = [f'"{part}"' for part in parts if part not in mean and part not in by_kind]
+    whole = "coordination-graph"
     front = f"{whole}(multi_objective=True)"
+    widths = "## synthetic-widths-7: percent of the hypervolume within"
+    covered, covered_without = (
+        learner_of("compare-two-objectives-synthetic", name, widths)["at 50"]
+        for name in (front, f"{front[:-1]},without=distances)")
+    )
     deepest, without_greed = (
         learner_of("compare-deepest", name, "## synthetic-chain-1000")["at 300"]
         for name in (whole, f"{whole}(without=greed)")
     )
-    covered, covered_without = (
-        learner_of(
-            "compare-two-objectives-synthetic", name, "## synthetic-widths-7: percent of the hypervolume within"
-        )["at 50"]
-        for name in (front, f"{front[:-1]},without=distances)")
-    )
+    left = {row["learner"]: row["at 200"].split(" ")[0] for row in rows}
+    on_kinds = [f'"{part}" on {", ".join(of_part)}' for part, of_part in by_kind.items()]
+    intervals = len(kinds) * len(points)
     items = [
-        f"After 200 designs the whole learner leaves {left(whole)}, local search {left('local-search')}, evolution "
-        f"{left('regularized-evolution')} and TPE {left('optuna-tpe')}.",
-        "In the mean of these tables, beyond the intervals: terms per hyperparameter value, the weights that layers share, the "
-        "pairs of layers, Thompson sampling and the model of feasibility.",
-        f'Others are for tables of a kind. Terms per action, for values without any order in common: on "pairwise, 6 of 6, '
-        f'unordered" {unordered[whole]} is left with them at 200 and {unordered[no_actions]} without. Pairs of actions: on '
-        f'"cells, 6 of 5" {cells[whole]} and {cells["no pairs of actions"]}. Feasibility: on "penalties" {penalties[whole]} with '
-        f'its model and {penalties["no feasibility"]} without, on "forbidden" {forbidden[whole]} and '
-        f"{forbidden['no feasibility']}.",
-        f'Scores by ranks are for skewed rewards: on "pairwise, 8 of 12, skewed" {skewed[whole]} with both ways to make them, '
-        f"and {skewed['distances alone']} with distances alone. Distances are for the front: on `synthetic-widths-7` "
-        f"{covered}% of the hypervolume at 50, and {covered_without} without.",
+        f"After 200 designs the whole learner leaves {left[whole]}, local search {left['local-search']}, evolution "
+        f"{left['regularized-evolution']} and TPE {left['optuna-tpe']}.",
+        f"In the mean of all tables these cost beyond the intervals: {'; '.join(mean.values())}.",
+        f"On tables of a kind these do: {'; '.join(on_kinds)}. Of {intervals} such intervals about {round(intervals / 40)} lie "
+        "above 0 by chance.",
+        f"On these tables nowhere: {', '.join(nowhere) or 'none'}.",
+        f"Distances are for the front: on `synthetic-widths-7` {covered}% of the hypervolume at 50, and {covered_without} "
+        "without.",
         f"Greed at first is for depth: at 1,000 layers {deepest} of 100 after 300 designs, and {without_greed} without it.",
-        "Value terms of one layer, and terms per action by themselves, are within the intervals here: each does much of what the "
-        "other would do.",
     ]
     return "\n".join(f"- {as_item(item)}" for item in items)
 

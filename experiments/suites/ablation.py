@@ -167,20 +167,25 @@ def report(regrets: Mapping[str, Array]) -> str:
         regrets: by row, with `FULL` among them, shape (seeds, tables, evaluations).
     """
     points = checkpoints(regrets[FULL].shape[-1])
-    rows, by_table = [], []
+    kinds = [name.split(",")[0] for name in TABLES]
+    rows, by_kind, by_table = [], [], []
     for name, curves in regrets.items():
         at_points = [curves[..., n - 1] for n in points]
         means = [shown(bootstrap(interquartile_mean, scores), 100) for scores in at_points]
         behind = [scores - regrets[FULL][..., n - 1] for scores, n in zip(at_points, points, strict=True)]
         paired = [shown(bootstrap(mean, difference), 100) if name != FULL else "-" for difference in behind]
         rows.append([name, *means, *paired])
+        for kind in dict.fromkeys(kinds if name != FULL else ()):
+            of_kind = [difference[:, [one == kind for one in kinds]] for difference in behind]
+            by_kind.append([name, kind, *(shown(bootstrap(mean, difference), 100) for difference in of_kind)])
         middle = [f"{100 * interquartile_mean(at_points[-1][:, [k]]):.2g}" for k in range(len(TABLES))]
         by_table.append([name, *middle])
     header = ["learner", *(f"at {n}" for n in points), *(f"behind the whole, at {n}" for n in points)]
     return (
         "# Ablation of coordination-graph\n\nRegret in percent of a random design's, over all tables: interquartile mean "
         f"and 95% interval; then the mean of the same seeds' differences to the whole learner.\n\n"
-        f"{markdown_table(header, rows)}\nBy table, at {points[-1]}:\n\n"
+        f"{markdown_table(header, rows)}\nBehind the whole, by kind of table:\n\n"
+        f"{markdown_table(['learner', 'tables', *(f'at {n}' for n in points)], by_kind)}\nBy table, at {points[-1]}:\n\n"
         f"{markdown_table(['learner', *TABLES], by_table)}"
     )
 

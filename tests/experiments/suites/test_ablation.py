@@ -52,12 +52,13 @@ def test_a_run_is_judged_by_the_value_of_its_best_rewarded_design(name):
 
 
 def test_the_report_s_differences_are_of_the_same_seeds(monkeypatch):
-    monkeypatch.setattr(ablation, "TABLES", dict.fromkeys("ab"))
+    monkeypatch.setattr(ablation, "TABLES", dict.fromkeys(["cells, small", "additive"]))
     whole = np.broadcast_to(np.array([[0.1], [0.2], [0.3]])[:, :, None], (3, 2, 30))
     said = report({FULL: whole, "worse": whole + 0.05})
     assert f"| {FULL} | 20 [" in said
     # At 25 and at 30, the same difference for all seeds: certain, although the regrets are not.
-    assert said.count("| 5 [5,5] | 5 [5,5] |") == 1
+    assert said.count("| 5 [5,5] | 5 [5,5] |") == 3
+    assert "| worse | cells | 5 [5,5] | 5 [5,5] |" in said
 
 
 def test_the_command_writes_a_report_and_runs_nothing_twice(run_app, tmp_path, monkeypatch):

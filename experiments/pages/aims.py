@@ -20,8 +20,9 @@ WITH_REGRET = (
     "compare-two-objectives-widths",
     "compare-optuna-mogp",
     "compare-optuna-gp-two-objectives",
+    "compare-optuna-gp-two-objectives-macro",
 )
-"""The comparisons on tables with `coordination-graph` as it is and all of its rivals."""
+"""The comparisons on tables with `coordination-graph` and all of its rivals."""
 
 OWN, FRONT = "coordination-graph", "coordination-graph(multi_objective=True)"
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -167,7 +168,7 @@ def report(regrets: Mapping[str, Array]) -> str:
         regrets: by row, with `FULL` among them, shape (seeds, tables, evaluations).
     """
     points = checkpoints(regrets[FULL].shape[-1])
-    kinds = [name.split(",")[0] for name in TABLES]
+    kinds = [[word for word in name.split(", ") if not word[0].isdigit()] for name in TABLES]
     rows, by_kind, by_table = [], [], []
     for name, curves in regrets.items():
         at_points = [curves[..., n - 1] for n in points]
@@ -175,8 +176,8 @@ def report(regrets: Mapping[str, Array]) -> str:
         behind = [scores - regrets[FULL][..., n - 1] for scores, n in zip(at_points, points, strict=True)]
         paired = [shown(bootstrap(mean, difference), 100) if name != FULL else "-" for difference in behind]
         rows.append([name, *means, *paired])
-        for kind in dict.fromkeys(kinds if name != FULL else ()):
-            of_kind = [difference[:, [one == kind for one in kinds]] for difference in behind]
+        for kind in dict.fromkeys(chain(*kinds) if name != FULL else ()):
+            of_kind = [difference[:, [kind in words for words in kinds]] for difference in behind]
             by_kind.append([name, kind, *(shown(bootstrap(mean, difference), 100) for difference in of_kind)])
         middle = [f"{100 * interquartile_mean(at_points[-1][:, [k]]):.2g}" for k in range(len(TABLES))]
         by_table.append([name, *middle])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents import learner
+from experiments.comparison.contest import Contest, _read, code_of
 from experiments.comparison.suite import suite, suites
 
 RESULTS = Path(__file__).parents[3] / "experiments" / "results"
@@ -16,6 +17,9 @@ RESULTS = Path(__file__).parents[3] / "experiments" / "results"
 FILES = {"nas-bench-macro_cifar10.json": "nas-bench-macro", "Results_ResNet.json": "channel-bench-macro"}
 
 COMMITTED = sorted(folder.name.removeprefix("compare-") for folder in RESULTS.glob("compare-*"))
+
+
+WITH_RUNS = [name for name in COMMITTED if (RESULTS / f"compare-{name}" / "runs.jsonl").exists()]
 
 
 def test_there_is_a_suite_for_every_committed_comparison():
@@ -53,3 +57,31 @@ def test_the_committed_results_are_those_of_the_suite(name):
     report = (RESULTS / f"compare-{name}" / "report.md").read_text()
     rewarded = " - ".join(f"{weight:.4g} {metric}" for metric, weight in settings.weights.items())
     assert not settings.weights or f"regret in hundredths of {rewarded}; " in report
+
+
+def test_runs_are_committed():
+    assert {"accuracy", "two-objectives", "synthetic"} <= set(WITH_RUNS)
+
+
+@pytest.mark.parametrize("name", WITH_RUNS)
+def test_the_committed_runs_are_those_of_the_report(name):
+    lines = (RESULTS / f"compare-{name}" / "runs.jsonl").read_text().splitlines()
+    runs = {run.contest: run for run, _ in map(_read, lines)}
+    settings = suite(name)
+    paths = {FILES.get(task, task): task for task in settings.tasks}
+    with (RESULTS / f"compare-{name}" / "runs.csv").open() as file:
+        for row in csv.DictReader(file):
+            weights = tuple(settings.weights.items())
+            run = runs[Contest(row["learner"], paths[row["task"]], weights, (), int(row["seed"]), settings.episodes)]
+            assert (len(set(run.numbers)), len(run.designs)) == (int(row["distinct"]), int(row["episodes"]))
+            assert run.played_with == row["played_with"]
+
+
+def test_the_learner_of_our_own_is_reported_as_it_is_where_the_page_says_so():
+    others = set()
+    for name in COMMITTED:
+        with (RESULTS / f"compare-{name}" / "runs.csv").open() as file:
+            ours = [row for row in csv.DictReader(file) if row["learner"].startswith("coordination-graph")]
+        if any(row["learner_code"] != code_of(row["learner"])[:7] for row in ours):
+            others.add(name)
+    assert others == {"live"}

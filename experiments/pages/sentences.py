@@ -364,8 +364,8 @@ def ablation_in_words() -> str:
         f"After 200 designs the whole learner leaves {left[whole]}, local search {left['local-search']}, evolution "
         f"{left['regularized-evolution']} and TPE {left['optuna-tpe']}.",
         f"In the mean of all tables these cost beyond the intervals: {'; '.join(mean.values())}.",
-        f"On tables of a kind, at 25, 50, 100 or 200: {'; '.join(on_kinds)}. Of {intervals} such intervals about {round(intervals / 40)} lie "
-        "above 0 by chance.",
+        f"On tables of a kind, at 25, 50, 100 or 200: {'; '.join(on_kinds)}. "
+        f"Of {intervals} such intervals about {round(intervals / 40)} lie above 0 by chance.",
         f"On these tables nowhere: {', '.join(nowhere) or 'none'}.",
         f"Distances are for the front: on `synthetic-widths-7` {covered}% of the hypervolume at 50, and {covered_without} "
         "without.",

@@ -193,7 +193,7 @@ def report(regrets: Mapping[str, Array]) -> str:
 
 @app.command()
 def main(
-    seeds: Annotated[int, typer.Option(min=2, help="Of every learner, each another drawing of every table.")] = 10,
+    seeds: Annotated[int, typer.Option(min=2, help="Of every learner, each another drawing of every table.")] = 30,
     episodes: Annotated[int, typer.Option(min=1, help="Evaluations of every run: distinct designs.")] = 200,
     jobs: Jobs = None,
     out: Annotated[Path, path_option(help="Folder for runs and report; what is in it is not run again.")] = Path(

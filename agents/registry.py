@@ -133,6 +133,15 @@ def settings_of(name: str) -> dict[str, Any]:
     return {**defaults, **written}
 
 
+def class_of(name: str) -> type:
+    """A learner's class; it is not made, so that nothing it needs has to be installed.
+
+    Raises:
+        InputError: if there is no such learner.
+    """
+    return _class(_parsed(name)[0])
+
+
 def summary(name: str) -> str:
     """One line about a learner: the first of its class's docstring."""
     return (inspect.getdoc(_class(name)) or "").splitlines()[0]

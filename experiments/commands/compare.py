@@ -170,7 +170,13 @@ def compare(
     )
 
     def players(several_objectives: bool) -> list[str]:
-        return _names(learners, settings.learners, more_learners or [], several_objectives)
+        from agents import learner
+
+        names = _names(learners, settings.learners, more_learners or [], several_objectives)
+        if not (chosen.out / "runs.jsonl").exists():  # else only who still has to play must be there: `run_all` asks
+            for name in names:
+                learner(name)
+        return names
 
     if trained:
         _on_trainings(chosen, players, options, device, ray, strict)
@@ -393,8 +399,7 @@ def _once(titles: Sequence[str], what: str) -> None:
 def _names(
     learners: str | None, suite_learners: Sequence[str] | None, more: Sequence[str], several_objectives: bool
 ) -> list[str]:
-    """Who is compared; every one of them can be made."""
-    from agents import learner
+    """Who is compared."""
     from agents.registry import split
 
     if learners is not None:
@@ -406,8 +411,6 @@ def _names(
         raise InputError(f"The learners {learners!r} are none; name at least one, separated by commas.")
     if len(set(names)) < len(names):
         raise InputError(f"The learners {','.join(names)!r} cannot be compared; name each once, separated by commas.")
-    for name in names:
-        learner(name)
     return names
 
 

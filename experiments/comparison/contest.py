@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agents import Episode, Learner, learner, play
+from agents.registry import class_of
 from experiments.progress import progress_bar
 from experiments.provenance import cores, software
 from marl_hpo_env import Design, InputError, Request, Reward, Table, TableEvaluator, Trial, WeightedReward, env
@@ -254,12 +255,18 @@ class _Timed:
 def code_of(name: str) -> str:
     """A digest of the module in which a learner is written, and of what it has learned from other tasks.
 
+    One that cannot be made here, such as for want of a package, has learned nothing.
+
     Raises:
         InputError: if there is no such learner.
     """
-    made = learner(name)
-    learned_from = getattr(made, "learned_from", "")
-    return hashlib.sha256(f"{inspect.getsource(sys.modules[type(made).__module__])}{learned_from}".encode()).hexdigest()
+    try:
+        learned_from = getattr(learner(name), "learned_from", "")
+    except InputError:
+        learned_from = ""
+    return hashlib.sha256(
+        f"{inspect.getsource(sys.modules[class_of(name).__module__])}{learned_from}".encode()
+    ).hexdigest()
 
 
 def basis(contest: Contest) -> str:
@@ -364,6 +371,10 @@ def run_all(
         runs: where finished ones are kept.
         jobs: processes side by side, one per core where None; 1 runs in this one.
         others: play in the place of `run` in every second process, every third and so on, such as on other devices.
+
+    Raises:
+        InputError: before anything is played, if a learner that has to play cannot be made. Of one whose runs are all
+            finished nothing needs to be installed.
     """
     missing = []
     for contest in contests:
@@ -372,6 +383,8 @@ def run_all(
             missing.append(contest)
         else:
             yield finished
+    for name in {contest.learner: None for contest in missing}:
+        learner(name)
     jobs = jobs or cores()
     if jobs == 1 or len(missing) < 2:
         for contest in missing:

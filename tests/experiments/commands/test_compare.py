@@ -16,6 +16,8 @@ from experiments.comparison import suite
 
 pytestmark = pytest.mark.usefixtures("strangers")
 
+RESULTS = Path(__file__).parents[3] / "experiments" / "results"
+
 LEARNERS = "pairwise-q, pairwise-q(update=averaged,alpha=0.5), strangers:Climber, strangers:Climber(restart=0.5)"
 
 
@@ -44,6 +46,43 @@ def test_learners_are_compared_and_what_is_there_is_not_run_again(marl_hpo, five
     monkeypatch.setattr(comparison, "run", lambda contest: pytest.fail("it was run again"))
     assert marl_hpo("compare", *given, "--out", out)[0] == 0
     assert (out / "report.md").read_text() == report
+
+
+def test_who_has_played_already_needs_no_package_of_an_extra(marl_hpo, tmp_path, monkeypatch):
+    for package in ("nevergrad", "optuna"):
+        monkeypatch.setitem(sys.modules, package, None)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    lines = (RESULTS / "compare-accuracy" / "runs.jsonl").read_text().splitlines()
+    of_table = [line for line in lines if json.loads(line)[1] == "digits-convnet"]
+    (folder / "runs.jsonl").write_text("\n".join(of_table) + "\n")
+    given = ["--suite", "accuracy", "--task", "digits-convnet", "--jobs", 1, "--out", folder]
+    code, said, err = marl_hpo("compare", *given)
+    assert code == 0, err
+    assert "nevergrad" in said
+    assert "optuna-tpe" in said
+    assert len((folder / "runs.jsonl").read_text().splitlines()) == len(of_table)
+    # One run is missing: it is said before any other is played.
+    rest = [line for line in of_table if json.loads(line)[:5:4] not in (["nevergrad", 3], ["random", 0])]
+    assert len(rest) == len(of_table) - 2
+    (folder / "runs.jsonl").write_text("\n".join(rest) + "\n")
+    code, _, err = marl_hpo("compare", *given)
+    assert code == 2
+    assert "install it with: pip install 'marl-hpo-env[nevergrad]'" in err
+    assert len((folder / "runs.jsonl").read_text().splitlines()) == len(rest)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"), [("randm", "There is no learner 'randm'"), ("random(a=1)", "no settings")]
+)
+def test_who_cannot_be_made_is_said_where_runs_are_too(marl_hpo, chain, tmp_path, name, sentence):
+    given = ["compare", "--task", chain, "--seeds", 2, "--episodes", 2, "--jobs", 1, "--out", tmp_path]
+    assert marl_hpo(*given, "--learners", "random")[0] == 0
+    runs = (tmp_path / "runs.jsonl").read_text()
+    code, _, err = marl_hpo(*given, "--learners", f"random,vdn,{name}")
+    assert code == 2
+    assert sentence in err.strip().splitlines()[-1]
+    assert (tmp_path / "runs.jsonl").read_text() == runs
 
 
 def test_no_number_is_broken_in_two_in_a_narrow_terminal(marl_hpo, chain, tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def learner(name: str, **settings: Any) -> Learner:
             if not known:
                 raise InputError(f"The learner {name!r} has no settings; got {setting!r}.")
             raise InputError.unknown(f"setting of the learner {name!r},", setting, known)
-    kind = _class(name)
+    kind = class_of(name)
     try:
         inspect.signature(kind).bind(**settings)
     except TypeError as error:
@@ -129,22 +129,38 @@ def settings_of(name: str) -> dict[str, Any]:
         InputError: if there is no such learner.
     """
     name, written = _parsed(name)
-    defaults = {setting.name: setting.default for setting in inspect.signature(_class(name)).parameters.values()}
+    defaults = {setting.name: setting.default for setting in inspect.signature(class_of(name)).parameters.values()}
     return {**defaults, **written}
 
 
 def class_of(name: str) -> type:
-    """A learner's class; it is not made, so that nothing it needs has to be installed.
+    """A learner's class, whatever settings stand behind its name; it is not made, so that nothing it needs has to be installed.
 
     Raises:
         InputError: if there is no such learner.
     """
-    return _class(_parsed(name)[0])
+    name, _ = _parsed(name)
+    if ":" not in name:
+        if name not in _LEARNERS:
+            if "." in name:
+                as_written = ":".join(name.rsplit(".", 1))
+                raise InputError(
+                    f"There is no learner {name!r}; your own is named by its module and class, as in {as_written!r}."
+                )
+            raise InputError.unknown("learner", name, _LEARNERS)
+        return _LEARNERS[name]
+    found = import_object(name, "learner")
+    if not isinstance(found, type):
+        raise InputError(f"The learner {name!r} is a {type(found).__name__}; name a class.")
+    missing = [method for method in ("reset", "ask", "tell") if not callable(getattr(found, method, None))]
+    if missing:
+        raise InputError(f"The class {name!r} has no {missing[0]!r}; a learner has reset, ask and tell.")
+    return found
 
 
 def summary(name: str) -> str:
     """One line about a learner: the first of its class's docstring."""
-    return (inspect.getdoc(_class(name)) or "").splitlines()[0]
+    return (inspect.getdoc(class_of(name)) or "").splitlines()[0]
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:
@@ -175,22 +191,3 @@ def split(text: str) -> list[str]:
         else:
             parts[-1] += character
     return [part.strip() for part in parts if part.strip()]
-
-
-def _class(name: str) -> type:
-    if ":" not in name:
-        if name not in _LEARNERS:
-            if "." in name:
-                as_written = ":".join(name.rsplit(".", 1))
-                raise InputError(
-                    f"There is no learner {name!r}; your own is named by its module and class, as in {as_written!r}."
-                )
-            raise InputError.unknown("learner", name, _LEARNERS)
-        return _LEARNERS[name]
-    found = import_object(name, "learner")
-    if not isinstance(found, type):
-        raise InputError(f"The learner {name!r} is a {type(found).__name__}; name a class.")
-    missing = [method for method in ("reset", "ask", "tell") if not callable(getattr(found, method, None))]
-    if missing:
-        raise InputError(f"The class {name!r} has no {missing[0]!r}; a learner has reset, ask and tell.")
-    return found

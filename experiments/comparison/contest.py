@@ -260,13 +260,14 @@ def code_of(name: str) -> str:
     Raises:
         InputError: if there is no such learner.
     """
+    code = inspect.getsource(sys.modules[class_of(name).__module__])
     try:
-        learned_from = getattr(learner(name), "learned_from", "")
+        made = learner(name)
     except InputError:
         learned_from = ""
-    return hashlib.sha256(
-        f"{inspect.getsource(sys.modules[class_of(name).__module__])}{learned_from}".encode()
-    ).hexdigest()
+    else:
+        learned_from = getattr(made, "learned_from", "")
+    return hashlib.sha256(f"{code}{learned_from}".encode()).hexdigest()
 
 
 def basis(contest: Contest) -> str:
@@ -383,7 +384,7 @@ def run_all(
             missing.append(contest)
         else:
             yield finished
-    for name in {contest.learner: None for contest in missing}:
+    for name in dict.fromkeys(contest.learner for contest in missing):
         learner(name)
     jobs = jobs or cores()
     if jobs == 1 or len(missing) < 2:

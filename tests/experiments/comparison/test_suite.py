@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 from importlib.resources import files
-from pathlib import Path
 
 import pytest
 
 from agents import learner
 from experiments.comparison.contest import Contest, _read, code_of
 from experiments.comparison.suite import suite, suites
-
-RESULTS = Path(__file__).parents[3] / "experiments" / "results"
+from experiments.pages.results import RESULTS
 
 FILES = {"nas-bench-macro_cifar10.json": "nas-bench-macro", "Results_ResNet.json": "channel-bench-macro"}
 
